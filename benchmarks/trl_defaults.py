@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from demo_run import ROOT, demo_command, timed
 from rich.console import Console
 from rich.table import Table
 
@@ -40,7 +38,6 @@ from boresight.models.reference.frozen import store_reference
 from boresight.stats.intervals import DIFFERENCE, SHARE
 from boresight.stats.over_seeds import OverSeeds, difference_over_seeds, over_seeds
 
-ROOT = Path(__file__).parents[1]
 TRL_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 TRL_SIDE = Path(__file__).parent / "defaults" / "trl_side.py"
 SIDES = ("boresight", "trl")
@@ -58,7 +55,8 @@ def main() -> None:
         for seed in range(args.seeds):
             for side in SIDES:
                 out = Path(folder) / f"{side}-{seed}"
-                seconds[side].append(timed(command(side, args.steps, seed, out)))
+                with tempfile.TemporaryDirectory() as cache:
+                    seconds[side].append(timed(command(side, args.steps, seed, out), Path(cache)))
                 margins[side].append(held_out_margins(out / "model" if side == "boresight" else out))
                 console.print(f"seed {seed}, {side}: {seconds[side][-1]:.0f} s")
     found = compare(seconds, margins)
@@ -88,41 +86,7 @@ def command(side: str, steps: int, seed: int, out: Path) -> list[str]:
             str(seed),
             str(out),
         ]
-    changes = {
-        "train.steps": steps,
-        "train.seed": seed,
-        "train.eval_every": "null",
-        "data.eval": "null",
-        "data.eval_rows": 0,
-        "evaluate.samples": 0,
-        "check.probes": 0,
-    }
-    said = [f"{name}={value}" for name, value in changes.items()]
-    return [
-        sys.executable,
-        "-m",
-        "boresight",
-        "train",
-        str(ROOT / "recipes" / "demo.yaml"),
-        *said,
-        "--run",
-        str(out),
-    ]
-
-
-def timed(command: list[str]) -> float:
-    """Wall seconds of a process; its output is shown only when it fails.
-
-    The cache is a new folder each time, so that the reference's log-probabilities are computed and paid.
-    """
-    with tempfile.TemporaryDirectory() as cache:
-        started = time.perf_counter()
-        environment = os.environ | {"XDG_CACHE_HOME": cache}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - started
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-    return seconds
+    return demo_command(out, {"train.steps": steps, "train.seed": seed})
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
-"""Where the public data is, for tests marked `real_data`, and a reference cache that is not the user's."""
+"""Public data, the starter model, a browser, and caches that are not the user's."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from pathlib import Path
 
@@ -30,6 +31,19 @@ def starter() -> Path:
         return starter_path()
     except UserError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser; skips where there is none. Of one module: while it is open, no loop can be run."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if not executable:
+        pytest.skip("there is no chromium on the path; set CHROMIUM to its executable")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -140,7 +140,7 @@ def test_evaluate_returns_rates_and_verdicts(place):
         (place / f"{name}.jsonl").write_text("".join(lines))
     found = boresight.evaluate(
         {"systems": {n: {"answers": str(place / f"{n}.jsonl")} for n in "ab"}, "judge": {"name": "checks"}},
-        judge={"check": f"{__name__}:length"},
+        judge={"check": "tests.rewards:length"},
         trust={"controls": 0, "repeats": 0},
         run=place / "evaluation",
         quiet=True,
@@ -148,10 +148,6 @@ def test_evaluate_returns_rates_and_verdicts(place):
     (pair,) = found.pairs
     assert pair.counts == {"won": 6, "tied": 0, "lost": 0, "failed": 0} and pair.rate.value == 1.0
     assert found.page.exists() and "b wins 100.0 %" in str(found)
-
-
-def length(prompts, completions, rows):
-    return [float(len(text)) for text in completions]
 
 
 MY_LOSS = '''

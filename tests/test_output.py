@@ -181,8 +181,9 @@ def test_doctor(as_json):
 
 def test_verbs_that_run_for_long(as_json, tmp_path, monkeypatch):
     """Their ends stand in for them: what is printed is what they return."""
-    monkeypatch.setattr(study_command, "run_study", lambda *_: 2)
-    assert as_json("study", code=1) == {"failed_runs": 2} and KEYS["study"] == {"failed_runs"}
+    monkeypatch.setattr(study_command, "run_study", lambda *_: study_command.UnfinishedRuns(2, 1))
+    found = as_json("study", code=1)
+    assert found == {"failed_runs": 2, "stopped_runs": 1} and KEYS["study"] == set(found)
     made = Made(tmp_path, 3, tmp_path / "card.md")
     monkeypatch.setattr(synthesis_command, "run_synthesis", lambda *_: made)
     found = as_json("synthesize", "synth-demo", "--run", tmp_path)

@@ -7,8 +7,6 @@ after training and is not timed.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from demo_run import demo_command, timed
 from preference.cases import LORA
-from preference_step import ROOT, TRL_PYTHON
+from preference_step import TRL_PYTHON
 
 from boresight.data.demo import PAIRS
 
@@ -92,14 +91,8 @@ def train(
 ) -> tuple[list[Checkpoint], float]:
     """Train in a process of its own, with an empty cache, and find its checkpoints in order."""
     command = (boresight_command if side == "boresight" else trl_command)(settings, rate, seed, folder)
-    own = {"XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": str(settings.threads)}
-    clock, started = time.time(), time.perf_counter()
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=False
-    )
-    trained = time.perf_counter() - started
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    clock = time.time()
+    trained = timed(command, folder / "cache", OMP_NUM_THREADS=str(settings.threads))
     found = sorted(checkpoints_in(folder / "run", clock), key=lambda checkpoint: checkpoint.step)
     wanted = list(range(settings.save_every, settings.steps + 1, settings.save_every))
     if [checkpoint.step for checkpoint in found] != wanted:
@@ -119,17 +112,10 @@ def boresight_command(settings: Settings, rate: float, seed: int, folder: Path) 
         "train.seed": seed,
         "train.save_every": settings.save_every,
         "train.keep": settings.steps,
-        "train.eval_every": "null",
         "train.guard": "null",
         "data.max_length": SHARED["max_length"],
-        "data.eval": "null",
-        "data.eval_rows": 0,
-        "evaluate.samples": 0,
-        "check.probes": 0,
     }
-    said = [f"{name}={value}" for name, value in changes.items()]
-    recipe = ROOT / "recipes" / "demo.yaml"
-    return [sys.executable, "-m", "boresight", "train", str(recipe), *said, "--run", str(folder / "run")]
+    return demo_command(folder / "run", changes)
 
 
 def trl_command(settings: Settings, rate: float, seed: int, folder: Path) -> list[str]:

@@ -1,25 +1,10 @@
 """The arena as a person meets it, in headless Chromium."""
 
-import os
-import shutil
-
 import pytest
 
 from boresight.core.files import read_jsonl
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not executable:
-        pytest.skip("there is no chromium on the path; set CHROMIUM to its executable")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from boresight.checks.forecast.row_mean import RowMean
 from boresight.checks.forecast.suggestion import suggest
 from boresight.config.dotted import apply_override
 from boresight.config.recipe import Recipe
-from boresight.training.optim import learning_rate_sum
+from boresight.training.optimizer.learning_rate import learning_rate_sum
 
 NONE = RowMean(0.0, 0.0, 50)
 

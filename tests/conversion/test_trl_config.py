@@ -204,7 +204,7 @@ def test_dropout_of_adapters_acts_where_it_does_in_trl(trainer, options, dropout
         ("dpo", {"loss_type": ["sigmoid", "sft"], "loss_weights": [1, "0.5"]}, {"sft_weight": 0.5}),
         ("dpo", {"rpo_alpha": 1.0}, {"name": "dpo", "sft_weight": 1.0}),
         ("kto", {"desirable_weight": 1.5}, {"name": "kto", "beta": 0.1, "desirable_weight": 1.5}),
-        ("reward", {"center_rewards_coefficient": 0.01}, {"name": "reward", "centring": 0.01}),
+        ("reward", {"center_rewards_coefficient": 0.01}, {"name": "reward", "centering": 0.01}),
         ("orpo", {"beta": 0.2}, {"name": "orpo", "odds_weight": 0.2}),
         ("cpo", {"loss_type": "simpo", "cpo_alpha": 0, "simpo_gamma": 1}, {"name": "simpo", "gamma": 1.0}),
         ("rloo", {"num_iterations": 2, "epsilon": 0.3}, {"name": "rloo", "beta": 0.05, "clip": 0.3}),

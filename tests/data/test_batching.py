@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boresight.data.batching import REPEATED, micro_batches, plan
-from boresight.data.rows import Completion, Row
+from boresight.data.rows import Completion, Row, with_prompt_numbers
 
 
 def row(prompt: int, *completions: int) -> Row:
@@ -61,6 +61,15 @@ def test_micro_batches_keep_the_budget_and_every_row(sizes, budget):
     for group in groups:
         assert len(group) == 1 or packed_tokens(group) <= budget
         assert len(group) == 1 or sum(r.tokens for r in group) <= REPEATED * budget
+
+
+def test_prompts_are_numbered_in_the_order_in_which_they_appear():
+    """Equal tokens are one prompt, whatever the rows are called; [1] and [1, 0] are two."""
+    prompts = [[5], [1, 0], [5], [1], [1, 0]]
+    rows = [replace(row(1, 1), id=str(i), prompt=np.array(p, np.int32)) for i, p in enumerate(prompts)]
+    assert [(r.id, number) for r, number in with_prompt_numbers(iter(rows))] == [
+        ("0", 0), ("1", 1), ("2", 0), ("3", 2), ("4", 1),
+    ]  # fmt: skip
 
 
 def test_rows_with_one_prompt_come_together_and_it_counts_once():

@@ -54,11 +54,6 @@ SMALL_REWARD = ["limit=4", "generate.max_new_tokens=4", "samples=2", "k=[1,2]"]
 SMALL_SYNTHESIS = ["prompts.limit=2", "pairs.min_words=1", "pairs.max_length_gap=null"]
 
 
-def length(prompts: Sequence[Any], completions: Sequence[str], rows: Sequence[Any]) -> list[float]:
-    """A judge that can tell any two answers apart."""
-    return [float(len(text)) for text in completions]
-
-
 def make_model(folder: Path, template: str = "chatml") -> Path:
     """A model that answers at random, and ends its turn at about every tenth token."""
     model, tokenizer = tiny_model(max_position_embeddings=2048), tiny_tokenizer(template)
@@ -150,7 +145,7 @@ def small_evaluation(raw: dict[str, Any]) -> list[str]:
         raw.pop("rank_by", None)
         return SMALL_REWARD if any("model" in system for system in raw["systems"].values()) else []
     if raw["judge"]["name"] == "reward_model":
-        raw["judge"] = {"name": "checks", "check": f"{__name__}:length"}
+        raw["judge"] = {"name": "checks", "check": "tests.rewards:length"}
     return SMALL_EVALUATION
 
 
@@ -162,7 +157,7 @@ def small_synthesis(raw: dict[str, Any]) -> list[str]:
     for answers in raw["answers"].values():
         answers["max_tokens"] = 32
     if (raw.get("judge") or {}).get("name") == "checks":
-        raw["judge"] = {"name": "checks", "check": f"{__name__}:length"}
+        raw["judge"] = {"name": "checks", "check": "tests.rewards:length"}
     return SMALL_SYNTHESIS
 
 

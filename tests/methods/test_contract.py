@@ -36,7 +36,7 @@ OPTIONS = {
     "kto": [{"beta": 1.0}, {"desirable_weight": 0.5, "undesirable_weight": 3.0}],
     "online_dpo": [{"beta": 1.0}, {"second_sample": "reference"}],
     "orpo": [{"odds_weight": 1.0}],
-    "reward": [{"margin_scale": 0.5, "centring": 0.01}],
+    "reward": [{"margin_scale": 0.5, "centering": 0.01}],
     "rloo": [{"clip": 0.2}, {"mask_truncated": True}, {"truncation_penalty": 0.3, "beta": 0.0}],
     "xpo": [{"alpha": 0.0}],
     "xpo_offline": [{"explore": "chosen"}, {"alpha": 0.1, "allow_large_alpha": True}],

@@ -30,8 +30,8 @@ def scores(won, lost, gap=0.0):
         # a margin of 0.5 * 3 leaves 0.5: ln(1 + e^-0.5)
         ({"margin_scale": 0.5}, 0.47407698418),
         # 0.126928 + 0.01 * (1.5 - 0.5)^2
-        ({"centring": 0.01}, 0.13692801104),
-        ({"margin_scale": 0.5, "centring": 0.01}, 0.48407698418),
+        ({"centering": 0.01}, 0.13692801104),
+        ({"margin_scale": 0.5, "centering": 0.01}, 0.48407698418),
     ],
     ids=str,
 )
@@ -46,11 +46,11 @@ def test_equal_scores_cost_ln_two():
 
 
 @given(won=score, lost=score, shift=score)
-def test_level_is_free_without_centring_and_not_with_it(won, lost, shift):
+def test_level_is_free_without_centering_and_not_with_it(won, lost, shift):
     """Adding c to both leaves Bradley-Terry; the squared sum of the rewards goes to (won + lost + 2c)^2."""
     here, there = (loss(scores(won + c, lost + c), Config()).loss.item() for c in (0.0, shift))
     assert there == pytest.approx(here, abs=1e-10)
-    here, there = (loss(scores(won + c, lost + c), Config(centring=0.01)).loss.item() for c in (0.0, shift))
+    here, there = (loss(scores(won + c, lost + c), Config(centering=0.01)).loss.item() for c in (0.0, shift))
     assert there - here == pytest.approx(0.01 * ((won + lost + 2 * shift) ** 2 - (won + lost) ** 2), abs=1e-9)
 
 

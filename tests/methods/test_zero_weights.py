@@ -49,7 +49,7 @@ def test_xpo_without_optimism_is_dpo(pair):
 def test_a_reward_model_that_ignores_scores_and_level(batches):
     """Pairs without scores have a gap of NaN, and rewards of 1e200 a squared sum of inf."""
     x = batches.make(inputs.PairScores, 4)
-    cfg = reward.Config(margin_scale=0.0, centring=0.0)
+    cfg = reward.Config(margin_scale=0.0, centering=0.0)
     unscored = replace(x, score_gap=torch.full_like(x.score_gap, torch.nan))
     assert torch.equal(reward.loss(unscored, cfg).loss, reward.loss(x, cfg).loss)
     huge = replace(x, chosen=torch.full_like(x.chosen, 1e200), rejected=torch.full_like(x.rejected, 1e200))
@@ -70,7 +70,7 @@ KNOWN = {
     "dpo": {"label_smoothing", "dpop_lambda", "sft_weight"},
     "grpo": {"beta", "truncation_penalty"},
     "rloo": {"beta", "truncation_penalty"},
-    "reward": {"margin_scale", "centring"},
+    "reward": {"margin_scale", "centering"},
     "xpo": {"alpha", "replay"},
     "xpo_offline": {"alpha"},
     "simpo": {"gamma"},

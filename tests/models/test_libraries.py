@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_another_library_than_the_usual_one_must_be_faster_by_more_than_noise(mo
     close = Measurement(Rates(110.0, 100.0), EQUAL, Rates(90.0, 80.0))
     for capability, products in (("AVX2", "blas"), ("AVX512", "onednn")):
         monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda named=capability: named)
-        monkeypatch.setattr(libraries, "_cpuinfo", lambda: {"vendor_id": "AuthenticAMD"})
+        monkeypatch.setattr(libraries, "processor_facts", lambda: {"vendor_id": "AuthenticAMD"})
         assert close.libraries == Libraries(products, "blas", "onednn")
     assert found.bfloat16_gain == 2.0
     assert Measurement(EQUAL, EQUAL, EQUAL).bfloat16_gain is None
@@ -80,11 +81,22 @@ def test_a_damaged_file_is_measured_again_and_a_read_only_cache_is_no_error(cach
     assert measurement() == found
 
 
+def test_the_facts_of_the_first_processor_are_those_of_linux():
+    source = Path("/proc/cpuinfo")
+    found = libraries.processor_facts()
+    if not source.exists():
+        assert found == {}
+        return
+    first = source.read_text().split("\n\n")[0].split("\n")
+    assert found and all(any(line.startswith(name) for line in first) for name in found)
+    assert all(value in "\n".join(first) for value in found.values())
+
+
 def test_other_threads_or_another_processor_are_another_machine(monkeypatch):
     names = [libraries._machine()]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 61)
     names.append(libraries._machine())
-    monkeypatch.setattr(libraries, "_cpuinfo", lambda: {"model name": "other", "flags": "avx2"})
+    monkeypatch.setattr(libraries, "processor_facts", lambda: {"model name": "other", "flags": "avx2"})
     names.append(libraries._machine())
     assert len(set(names)) == 3
 

@@ -1,8 +1,6 @@
 """The report as a person meets it: opened from disk in headless Chromium."""
 
 import json
-import os
-import shutil
 
 import pytest
 
@@ -14,18 +12,6 @@ from tests.reports.fake_run import write_fake_run
 from tests.reports.looks import faults, faults_everywhere
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not executable:
-        pytest.skip("there is no chromium on the path; set CHROMIUM to its executable")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

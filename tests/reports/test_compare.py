@@ -8,8 +8,10 @@ import yaml
 
 from boresight.core.errors import UserError
 from boresight.reports.compare import (
+    Comparison,
     comparison_table,
     config_differences,
+    metrics_of_two,
     render_comparison,
     shared_metrics,
     shared_prompts,
@@ -165,3 +167,34 @@ def test_one_run_is_no_comparison(folders, tmp_path):
 def test_runs_of_one_name_are_told_apart_by_their_folder(folders, tmp_path):
     html = write_comparison([folders[0], folders[0]], tmp_path / "compare.html").page.read_text()
     assert str(folders[0]) in html
+
+
+def test_a_comparison_is_printed_in_80_columns(tmp_path):
+    """Three runs, one of a long name. Only the path of the page may be longer: a broken path is none."""
+    page = tmp_path / ("long" * 30) / "compare.html"
+    runs = [read_run(write_fake_run(tmp_path / name, steps=24)) for name in ("a", "b")]
+    runs[1].config["method"]["beta"] = 0.5
+    named = [*runs, replace(runs[1], name="a-run-with-a-name-of-its-own-that-is-long")]
+    printed = str(Comparison(named, verdicts(named), config_differences(named), page)).split("\n")
+    assert printed[-1] == f"page: {page}" and max(map(len, printed[:-1])) <= 80
+    text = "\n".join(printed)
+    assert "method.beta: 0.1 | 0.5 | 0.5" in text
+    for run in named[1:]:
+        assert f"{run.name} against {runs[0].name}: paired differences" in " ".join(text.split())
+    assert "…" not in text, "no cell is cut"
+
+
+def test_two_runs_in_the_terminal_have_their_values_and_the_paired_difference():
+    """b wins 10 of 20 prompts from a; c wins 3, which is not significant for two: it has no color."""
+    checked = [
+        _checked("a", [False] * 10 + [True] * 10),
+        _checked("b", [True] * 20),
+        _checked("c", [False] * 7 + [True] * 13),
+    ]
+    (b,), (c,) = metrics_of_two(checked, 0), metrics_of_two(checked, 1)
+    assert [round(b.before.value, 2), round(b.after.value, 2), round(b.difference.value, 2)] == [0.5, 1, 0.5]
+    assert [round(c.before.value, 2), round(c.after.value, 2)] == [0.5, 0.65]
+    assert (b.better, c.better) == ("higher", "neither")
+    lone = replace(checked[1], metrics=[replace(checked[1].metrics[0], name="other")])
+    first, other = metrics_of_two([checked[0], lone], 0)
+    assert (first.after, first.difference, other.before, other.difference) == (None, None, None, None)

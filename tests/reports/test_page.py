@@ -1,5 +1,6 @@
 """The page as text: one file, nothing from the network, and no text that could become code."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -7,7 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.reports.page import typeset, write_report
+from boresight.reports.compare import write_comparison
+from boresight.reports.page import typeset, unbroken, write_report
 from tests.reports.fake_run import ATTACK, write_fake_run
 
 
@@ -100,6 +102,33 @@ def test_a_report_of_no_run_writes_nothing(tmp_path):
     with pytest.raises(UserError, match="not a run folder"):
         write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("lr-2e-3 beats lr-1e-3.", ["lr-2e-3", "lr-1e-3"]),
+        ("'dpo-0.5b' on SmolLM2-135M-Instruct, seed-1!", ["dpo-0.5b", "SmolLM2-135M-Instruct", "seed-1"]),
+        ("a well-known name, runs/lr-2e-3, fell by -3.5 and 5-3", []),
+        (f"a-{'x' * 40}-1 is longer than a line", []),
+        ("<b>x-1</b> & y", ["x-1"]),
+    ],
+)
+def test_short_names_with_a_digit_are_not_broken_at_their_hyphens(text, whole):
+    """Paths, words and numbers may be; what it marks is escaped, and its characters are those of the text."""
+    marked = str(unbroken(text))
+    assert re.findall(r'<span class="unbroken">(.*?)</span>', marked) == whole
+    assert html.unescape(re.sub(r'<span class="unbroken">|</span>', "", marked)) == text
+    assert "<b>" not in marked
+
+
+def test_the_headline_of_a_comparison_keeps_the_names_of_runs_whole(tmp_path):
+    folders = [write_fake_run(tmp_path / f"lr-{rate}", steps=24) for rate in ("2e-3", "1e-3")]
+    page = write_comparison(folders, tmp_path / "compare.html").page.read_text()
+    (headline,) = re.findall(r"<h1.*?</h1>", page)
+    assert (
+        '<span class="unbroken">lr-1e-3</span>' in headline and ".unbroken { white-space: nowrap; }" in page
+    )
 
 
 def test_numbers_are_typeset_and_words_are_not():

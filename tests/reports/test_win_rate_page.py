@@ -1,8 +1,5 @@
 """The page of an evaluation: what it says, what it filters, and that model text stays text."""
 
-import os
-import shutil
-
 import pytest
 
 from boresight.core.schema import Prompt
@@ -127,18 +124,6 @@ def test_all_rows_are_on_one_axis_with_its_title_and_unit():
     ]  # fmt: skip
     assert "win rate, % of prompts, ties half" in html and "--guide-line" in html
     assert 'cx="55.0%"' in html
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if not executable:
-        pytest.skip("there is no chromium on the path; set CHROMIUM to its executable")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def _open(chromium, path):

@@ -69,13 +69,8 @@ def raw(place, method, separate=False):
         "check": {"allow": ["few-steps"]},
     }
     if method == "rloo":
-        recipe |= {"reward": [{"function": f"{__name__}:long"}], "rollout": {"k": 2, "max_new_tokens": 4}}
+        recipe |= {"reward": [{"function": "tests.rewards:length"}], "rollout": {"k": 2, "max_new_tokens": 4}}
     return recipe
-
-
-def long(prompts, completions, rows):
-    """A reward that pays for length."""
-    return [float(len(text)) for text in completions]
 
 
 @pytest.mark.parametrize("separate", [False, True], ids=["one-file", "with-data.eval"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from pathlib import Path
 
@@ -35,3 +36,9 @@ def test_a_source_tree_names_its_commit(tmp_path, monkeypatch):
     git(tmp_path, "commit", "-q", "--allow-empty", "-m", "ours")
     monkeypatch.setattr(environment, "__file__", str(module))
     assert facts()["commit"] == git(tmp_path, "rev-parse", "--short=12", "HEAD")
+
+
+def test_the_processor_is_the_model_name_of_linux_else_that_of_python(monkeypatch):
+    for given, name in (({"model name": "Eight Cores"}, "Eight Cores"), ({}, platform.processor())):
+        monkeypatch.setattr(environment, "processor_facts", lambda given=given: given)
+        assert facts()["processor"] == name

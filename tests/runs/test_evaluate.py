@@ -13,14 +13,10 @@ from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, Syste
 from boresight.evaluation.systems import generate_responses, prompts_of, read_answers, vllm_responses
 from boresight.reports.page import write_report
 from boresight.runs.evaluate import run_win_rate
+from tests.rows import jsonl
 from tests.runs.check.faults import save_learned_positions
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fake_vllm import FakeVllm
-
-
-def jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 @pytest.fixture
@@ -142,7 +138,7 @@ def test_prompts_beyond_a_table_of_positions_have_no_answer(tmp_path):
     other = jsonl(tmp_path / "o.jsonl", [{"prompt": p, "answer": "x"} for p in asked])
     made = {
         "systems": {"other": {"answers": other}, "tiny": {"model": str(tmp_path / "model")}},
-        "judge": {"name": "checks", "check": f"{__name__}:length"},
+        "judge": {"name": "checks", "check": "tests.rewards:length"},
         "generate": {"max_new_tokens": 300, "device": "cpu"},
     }
     _, text = said(EvaluationRecipe.parse(made), tmp_path / "out")
@@ -158,7 +154,7 @@ def test_prompts_come_from_the_first_systems_answers(files, tmp_path):
     rows = [{"prompt": f"say {i}", "response": "x" * i} for i in range(1, 5)]
     a = jsonl(tmp_path / "a.jsonl", rows)
     b = jsonl(tmp_path / "b.jsonl", [{**row, "response": "y"} for row in reversed(rows)])
-    judge = {"name": "checks", "check": f"{__name__}:length"}
+    judge = {"name": "checks", "check": "tests.rewards:length"}
     systems = {"a": {"answers": a}, "b": {"answers": b}}
     said(EvaluationRecipe.parse({"systems": systems, "judge": judge}), tmp_path / "out")
     (pair,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["pairs"]
@@ -171,7 +167,7 @@ def test_a_prompt_that_files_answer_several_times_is_compared_as_often(files, tm
     a = jsonl(tmp_path / "a.jsonl", [{"prompt": p, "answer": x} for p, x in zip(asked, "vwxyy", strict=True)])
     b = jsonl(tmp_path / "b.jsonl", [{"prompt": p, "answer": "zz"} for p in asked])
     systems = {"a": {"answers": a}, "b": {"answers": b}}
-    judge = {"name": "checks", "check": f"{__name__}:length"}
+    judge = {"name": "checks", "check": "tests.rewards:length"}
     _, text = said(EvaluationRecipe.parse({"systems": systems, "judge": judge}), tmp_path / "out")
     assert "2 prompts with 4 answers each system, 2 systems" in text
     (pair,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["pairs"]
@@ -181,17 +177,13 @@ def test_a_prompt_that_files_answer_several_times_is_compared_as_often(files, tm
     assert len({line["id"] for line in lines}) == 4
 
 
-def length(prompts, completions, rows):
-    return [float(len(text)) for text in completions]
-
-
 def test_a_model_answers_each_prompt_once_however_often_it_stands_there(tmp_path):
     tiny_model().save_pretrained(tmp_path / "model")
     tiny_tokenizer().save_pretrained(tmp_path / "model")
     rows = [{"id": f"r{n}", "prompt": f"say {n % 2}"} for n in range(4)]
     other = jsonl(tmp_path / "o.jsonl", [{"id": f"r{n}", "answer": "x" * (n + 20)} for n in range(4)])
     systems = {"tiny": {"model": str(tmp_path / "model")}, "other": {"answers": other}}
-    judge = {"name": "checks", "check": f"{__name__}:length"}
+    judge = {"name": "checks", "check": "tests.rewards:length"}
     made = {"prompts": jsonl(tmp_path / "p.jsonl", rows), "systems": systems, "judge": judge,
             "generate": {"max_new_tokens": 2, "device": "cpu"}}  # fmt: skip
     _, text = said(EvaluationRecipe.parse(made), tmp_path / "out")

@@ -20,15 +20,11 @@ from boresight.evaluation.graded.completions import (
 from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.tasks.countdown import countdown_prompt, generate_problems, score, solve
 from boresight.tasks.countdown.problems import problem
+from tests.rows import jsonl
 from tests.test_config import ROOT
 from tests.tiny import tiny_model, tiny_tokenizer
 
 PROBLEMS = [problem([a, a + 1, a + 2], 3 * a + 3) for a in range(4, 10)]
-
-
-def jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 def solution(p):

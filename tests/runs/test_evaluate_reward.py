@@ -13,6 +13,7 @@ from boresight.core import files
 from boresight.core.errors import UserError
 from boresight.evaluation.recipe import EvaluationRecipe, RewardRecipe
 from boresight.reports.page import write_report
+from tests.rows import jsonl
 from tests.tiny import tiny_model, tiny_tokenizer
 
 QUESTIONS = [f"say {i}" for i in range(6)]
@@ -41,11 +42,6 @@ def asks(prompts, completions, answer, **columns):
 
 def fails(prompts, completions, rows):
     raise RuntimeError("the scorer is out of order")
-
-
-def jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 @pytest.fixture(scope="module")

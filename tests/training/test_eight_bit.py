@@ -8,7 +8,7 @@ import torch
 
 from boresight.core.errors import UserError
 from boresight.training.loop import run_steps
-from boresight.training.optim import has_moved, make_optimizer
+from boresight.training.optimizer.adamw import has_moved, make_optimizer
 from tests.tiny import tiny_model
 from tests.training.fixtures import make_task
 

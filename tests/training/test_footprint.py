@@ -19,8 +19,8 @@ from boresight.training.activations import recompute_activations
 from boresight.training.footprint import estimate
 from boresight.training.footprint.estimate import Footprint
 from boresight.training.footprint.layer import Shape
-from boresight.training.optim import make_optimizer
 from boresight.training.optimizer import split_adamw
+from boresight.training.optimizer.adamw import make_optimizer
 from tests.live_bytes import LiveBytes
 from tests.models.families import FAMILIES, config_of
 from tests.tiny import tiny_model

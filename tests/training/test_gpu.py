@@ -13,7 +13,7 @@ from boresight.models.eval_mode import arithmetic
 from boresight.training.checkpoints.checkpoint import load_state, save_state
 from boresight.training.forward import INPUT_KINDS
 from boresight.training.loop import accumulate, run_steps
-from boresight.training.optim import make_optimizer
+from boresight.training.optimizer.adamw import make_optimizer
 from tests.devices import WIDE, on_each_device
 from tests.models.plain_varlen import stand_in_for_flash
 from tests.tiny import tiny_model

@@ -12,7 +12,7 @@ from boresight.core.errors import UserError
 from boresight.models.eval_mode import arithmetic
 from boresight.models.reference.frozen import LiveReference
 from boresight.training.loop import Batch, accumulate, run_steps
-from boresight.training.optim import has_moved, make_optimizer
+from boresight.training.optimizer.adamw import has_moved, make_optimizer
 from tests.tiny import tiny_model
 from tests.training.fixtures import make_task
 from tests.training.test_zero_advantage import sampled

@@ -18,8 +18,9 @@ from boresight.training.activations import footprint_of
 from boresight.training.checkpoints.checkpoint import load_state
 from boresight.training.footprint.base import refuse_host_bits, splits_weights
 from boresight.training.loop import run_steps
-from boresight.training.optim import divide_and_clip, has_moved, make_optimizer
 from boresight.training.optimizer import split_adamw
+from boresight.training.optimizer.adamw import has_moved, make_optimizer
+from boresight.training.optimizer.clipping import divide_and_clip
 from boresight.training.policy import load_policy
 from boresight.training.probes.kl import KLProbe
 from tests.tiny import tiny_model, tiny_tokenizer

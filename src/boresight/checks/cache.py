@@ -14,12 +14,15 @@ from boresight.core.errors import UserError
 from boresight.core.files import read_state, write_state
 from boresight.data.demo import data_path
 from boresight.data.reading.files import sha256
+from boresight.data.stored.pruning import CacheBound, mark_used, prune
 from boresight.findings.finding import Finding, from_dict
 from boresight.scorers.reward_function import BUILTIN
 
 NOT_LOOKED_AT = ("optim", "check", "evaluate")
 """Sections of a recipe that no finding about data or tokens depends on; of `evaluate` the file `prompts`
 is an exception."""
+BOUND = CacheBound(bytes=50 * 10**6, days=90)
+"""Some thousands of recipes."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def local_files(recipe: Recipe) -> list[Path]:
 
 def read_cached(key: str) -> Looked | None:
     """The findings cached under `key`; None if there are none or the file cannot be read."""
+    mark_used(_file(key))
     try:
         raw = read_state(_file(key))
         return Looked([from_dict(found) for found in raw.pop("findings")], **raw)
@@ -74,13 +78,17 @@ def read_cached(key: str) -> Looked | None:
 
 
 def write_cached(key: str, looked: Looked) -> None:
-    """Cache `looked` under `key`. Does nothing if the cache folder cannot be written."""
+    """Cache `looked` under `key`, and delete what no recipe has used for long.
+
+    Does nothing if the cache folder cannot be written.
+    """
     kept = {name: value for name, value in vars(looked).items() if name != "findings"}
     kept["findings"] = [finding.as_dict() for finding in looked.findings]
     file = _file(key)
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_state(file, kept)
+        prune(file.parent, file, BOUND)
 
 
 def _tokenizer_files(recipe: Recipe) -> list[Path]:

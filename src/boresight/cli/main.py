@@ -461,10 +461,14 @@ def study(
     from boresight.experiments.study import command
 
     console = Terminal(soft_wrap=True)
-    failed = command.run_study(
+    ended = command.run_study(
         scale, plan, run, arm or [], listed, console, overrides or [], rehearse, minutes, report_only
     )
-    return Result(f"{plural(failed, 'failed run')}", lambda: {"failed_runs": failed}, int(failed > 0))
+    return Result(
+        plural(ended.failed, "failed run"),
+        lambda: {"failed_runs": ended.failed, "stopped_runs": ended.stopped},
+        int(ended.failed > 0),
+    )
 
 
 @app.command()

@@ -15,6 +15,7 @@ from boresight.config.choice import Registry, read_choice, write_choice
 from boresight.config.dotted import apply_override, as_yaml
 from boresight.config.recipe_files import read_recipe_file
 from boresight.config.section import Section, refuse_unknown_keys, validate
+from boresight.config.synonyms import with_current_names
 from boresight.core.errors import UserError
 
 
@@ -36,7 +37,7 @@ class BaseRecipe(Section):
     @classmethod
     def read(cls, path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
         """A recipe as nested dictionaries, with overrides applied and nothing checked."""
-        raw = read_recipe_file(path, cls)
+        raw = with_current_names(read_recipe_file(path, cls), str(path))
         for override in overrides or []:
             apply_override(raw, override)
         return raw
@@ -44,6 +45,7 @@ class BaseRecipe(Section):
     @classmethod
     def parse(cls, raw: dict[str, Any], source: str = "recipe") -> Self:
         """Check a recipe given as nested dictionaries; errors name `source`."""
+        raw = with_current_names(raw, source)
         refuse_unknown_keys(cls, raw, source)  # first, as a recipe of another trainer lacks every section too
         chosen = {
             section: read_choice(registry, raw.get(section), source, section)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from boresight.config.synonyms import EARLIER_NAMES
 from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError
 
@@ -37,7 +38,7 @@ def read_value(text: str) -> Any:
 
 def put(raw: dict[str, Any], key: str, value: object) -> None:
     """Set `section.key` in nested dictionaries. Raises `UserError` where a parent is no section."""
-    *parents, last = key.split(".")
+    *parents, last = EARLIER_NAMES.get(key, key).split(".")
     at = raw
     for parent in parents:
         if at.get(parent) is None:

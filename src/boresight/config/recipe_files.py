@@ -87,7 +87,8 @@ def read_recipe_file(name: str | Path, kind: type[BaseModel]) -> dict[str, Any]:
         text = read_text_file(path, "recipe")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such recipe; {_instead(path, recipe_names(kind))}.") from None
-    return _sections(read_yaml(text, str(path)), path)
+    expected = "a recipe is a mapping of sections such as `model:`"
+    return named_values(read_yaml(text, str(path)), path, expected, "a section")
 
 
 def read_text_file(path: Path, what: str) -> str:
@@ -111,13 +112,22 @@ def read_text_file(path: Path, what: str) -> str:
         raise UserError(f"{path}: cannot be read ({first_line(error)}).") from None
 
 
-def _sections(raw: object, path: Path) -> dict[str, Any]:
+def named_values(raw: object, path: Path, expected: str, noun: str) -> dict[str, Any]:
+    """The content of a settings file, which must be a mapping whose keys are names.
+
+    Args:
+        expected: what such a file is, as the start of the error: `a recipe is a mapping of sections`.
+        noun: what a key names.
+
+    Raises:
+        UserError: another content, or a key that is no text.
+    """
     if not isinstance(raw, dict):
         kind = "nothing" if raw is None else f"a {type(raw).__name__}"
-        raise UserError(f"{path}: a recipe is a mapping of sections such as `model:`; the file holds {kind}.")
+        raise UserError(f"{path}: {expected}; the file holds {kind}.")
     strange = next((key for key in raw if not isinstance(key, str)), None)
     if strange is not None:
-        raise UserError(f"{path}: {strange!r} is no name of a section.")
+        raise UserError(f"{path}: {strange!r} is no name of {noun}.")
     return raw
 
 

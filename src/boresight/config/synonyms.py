@@ -1,6 +1,11 @@
-"""Names of options in TRL, axolotl and LLaMA-Factory, and the recipe keys that correspond to them."""
+"""Other names of recipe keys: those of options in TRL, axolotl and LLaMA-Factory, and those of earlier
+versions."""
 
 from __future__ import annotations
+
+from typing import Any
+
+from boresight.core.errors import UserError
 
 SYNONYMS = {
     "learning_rate": "optim.lr",
@@ -72,3 +77,23 @@ SYNONYMS = {
     "reward_weights": "reward (weight of each)",
 }
 """Recipe key by the option's name in another trainer, with a remark if the two differ in meaning."""
+
+EARLIER_NAMES = {"method.centring": "method.centering"}
+"""Recipe keys that were renamed: recipes, overrides and resolved recipes of old runs may have either name."""
+
+
+def with_current_names(raw: dict[str, Any], source: str) -> dict[str, Any]:
+    """The recipe with keys of earlier versions renamed; `raw` itself if it has none.
+
+    Raises:
+        UserError: a key is given under both names.
+    """
+    for earlier, current in EARLIER_NAMES.items():
+        (section, old), new = earlier.split("."), current.split(".")[-1]
+        settings = raw.get(section)
+        if not isinstance(settings, dict) or old not in settings:
+            continue
+        if new in settings:
+            raise UserError(f"{source}: {earlier} is the earlier name of {current}; give only the latter.")
+        raw = {**raw, section: {new if key == old else key: value for key, value in settings.items()}}
+    return raw

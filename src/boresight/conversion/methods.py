@@ -103,7 +103,7 @@ def _kto(t: Translation) -> None:
 
 def _reward(t: Translation) -> None:
     t.put("method.name", "reward")
-    t.put("method.centring", t["center_rewards_coefficient"] or 0.0, "center_rewards_coefficient")
+    t.put("method.centering", t["center_rewards_coefficient"] or 0.0, "center_rewards_coefficient")
 
 
 def _orpo(t: Translation) -> None:

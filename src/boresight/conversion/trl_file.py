@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from boresight.config.dotted import read_value
-from boresight.config.recipe_files import read_text_file
+from boresight.config.recipe_files import named_values, read_text_file
 from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError
 
@@ -28,13 +28,8 @@ def read_trl_file(path: Path) -> dict[str, Any]:
         text = read_text_file(path, "config")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file; give the YAML file of `trl … --config`.") from None
-    raw = _read_json(text, path) if path.suffix == ".json" else read_yaml(text, str(path))
-    if not isinstance(raw, dict):
-        kind = "nothing" if raw is None else f"a {type(raw).__name__}"
-        raise UserError(f"{path}: a config of TRL is a mapping such as `beta: 0.1`; the file holds {kind}.")
-    strange = next((key for key in raw if not isinstance(key, str)), None)
-    if strange is not None:
-        raise UserError(f"{path}: {strange!r} is no name of an option.")
+    found = _read_json(text, path) if path.suffix == ".json" else read_yaml(text, str(path))
+    raw = named_values(found, path, "a config of TRL is a mapping such as `beta: 0.1`", "an option")
     if "log_history" in raw:
         raise UserError(f"{path}: is the log of a run and no config; boresight explain reads it.")
     return raw

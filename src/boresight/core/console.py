@@ -29,6 +29,8 @@ HARMLESS = PICTURES | dict.fromkeys((*C1, *SEPARATORS, *DIRECTIONS, *SURROGATES)
 
 WARNING, ERROR = "yellow", "bold red"
 """Styles of warnings and errors."""
+RESULT_WIDTH = 80
+"""Columns of results, which are read in terminals, notebooks and logs of any width."""
 NOTEBOOK_WIDTH = 110
 """Columns of a cell's output."""
 WRAPPING = {"soft_wrap", "no_wrap", "overflow", "crop"}

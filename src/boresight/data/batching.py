@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 
 import numpy as np
 
-from boresight.data.rows import Row
+from boresight.data.rows import Row, with_prompt_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +83,9 @@ class PromptLengths:
     @classmethod
     def of(cls, rows: Iterable[Row]) -> PromptLengths:
         """Lengths of `rows`; each row is read once."""
-        numbers: dict[bytes, int] = {}
         lines = [
-            (
-                len(row.prompt),
-                row.tokens - len(row.prompt),
-                numbers.setdefault(blake2b(row.prompt.tobytes(), digest_size=16).digest(), len(numbers)),
-            )
-            for row in rows
+            (len(row.prompt), row.tokens - len(row.prompt), number)
+            for row, number in with_prompt_numbers(rows)
         ]
         return cls(*np.array(lines, dtype=np.int64).reshape(-1, 3).T)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from boresight.core.errors import UserError
 from boresight.stats.intervals import (
+    SIGNIFICANCE_LEVEL,
     Interval,
     Unpaired,
     clopper_pearson,
@@ -55,7 +56,7 @@ class EntryPair:
     @property
     def resolved(self) -> bool:
         """Whether the difference is significant after Holm's adjustment."""
-        return self.p < 0.05
+        return self.p < SIGNIFICANCE_LEVEL
 
     @property
     def needed(self) -> int | None:

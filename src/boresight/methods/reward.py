@@ -25,7 +25,7 @@ class Config(MethodConfig):
     margin_scale: float = Field(default=0.0, ge=0)
     """Margin per unit of the dataset's own score gap; 0 ignores scores, and a pair without them has none."""
 
-    centring: float = Field(default=0.0, ge=0)
+    centering: float = Field(default=0.0, ge=0)
     """Weight of the squared sum of a pair's rewards, which holds their mean near 0 (0.01 is usual)."""
 
     @property
@@ -39,4 +39,4 @@ def loss(x: PairScores, cfg: Config) -> LossOutput:
     gap = x.chosen - x.rejected
     likelihood = sigmoid_loss(gap - weighted(cfg.margin_scale, x.score_gap))
     off_center = (x.chosen + x.rejected) ** 2
-    return LossOutput.mean_of(likelihood + weighted(cfg.centring, off_center), preference_loss=likelihood)
+    return LossOutput.mean_of(likelihood + weighted(cfg.centering, off_center), preference_loss=likelihood)

@@ -96,7 +96,7 @@ CHARTS = (
     Chart(
         "Score level",
         "",
-        "Mean score of both answers. Only differences are learned, so it drifts without method.centring.",
+        "Mean score of both answers. Only differences are learned, so it drifts without method.centering.",
         both("score"),
     ),
     Chart(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boresight.config import dotted
+from boresight.core.console import RESULT_WIDTH, at_most
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.reports.facts import texts
@@ -16,9 +17,10 @@ from boresight.reports.headline import direction
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.reports.same_rows import PairedDifference, differences_by_row, paired_with_first
-from boresight.reports.tables.files import Table, TableRow, markdown, write_tables
+from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
 from boresight.reports.tables.metrics import VERDICTS, Drawing, draw_intervals
+from boresight.reports.tables.terminal import paired_table
 from boresight.stats.intervals import Interval, holm, mcnemar, paired_difference
 from boresight.stats.units import unit_named
 from boresight.stats.verdict import after_holm, verdict
@@ -67,15 +69,17 @@ class Comparison(Printable):
     page: Path
 
     def show(self, console: Console) -> None:
-        """Print the verdicts, the metrics and what differs."""
-        lines = [
-            *self.verdicts,
-            markdown(comparison_table(self.runs)),
-            *(f"{d.key}: {' | '.join(d.values)}" for d in self.differences),
-            f"page: {self.page}",
-        ]
-        for line in lines:  # a table in Markdown with lines cut in two is none
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        """Print the verdicts, the metrics and what differs, in at most 80 columns but for the path."""
+        baseline, *others = self.runs
+        with at_most(console, RESULT_WIDTH):
+            for sentence in self.verdicts:
+                console.print(sentence, markup=False, highlight=False)
+            for number, run in enumerate(others):
+                console.print(paired_table(metrics_of_two(self.runs, number), run.name, baseline.name))
+            for differing in self.differences:
+                line = f"{differing.key}: {' | '.join(differing.values)}"
+                console.print(line, markup=False, highlight=False)
+        console.print(f"page: {self.page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:
@@ -110,6 +114,29 @@ def comparison_table(runs: Sequence[RunData]) -> Table:
     ]
     differences = tuple(f"{run.name} - {runs[0].name}" for run in runs[1:])
     return Table("metric", [*(run.name for run in runs), *differences], rows, differences)
+
+
+def metrics_of_two(runs: Sequence[RunData], number: int) -> list[Metric]:
+    """Every metric after training: of the first run as `before`, of later run `number` as `after`, with the
+    paired difference.
+
+    What is not significant after Holm's adjustment is neither better nor worse.
+    """
+    baseline, run = runs[0], runs[1 + number]
+    known = {metric.name for metric in baseline.metrics}
+    found = []
+    for metric in [*baseline.metrics, *(m for m in run.metrics if m.name not in known)]:
+        paired = paired_with_first(runs, metric.name)[number]
+        found.append(
+            replace(
+                metric,
+                before=_after(baseline, metric.name),
+                after=_after(run, metric.name),
+                difference=paired and paired.interval,
+                better=metric.better if paired and paired.is_resolved else "neither",
+            )
+        )
+    return found
 
 
 def _after(run: RunData, name: str) -> Interval | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from boresight.core.errors import UserError
 from boresight.core.files import write_text
@@ -35,6 +35,10 @@ from boresight.reports.tables.metrics import metric_rows
 if TYPE_CHECKING:
     from rich.console import Console
 
+NAME = re.compile(r"(?<![\w./-])[^\W\d_]\w*(?:[.-]+\w+)+(?![\w/-])")
+"""Words joined by hyphens and dots that are no path, such as `lr-2e-3`."""
+LONGEST_UNBROKEN = 30
+"""Characters of a name that fits into a line of a phone."""
 NO_SAMPLES: dict[str, Any] = {"columns": [], "outcomes": [], "samples": []}
 
 
@@ -156,6 +160,20 @@ def typeset(text: str) -> str:
     return re.sub(r"(\[[−\d.,∞]+,) (?=[−\d.,∞]+\])", "\\1\u00a0", text)
 
 
+def unbroken(text: str) -> Markup:
+    """The text as HTML, in which no line ends inside a short name with a hyphen and a digit: `lr-2e-3`.
+
+    The characters stay those of the name, so that it can be searched for and copied.
+    """
+
+    def span(found: re.Match[str]) -> str:
+        name = found[0]
+        is_one = "-" in name and any(map(str.isdigit, name)) and len(name) <= LONGEST_UNBROKEN
+        return f'<span class="unbroken">{name}</span>' if is_one else name
+
+    return Markup(NAME.sub(span, str(escape(text))))
+
+
 @cache
 def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -166,6 +184,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["typeset"] = typeset
+    environment.filters["unbroken"] = unbroken
     return environment
 
 

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import final
 
 from boresight.reports.read_run import Metric, RunData
-from boresight.stats.intervals import DIFFERENCE, Interval, bounds_of, holm
+from boresight.stats.intervals import DIFFERENCE, SIGNIFICANCE_LEVEL, Interval, bounds_of, holm
 from boresight.stats.over_seeds import OverSeeds, difference_over_seeds
 from boresight.stats.units import Unit, unit_named
 from boresight.stats.verdict import after_holm, what_would_resolve
-
-SIGNIFICANCE = 0.05
 
 
 @final  # without subclasses, `found and found.interval` is an interval or None to a type checker
@@ -35,7 +33,7 @@ class PairedDifference:
     def is_resolved(self) -> bool:
         """Whether the difference is significant: by its interval, and among several comparisons by its
         adjusted p too."""
-        return self.interval.excludes_zero and (self.alone or self.p < SIGNIFICANCE)
+        return self.interval.excludes_zero and (self.alone or self.p < SIGNIFICANCE_LEVEL)
 
 
 def differences_by_row(runs: Sequence[RunData]) -> list[str]:

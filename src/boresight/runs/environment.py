@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from boresight.core.files import read_lines
+from boresight.models.kernels.libraries import processor_facts
 from boresight.models.load import device_called
 from boresight.training.distributed import collectives
 
@@ -28,7 +28,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: package_version(name) for name in PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor_facts().get("model name") or platform.processor(),
         "cores": os.cpu_count(),
         "processes": collectives.world(),
         "threads": torch.get_num_threads(),
@@ -57,14 +57,6 @@ def package_version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = read_lines(Path("/proc/cpuinfo"))
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def _commit() -> str | None:

@@ -21,7 +21,7 @@ from boresight.checks.inputs import size_of
 from boresight.checks.run import method
 from boresight.checks.run.method import MethodSetting
 from boresight.config.recipe import Recipe
-from boresight.core.console import at_most
+from boresight.core.console import RESULT_WIDTH, at_most
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.core.wording import plural
@@ -41,8 +41,6 @@ from boresight.stats.units import unit_named
 
 SMALLEST_PACE = 0.03
 """Margin, nats, below which a rate of learning cannot be estimated."""
-COLUMNS = 80
-"""Widest line of an explanation."""
 CAUSES = (
     "not-finite",
     "nothing-scored",
@@ -77,7 +75,7 @@ class Explanation(Printable):
 
     def show(self, console: Console) -> None:
         """Print the outcome, the causes in order, and the answers to the questions, in at most 80 columns."""
-        with at_most(console, COLUMNS):
+        with at_most(console, RESULT_WIDTH):
             console.print(Text(self.name, style="bold"))
             for sentence in self.outcome:
                 console.print(Text(sentence))

@@ -15,7 +15,7 @@ from typing import Literal
 
 from scipy.stats import norm
 
-from boresight.stats.intervals import holm
+from boresight.stats.intervals import SIGNIFICANCE_LEVEL, holm
 from boresight.stats.pooled_seeds import PooledDifference
 
 Asks = Literal["difference", "not worse"]
@@ -76,7 +76,7 @@ class Decision:
     enough: EnoughData | None = None
 
 
-def decide(questions: Sequence[Question], level: float = 0.05) -> list[Decision]:
+def decide(questions: Sequence[Question], level: float = SIGNIFICANCE_LEVEL) -> list[Decision]:
     """The verdicts on a family of questions, in their order.
 
     The tests of what the questions ask are adjusted by Holm's method over all of them, and the tests of
@@ -104,7 +104,9 @@ def _answer(question: Question, p: float, p_equivalent: float | None, level: flo
     return "equivalent" if p_equivalent is not None and p_equivalent <= level else "undecided"
 
 
-def enough_data(question: Question, level: float = 0.05, power: float = 0.8) -> EnoughData | None:
+def enough_data(
+    question: Question, level: float = SIGNIFICANCE_LEVEL, power: float = 0.8
+) -> EnoughData | None:
     """Seeds and prompts that would decide a question if the difference seen is the true one.
 
     k times as many of both divide the variance by k. Of k times the data,

@@ -25,6 +25,9 @@ from scipy.special import stdtrit
 
 from boresight.core.errors import UserError
 
+SIGNIFICANCE_LEVEL = 0.05
+"""p-value, adjusted for all comparisons that are made together, below which a difference is significant."""
+
 Value = float | int | bool | None
 """One measurement; None or NaN when it is missing."""
 

@@ -7,7 +7,7 @@ import math
 from scipy.stats import norm
 
 from boresight.core.wording import is_or_are, plural
-from boresight.stats.intervals import Z95, Interval, n_to_resolve
+from boresight.stats.intervals import SIGNIFICANCE_LEVEL, Z95, Interval, n_to_resolve
 from boresight.stats.units import Unit, rounded_up, unit_named
 
 
@@ -69,7 +69,7 @@ def after_holm(sentence: str, p: float, resolved: bool) -> str:
     >>> after_holm("B beats A.", 0.053, resolved=True) "B beats A; p = 0.053 after Holm's adjustment: not
     significant among so many comparisons."
     """
-    undone = ": not significant among so many comparisons" if resolved and p >= 0.05 else ""
+    undone = ": not significant among so many comparisons" if resolved and p >= SIGNIFICANCE_LEVEL else ""
     return f"{sentence[:-1]}; p = {p:.2g} after Holm's adjustment{undone}."
 
 

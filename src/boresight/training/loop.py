@@ -54,7 +54,9 @@ from boresight.training.logging.logger import RunLog, peak_memory_gb
 from boresight.training.loss_scale import LOSS_SCALE, LossScale
 from boresight.training.metrics import Gathered
 from boresight.training.mismatched import estimate_kl, mismatched_alone
-from boresight.training.optim import divide_and_clip, has_moved, learning_rate, make_optimizer
+from boresight.training.optimizer.adamw import has_moved, make_optimizer
+from boresight.training.optimizer.clipping import divide_and_clip
+from boresight.training.optimizer.learning_rate import learning_rate
 from boresight.training.probes.generations import support
 from boresight.training.rollouts import zero_advantage
 from boresight.training.rollouts.old_logps import OldLogps, old_logps, with_old_logps

@@ -38,7 +38,7 @@ from boresight.training.distributed import collectives
 from boresight.training.footprint.base import base_form, refuse_host_bits, splits_weights
 from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import InputKind, kind_of
-from boresight.training.optim import learning_rate_sum
+from boresight.training.optimizer.learning_rate import learning_rate_sum
 from boresight.training.rollouts.reuse import ReuseChoice, reuse_choice
 
 log = logging.getLogger(__name__)

@@ -31,6 +31,10 @@ class Outcome:
     def finished(self):
         return self.value is not None
 
+    @property
+    def failed(self):
+        return self.value is None and self.why != "stopped"
+
 
 class Folder(ExperimentFolder[Job, Outcome]):
     jobs_below = "jobs"
@@ -63,6 +67,8 @@ class Toy(Experiment[Job, Outcome]):
         result = self.results[job.name]
         if isinstance(result, BaseException):
             raise result
+        if isinstance(result, Outcome):
+            return result
         return Outcome(result() if callable(result) else result, number=attempt.number)
 
     def failure(self, job, attempt, why):
@@ -139,6 +145,15 @@ def test_outcomes_are_final_unless_failed_jobs_are_run_again(toy):
         work(again)
         assert again.ran == ran
         assert [o.value for o in outcomes(again).values()] == [1, value]
+
+
+def test_a_job_that_was_stopped_has_no_result_and_is_not_run_again(toy):
+    stopped = Outcome(None, "stopped")
+    work(toy({"a": stopped, "b": 1}, needs={"b": ["a"]}, retries_failed=True))
+    again = toy({"a": 5, "b": 1}, needs={"b": ["a"]}, retries_failed=True)
+    work(again)
+    assert again.ran == [] and outcomes(again)["a"] == stopped
+    assert outcomes(again)["b"].why == "a is not finished.", "it was tried again, and needs a result"
 
 
 def test_a_job_that_fails_again_is_run_once_per_start(toy):

@@ -35,7 +35,7 @@ from boresight.experiments.study.progress import TimeLeft
 
 def carry(path, folder, *overrides, only=(), minutes=None):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = run_study("cpu", path, folder, only, False, console, overrides, False, minutes)
+    failed = run_study("cpu", path, folder, only, False, console, overrides, False, minutes).failed
     return failed, console.file.getvalue()
 
 
@@ -64,7 +64,7 @@ def blocked(written, raw, tiny_base, tmp_path):
             "title": "Methods",
             "start": "first",
             "prompts": str(tmp_path / "test.jsonl"),
-            "reward": [{"function": f"{__name__}:length"}, {"function": f"{__name__}:vowels", "weight": 0}],
+            "reward": [{"function": "tests.rewards:length"}, {"function": f"{__name__}:vowels", "weight": 0}],
             "samples": 2,
             "temperature": 1.0,
             "max_new_tokens": 4,
@@ -73,10 +73,6 @@ def blocked(written, raw, tiny_base, tmp_path):
         }
     }
     return written
-
-
-def length(prompts, completions, rows):
-    return [float(len(text)) for text in completions]
 
 
 def vowels(prompts, completions, rows):
@@ -307,7 +303,7 @@ def test_a_rehearsal_measures_blocks_too(blocked, tmp_path, monkeypatch):
     path, console = blocked(), Console(file=io.StringIO(), width=200, soft_wrap=True)
     asked = "questions=[{title: q, of: start, to: fast, margin: 0.5, pool: [fast]}]"
     overrides = [asked, "protocol=later.md"]
-    failed = run_study("cpu", path, tmp_path / "study", ["fast"], False, console, overrides, True)
+    failed = run_study("cpu", path, tmp_path / "study", ["fast"], False, console, overrides, True).failed
     said = console.file.getvalue()
     assert failed == 0 and "[2/2] fast: passed" in said
     assert not (tmp_path / "outcomes").exists()

@@ -94,7 +94,7 @@ def test_a_run_counts_its_verifier_calls(tmp_path, method, per_prompt):
         "model": {"name": str(tmp_path / "model")},
         "data": {"train": str(tmp_path / "prompts.jsonl"), "eval_rows": 2},
         "optim": {"lr": 1e-4},
-        "reward": [{"function": f"{__name__}:length"}],
+        "reward": [{"function": "tests.rewards:length"}],
         "rollout": {"k": 3, "max_new_tokens": 4},
         "train": {"batch": 4, "steps": 3, "eval_every": 1, "guard": None},
         "evaluate": {"samples": 0, "rewarded": 2, "max_new_tokens": 4},
@@ -109,7 +109,3 @@ def test_a_run_counts_its_verifier_calls(tmp_path, method, per_prompt):
     assert 0 <= informative_prompts(log, k=3) <= 12 and trained_tokens(log) > 0
     assert training_rows(log) is None  # they are sampled
     assert min(value for _, value in curve) <= area_under(curve) <= max(value for _, value in curve)
-
-
-def length(prompts, completions, rows):
-    return [float(len(text)) for text in completions]

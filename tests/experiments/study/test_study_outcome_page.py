@@ -114,7 +114,7 @@ def write(plan, here, name, seed, right):
 def report(path, *overrides, **more):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
     options = {"only": (), "report_only": True} | more
-    failed = run_study("cpu", path, None, options.pop("only"), False, console, overrides, **options)
+    failed = run_study("cpu", path, None, options.pop("only"), False, console, overrides, **options).failed
     assert failed == 0
     return console.file.getvalue()
 

@@ -41,7 +41,7 @@ def temporary(tmp_path, monkeypatch):
 def rehearse(path, *overrides, only=()):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
     before = dict(os.environ)
-    failed = run_study("cpu", path, path.parent / "study", only, False, console, overrides, True)
+    failed = run_study("cpu", path, path.parent / "study", only, False, console, overrides, True).failed
     assert dict(os.environ) == before
     assert not (path.parent / "study").exists()
     return failed, console.file.getvalue()
@@ -142,6 +142,8 @@ def test_the_cost_is_read_off_runs_of_this_machine(written, raw, tmp_path):
     cost = expected_cost(load_plan(path), path.parent, folder)
     assert cost.seconds["slow"] == pytest.approx(2 * outcome["seconds"])
     assert cost.seconds["fast"] is None and cost.seconds["onward"] is None
+    resized = load_plan(path, ["arms.slow.train.tokens_per_forward=77"])
+    assert expected_cost(resized, path.parent, folder) == cost, "its results count, and so does its time"
     other = load_plan(path, ["arms.slow.optim.lr=0.5"])
     assert expected_cost(other, path.parent, folder).seconds["slow"] is None
 

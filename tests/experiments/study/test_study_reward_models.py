@@ -32,7 +32,7 @@ def judged(written, raw, tiny_base, tmp_path):
     recipe["method"] = {"name": "rloo"}
     recipe["data"] = {"train": str(tmp_path / "asked.jsonl"), "eval_rows": 0}
     recipe["evaluate"] |= {"prompts": str(tmp_path / "asked.jsonl"), "max_new_tokens": 4}
-    recipe["reward"] = [{"function": f"{__name__}:length"}]
+    recipe["reward"] = [{"function": "tests.rewards:length"}]
     (tmp_path / "rloo.yaml").write_text(yaml.safe_dump(recipe))
     arm = {"group": "pairs", "recipe": "dpo.yaml", "minutes": 1}
     raw["answers"], raw["comparisons"], raw["figures"] = None, [], {}
@@ -48,7 +48,7 @@ def judged(written, raw, tiny_base, tmp_path):
             "title": "Methods",
             "start": str(tiny_base / "model"),
             "prompts": str(tmp_path / "test.jsonl"),
-            "reward": [{"function": f"{__name__}:length"}],
+            "reward": [{"function": "tests.rewards:length"}],
             "judge": "rm",
             "max_new_tokens": 4,
         }
@@ -56,13 +56,9 @@ def judged(written, raw, tiny_base, tmp_path):
     return written
 
 
-def length(prompts, completions, rows):
-    return [float(len(text)) for text in completions]
-
-
 def carry(path, folder, *, rehearsing=False, only=()):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = run_study("cpu", path, folder, only, False, console, (), rehearsing)
+    failed = run_study("cpu", path, folder, only, False, console, (), rehearsing).failed
     return failed, console.file.getvalue()
 
 

@@ -3,21 +3,24 @@
 import csv
 import io
 import re
+from dataclasses import asdict
 
 import pytest
 import yaml
 from rich.console import Console
 
 from boresight.core.errors import UserError
+from boresight.core.files import read_state, write_state
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.study import arms, storage
 from boresight.experiments.study.command import run_study
 from boresight.experiments.study.plan import ArmRun, StudyPlan
+from boresight.experiments.study.read import read_study
 
 
 def carry(path, folder, only=()):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = run_study("cpu", path, folder, only, False, console)
+    failed = run_study("cpu", path, folder, only, False, console).failed
     return failed, console.file.getvalue()
 
 
@@ -89,6 +92,43 @@ def test_a_failing_arm_stops_only_those_that_start_from_it(written, raw, tmp_pat
     assert "nowhere.jsonl" in said and "fast with seed 0, whose model it needs, is not finished" in said
     text = (tmp_path / "study" / "report" / "results.md").read_text()
     assert "fast arm, seed 0, failed: " in text
+
+
+GUARDED = {"train.guard": {"kl": 0.001}, "evaluate.kl_rows": 4, "optim.warmup": 0.0}
+
+
+def test_an_arm_that_the_guard_stops_has_no_value(written, raw, tmp_path):
+    """At a high rate one step exceeds the bound, and the run ends with the start model, whose margin is 0."""
+    raw["arms"]["fast"]["set"] |= GUARDED | {"train.eval_every": 1, "optim.lr": 0.03}
+    folder = tmp_path / "study"
+    failed, said = carry(written(), folder)
+    assert failed == 1, "onward starts from fast; the stopped runs have not failed"
+    assert "    stopped by the guard at step 1: " in said
+    assert "onward with seed" not in said and "fast with seed 0, whose model it needs, was stopped by" in said
+    outcome = read_state(folder / "fast-seed0" / "outcome.json")
+    assert outcome["stopped"] and outcome["why"].startswith("stopped by the guard at step 1: ")
+    rows = list(csv.DictReader((folder / "report" / "results.csv").open()))
+    assert {r["name"] for r in rows if r["kind"] == "arm"} == {"start", "slow"}
+    assert [r["name"] for r in rows if r["kind"] == "stopped"] == ["fast-seed0", "fast-seed1"]
+    assert not any(r["kind"] == "comparison" for r in rows)
+    text = (folder / "report" / "results.md").read_text()
+    assert "- fast arm, seed 1, stopped by the guard at step 1: " in text and "The run ends with" in text
+    assert "| fast arm | – | – | – | 0 of 2, 2 stopped |" in text
+    assert re.search(r"^\| DPO \| held-out pairs ranked right \|.*\| not measured \|$", text, re.M)
+    before = (folder / "fast-seed0" / "outcome.json").stat().st_mtime_ns
+    _, said = carry(written(), folder)
+    assert "fast arm" not in said and before == (folder / "fast-seed0" / "outcome.json").stat().st_mtime_ns
+
+
+def test_the_seeds_that_the_guard_left_are_not_shown_as_the_arm(written, tmp_path):
+    folder = tmp_path / "study"
+    carry(written(), folder, ["slow", "fast"])
+    study = storage.open_study(StudyPlan.load(written()), tmp_path, folder)
+    assert set(read_study(study).measured["fast"]["margin"]) == {0, 1}
+    outcome = folder / "fast-seed1" / "outcome.json"
+    outcome.unlink()
+    write_state(outcome, asdict(storage.ArmOutcome(1.0, "stopped by the guard at step 2: KL.", stopped=True)))
+    assert "fast" not in read_study(study).measured
 
 
 def test_a_folder_of_something_else_is_left_alone(written, tmp_path):

@@ -23,7 +23,7 @@ from boresight.runs.check.probe import probe_run, top_rate
 from boresight.runs.check.ramp_table import answers_in_words
 from boresight.runs.explain import explain
 from boresight.runs.train import run_training
-from boresight.training.optim import learning_rate_sum
+from boresight.training.optimizer.learning_rate import learning_rate_sum
 from tests.tiny import tiny_model, tiny_tokenizer
 
 QUIET = Console(quiet=True)

@@ -20,7 +20,7 @@ from boresight.core.wording import plural
 from boresight.findings.finding import Finding, error, warning
 from boresight.methods.published import LADDERS, Ladder, Published
 from boresight.training.forward import INPUT_KINDS
-from boresight.training.optim import learning_rate_sum
+from boresight.training.optimizer.learning_rate import learning_rate_sum
 
 GOOD_MARGIN = 3.0
 """Nats on held-out pairs at which runs up to 1B have gained most of their accuracy."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from boresight.config.recipe import Recipe
 from boresight.methods.published import LADDERS
 from boresight.training.forward import kind_of
-from boresight.training.optim import learning_rate_sum
+from boresight.training.optimizer.learning_rate import learning_rate_sum
 
 MARGIN_OF_LADDER = 2.0
 """Largest factor by which a suggested rate may lie outside the published ones."""

@@ -1,7 +1,8 @@
 """Token rows in the cache folder, under a digest of everything that they depend on.
 
-A second run on the same data, and one that is resumed, map the rows that the first has written. Where the
-cache folder takes none, a temporary folder does, which lives as long as the process.
+A second run on the same data, and one that is resumed, map the rows that the first has written. Those that
+no run has used for long are deleted (`BOUND`). Where the cache folder takes none, a temporary folder does,
+which lives as long as the process.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder, cache_folder, remove_folder
 from boresight.core.lock import FileLock
 from boresight.core.schema import Example
+from boresight.core.wording import plural
 from boresight.data.rendering.clock import printed_day
 from boresight.data.rows import RowOrReason
+from boresight.data.stored.pruning import CacheBound, mark_used, prune
 from boresight.data.stored.token_rows import StoredRows, write_row_hashes, write_token_rows
 from boresight.data.tokenizer import Tokenizer
 
@@ -34,6 +37,8 @@ LIBRARIES = ("jinja2", "numpy", "tokenizers", "transformers")
 LOCK = "writer.lock"
 """Lock file, held while its folder is written: a temporary folder whose lock is free was left by a killed
 run."""
+BOUND = CacheBound(bytes=10 * 10**9, days=90)
+"""Some two billion tokens. Every version of this code makes rows of its own, so older ones pile up."""
 
 NOT_RENDERED = ("meta", "as_text")
 """Fields of an example on which its tokens do not depend."""
@@ -47,7 +52,7 @@ def cached_token_rows(
 ) -> StoredRows:
     """The rows of the examples under the tokenizer: from the cache, or from `make`, and then stored.
 
-    A damaged cache folder is replaced, which is printed.
+    A damaged cache folder is replaced, and others are deleted beyond the bound; either is printed.
 
     Raises:
         OSError: rows fit into neither the cache folder nor a temporary one.
@@ -60,12 +65,14 @@ def cached_token_rows(
         _remove_abandoned(place.parent)
         with atomic_folder(place, replace=False) as folder:
             _write(folder, make)
-        return StoredRows(place)
+            rows = StoredRows(folder)  # mapped before another process can find and delete it
     except OSError as error:
         found = _in_temporary_folder(make, f"{place.parent}: {error.strerror or error}", console)
         if found is None:
             raise
         return found
+    _prune(place, console)
+    return rows
 
 
 def tokenizer_key(tokenizer: Tokenizer) -> str:
@@ -87,15 +94,29 @@ def _read(place: Path, console: Console | None) -> StoredRows | None:
     """The rows in a folder; None where there are none, or damaged ones, which are then deleted."""
     if not place.is_dir():
         return None
+    mark_used(place)
     try:
         rows = StoredRows(place)
         rows.refuse_damaged()
         return rows
     except UserError as error:
+        if not place.is_dir():  # another process has deleted it since
+            return None
         if console is not None:
             print_warning(console, f"token rows of an earlier run are damaged and made again: {error}")
-        remove_folder(place)
+        with suppress(FileNotFoundError):
+            remove_folder(place)
     return None
+
+
+def _prune(place: Path, console: Console | None) -> None:
+    """Keep the cache within its bound, and print in one line what was deleted."""
+    deleted = prune(place.parent, place, BOUND)
+    if deleted and console is not None:
+        size = sum(entry.bytes for entry in deleted) / 1e9
+        sentence = f"deleted {plural(len(deleted), 'set')} of token rows, {size:.1f} GB, from {place.parent}"
+        reason = f"it keeps {BOUND.bytes / 1e9:.0f} GB, and for {BOUND.days} days without use"
+        console.print(f"{sentence}: {reason}", markup=False, highlight=False)
 
 
 def _write(folder: Path, make: MakeRows) -> None:

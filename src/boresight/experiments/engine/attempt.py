@@ -45,7 +45,7 @@ def attempt_job(experiment: Experiment[J, O], job: J, claim: Claim | NoClaim) ->
         raise
     if claim.held:
         experiment.folder.close(job, outcome)
-        if not outcome.finished and experiment.folder.retries_failed:
+        if outcome.failed and experiment.folder.retries_failed:
             claim.release()
         experiment.report(job, outcome)
 

@@ -36,7 +36,11 @@ class JobOutcome(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether the job has a result; otherwise it has failed."""
+        """Whether the job has a result."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error ended the job; a job may also have ended without a result for another reason."""
 
 
 J = TypeVar("J", bound=Job)
@@ -96,7 +100,7 @@ class ExperimentFolder(Generic[J, O]):
         """Write how a job ended, once; a failure is replaced if failed jobs are run again."""
         path = self.job_folder(job) / "outcome.json"
         before = self.outcome(job)
-        if self.retries_failed and before is not None and not before.finished:
+        if self.retries_failed and before is not None and before.failed:
             write_state(path, asdict(outcome))
         else:
             create_state(path, asdict(outcome))

@@ -21,7 +21,7 @@ class Queue(Generic[J, O]):
         self._retried: dict[J, O] = {}
         for job in experiment.jobs() if self._folder.retries_failed else ():
             outcome = self._folder.outcome(job)
-            if outcome is not None and not outcome.finished:
+            if outcome is not None and outcome.failed:
                 self._retried[job] = outcome
 
     def open_jobs(self) -> list[J]:

@@ -41,7 +41,7 @@ def run_arms(study: Study, console: Console, only: Sequence[str] = (), minutes: 
     try:
         work(arms)
     except TimeIsUp:
-        left = sum(not study.finished(run) for run in arms.runs)
+        left = sum(study.is_open(run) for run in arms.runs)
         verb, rest = "is" if minutes == 1 else "are", plural(left, "other run")
         arms.print(f"{plural(minutes or 0, 'minute')} {verb} up; the same command continues with the {rest}")
 
@@ -58,7 +58,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         self.console = console
         self.datasets = DatasetCache()  # most arms differ in other things than their data
         self.runs = [run for run in arm_runs(study.plan) if not only or run.arm in only]
-        planned = {run: study.plan.arms[run.arm].minutes for run in self.runs if not study.finished(run)}
+        planned = {run: study.plan.arms[run.arm].minutes for run in self.runs if study.is_open(run)}
         self.time_left = TimeLeft(planned)
         self.seconds, self.started, self.begun = 60 * (minutes or math.inf), time.monotonic(), 0
 
@@ -72,7 +72,10 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
 
     def why_blocked(self, dependency: ArmRun) -> str:
         """The sentence with which an arm fails that needs another."""
-        return f"{dependency.arm} with seed {dependency.seed}, whose model it needs, is not finished."
+        outcome = self.study.outcome(dependency)
+        how = outcome.why if outcome is not None and outcome.stopped else "is not finished."
+        verb = "was " if how.startswith("stopped") else ""
+        return f"{dependency.arm} with seed {dependency.seed}, whose model it needs, {verb}{how}"
 
     def begin(self, run: ArmRun) -> None:
         """Print which run begins, and an estimate of the time left.
@@ -87,10 +90,14 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         self.print(f"{self._label(run)}; {self.time_left.in_words()}")
 
     def run(self, run: ArmRun, attempt: Attempt) -> ArmOutcome:
-        """Check, train, answer prompts; each step is skipped if an earlier attempt has done it."""
+        """Check, train, answer prompts; each step is skipped if an earlier attempt has done it.
+
+        A run that the guard stopped is not measured.
+        """
         from boresight.experiments.study.outcomes.measure import measure_arm, measure_start_model
         from boresight.experiments.study.preflight import check_arm
         from boresight.runs.train import run_to_end
+        from boresight.training.guard.guard import guard_stop_in_words
 
         study, folder, run_folder = self.study, self.study.job_folder(run), self.study.run_folder(run)
         recipe = study.recipe(run)
@@ -105,6 +112,9 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
                 claimed=study.shared,
                 datasets=self.datasets,
             )
+        stopped = guard_stop_in_words(run_folder)
+        if stopped is not None:
+            return ArmOutcome(attempt.seconds, stopped, stopped=True)
         if study.is_asked(run) and not (folder / "answers.jsonl").exists():
             answer_prompts(study, str(run_folder), folder / "answers.jsonl", attempt.console)
         measure_start_model(study, run, attempt.console)

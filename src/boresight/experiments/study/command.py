@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +24,15 @@ PLAN = "study/plan-"
 """Prefix of the names of plans for a scale."""
 
 
+@dataclass(frozen=True)
+class UnfinishedRuns:
+    """Numbers of runs of a study that ended without a result."""
+
+    failed: int = 0
+    stopped: int = 0
+    """Runs that the guard stopped."""
+
+
 def run_study(
     scale: str,
     plan: Path | None,
@@ -34,8 +44,8 @@ def run_study(
     rehearsing: bool = False,
     minutes: float | None = None,
     report_only: bool = False,
-) -> int:
-    """Run the arms of a plan, rehearse them, print it, or write its report; returns how many runs failed.
+) -> UnfinishedRuns:
+    """Run the arms of a plan, rehearse them, print it, or write its report; counts runs without a result.
 
     The default folder has no time in its name: the same command continues where it stopped. If all runs have
     finished, it writes the report again.
@@ -49,20 +59,20 @@ def run_study(
     plans.refuse_unknown_arms(loaded, list(only))
     if listed:
         console.print(listing(loaded, path.parent, only), markup=False, highlight=False, soft_wrap=True)
-        return 0
+        return UnfinishedRuns()
     folder = folder or Path("runs") / f"study-{path.stem.removeprefix('plan-')}"
     if report_only:
         if only or rehearsing or minutes is not None:
             raise UserError("--report-only runs nothing; leave out --arm, --minutes and --rehearse.")
         _print_reports(console, _written(loaded, path.parent, folder, overrides))
-        return 0
+        return UnfinishedRuns()
     if rehearsing:
         from boresight.experiments.study.rehearsal.cost import print_expected_cost
         from boresight.experiments.study.rehearsal.rehearse import rehearse_plan
 
         failures = rehearse_plan(loaded, path.parent, only, console)
         print_expected_cost(loaded, path.parent, folder, only, console)
-        return failures
+        return UnfinishedRuns(failures)
     from boresight.experiments.study.outcomes.collection import Outcomes
     from boresight.experiments.study.outcomes.questions import answer_questions, question_sentence
     from boresight.experiments.study.report.outcome_page import write_outcome_page
@@ -78,7 +88,8 @@ def run_study(
         _print_reports(console, [write_study_report(opened)])
         if loaded.blocks:
             _print_reports(console, [write_outcome_page(loaded, path.parent, overrides)])
-    return sum(bool(o and not o.finished) for o in map(opened.outcome, plans.arm_runs(loaded)))
+    ended = [outcome for outcome in map(opened.outcome, plans.arm_runs(loaded)) if outcome is not None]
+    return UnfinishedRuns(sum(o.failed for o in ended), sum(o.stopped for o in ended))
 
 
 def _written(plan: StudyPlan, here: Path, folder: Path, overrides: Sequence[str]) -> list[Path]:

@@ -36,12 +36,16 @@ class StudyData:
 
 
 def read_study(study: Study) -> StudyData:
-    """All results of finished arms."""
+    """All results of finished runs, without arms of which the guard stopped a run: the seeds that it left
+    would flatter them."""
     prompts = read_prompts_to_answer(study) if study.plan.answers else []
     measured: defaultdict[str, defaultdict[str, dict[int, dict[str, float]]]]
     measured = defaultdict(lambda: defaultdict(dict))
     answers, prompts_by_row = {}, PromptsByRow()
+    stopped = {name for name in study.plan.arms if study.stopped(name)}
     for run in filter(study.is_here, arm_runs(study.plan)):
+        if run.arm in stopped:
+            continue
         of_row = prompts_by_row.of(study.recipe(run))
         for name, values in logged_values(study.run_folder(run)).items():
             measured[run.arm][name][run.seed] = by_prompt(values, of_row if METRICS[name].by_row else {})

@@ -18,7 +18,7 @@ from boresight.core.errors import UserError
 from boresight.core.wording import is_or_are, plural
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmComparison
-from boresight.stats.intervals import DIFFERENCE, SHARE, Interval, Value, holm
+from boresight.stats.intervals import DIFFERENCE, SHARE, SIGNIFICANCE_LEVEL, Interval, Value, holm
 from boresight.stats.over_seeds import OverSeeds, difference_by_prompt, over_seeds
 from boresight.stats.units import unit_named
 
@@ -28,9 +28,6 @@ MeasuredArms = Mapping[str, Mapping[str, BySeed]]
 """Arm, metric, seed, prompt to value."""
 
 Direction = Literal["better", "worse", "not significant", "not measured"]
-
-FAMILY_ERROR = 0.05
-"""Chance of one false verdict or more among all comparisons of a study."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Compared:
     @property
     def verdict(self) -> str:
         """`direction`, followed by `, alone` if it is not significant after Holm's adjustment (5 %)."""
-        survives = self.p <= FAMILY_ERROR or self.direction not in ("better", "worse")
+        survives = self.p < SIGNIFICANCE_LEVEL or self.direction not in ("better", "worse")
         return self.direction if survives else f"{self.direction}, alone"
 
     @property

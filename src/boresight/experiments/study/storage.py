@@ -6,7 +6,7 @@
     dpo-tuned-seed0/check.json     preflight check before training
     dpo-tuned-seed0/run/           the run
     dpo-tuned-seed0/answers.jsonl  answers of the trained model
-    dpo-tuned-seed0/outcome.json   written last: finished, or why it failed
+    dpo-tuned-seed0/outcome.json   written last: finished, or why it failed or was stopped by the guard
     report/                        index.html, results.md, results.csv, figures/
 
 There is no other state: after a kill, the same command continues from this folder.
@@ -35,15 +35,25 @@ from boresight.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class ArmOutcome:
-    """How a run ended. `seconds` is the time of all attempts; `why` is empty unless the run failed."""
+    """How a run ended. `seconds` is the time of all attempts; `why` is empty if the run has a result.
+
+    A run that the guard stopped has none: the model that it ends with is that of an earlier step.
+    """
 
     seconds: float
     why: str = ""
+    stopped: bool = False
+    """Whether the guard stopped the run."""
 
     @property
     def finished(self) -> bool:
         """Whether it has a result."""
         return not self.why
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error ended it."""
+        return bool(self.why) and not self.stopped
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,21 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         """Whether a run has finished and its folder exists on this machine; results by prompt may be from
         another machine."""
         return self.finished(run) and self.run_folder(run).is_dir()
+
+    def was_trained(self, run: ArmRun) -> bool:
+        """Whether the log of a run that finished, or that the guard stopped, is on this machine."""
+        outcome = self.outcome(run)
+        return outcome is not None and not outcome.failed and self.run_folder(run).is_dir()
+
+    def stopped(self, arm: str) -> list[ArmRun]:
+        """The runs of an arm that the guard stopped."""
+        runs = [ArmRun(arm, seed) for seed in self.plan.arms[arm].seeds]
+        return [run for run in runs if (outcome := self.outcome(run)) is not None and outcome.stopped]
+
+    def is_open(self, run: ArmRun) -> bool:
+        """Whether a run is still to be trained: it has not ended, or an error ended it."""
+        outcome = self.outcome(run)
+        return outcome is None or outcome.failed
 
     def is_asked(self, run: ArmRun) -> bool:
         """Whether the trained model answers the held-out prompts."""
@@ -155,7 +180,7 @@ def refuse_other_outcomes(study: Study) -> None:
     for path, wanted in _outcome_settings(study):
         if not path.exists():
             continue
-        if differing := _differing(_completed(read_header(path)["settings"]), wanted):
+        if differing := differing_settings(_completed(read_header(path)["settings"]), wanted):
             key, (was, now) = next(iter(differing.items()))
             raise UserError(
                 f"{path}: holds results with other settings: {key} was {was} and is {now}; put it back, "
@@ -174,8 +199,8 @@ def _completed(settings: dict[str, Any]) -> dict[str, Any]:
     return completed | {name: _completed(settings[name]) for name in inner}
 
 
-def _differing(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
-    """Settings that differ, by dotted name; no result depends on the size of forwards, so it is ignored."""
+def differing_settings(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
+    """Settings that differ, by dotted name, except `train.tokens_per_forward`: no result depends on it."""
     found = differences(texts(old), texts(new), absent="absent")
     return {key: values for key, values in found.items() if not key.endswith("train.tokens_per_forward")}
 
@@ -204,7 +229,7 @@ def refuse_other(folder: Path, old: dict[str, Any], new: dict[str, Any]) -> None
     added = {part: new.get(part, {}).keys() - old.get(part, {}).keys() for part in ("recipes", "starts_from")}
     known = {**new, **{part: _without(new[part], names) for part, names in added.items() if names}}
     recipes = {name: Recipe.completed(recipe) for name, recipe in old.get("recipes", {}).items()}
-    differing = _differing({**old, "recipes": recipes}, known)
+    differing = differing_settings({**old, "recipes": recipes}, known)
     if not differing:
         return
     key, (was, now) = next(iter(differing.items()))

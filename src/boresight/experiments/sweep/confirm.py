@@ -11,12 +11,9 @@ from dataclasses import dataclass
 
 from boresight.experiments.sweep.recipe import confirm_seeds
 from boresight.experiments.sweep.storage import Sweep, Trial
-from boresight.stats.intervals import DIFFERENCE, Bounds, Value, bounds_of, holm
+from boresight.stats.intervals import DIFFERENCE, SIGNIFICANCE_LEVEL, Bounds, Value, bounds_of, holm
 from boresight.stats.over_seeds import OverSeeds, difference_over_seeds, over_seeds
 from boresight.stats.units import unit_named
-
-SIGNIFICANT = 0.05
-"""Adjusted p-value below which a difference is significant."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +27,14 @@ class Confirmed:
     p: float = 1.0
     """p-value of the gain, adjusted by Holm's method for the number of confirmed settings."""
 
+    @property
+    def significant(self) -> bool:
+        """Whether it differs significantly from the default."""
+        return self.gain is not None and self.p < SIGNIFICANCE_LEVEL
+
     def beats(self, better: str) -> bool:
         """Whether it is significantly better than the default."""
-        if self.gain is None or self.p >= SIGNIFICANT:
+        if self.gain is None or not self.significant:
             return False
         return (self.gain.mean.value > 0) == (better == "higher")
 
@@ -111,7 +113,7 @@ def sweep_headline(sweep: Sweep, found: Sequence[Confirmed]) -> str:
     order = ranking(sweep)
     if not order:
         return "No setting finished with all its seeds"
-    better = [c for c in found[1:] if c.p < SIGNIFICANT and c.beats(sweep.recipe.better)]
+    better = [c for c in found[1:] if c.beats(sweep.recipe.better)]
     if better:
         return _against_default(better[0], sweep)
     if found:
@@ -136,7 +138,7 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
     if gain.seeds < 2:
         over = f"over 1 fresh seed and {interval.n:,} unseen prompts, which cannot separate seed noise"
     p = f"p = {one.p:.2g}"
-    if one.p < SIGNIFICANT:
+    if one.significant:
         return f"{_against_default(one, sweep)} {over}, {p}: beyond seed noise."
     return (
         f"{one.name} and the default do not differ significantly: {unit.change(interval)} {over}, {p}: "

@@ -9,7 +9,6 @@ from pathlib import Path
 from boresight.core.files import write_text
 from boresight.core.wording import format_duration
 from boresight.experiments.sweep.confirm import (
-    SIGNIFICANT,
     Confirmed,
     confirm_trials,
     confirmed,
@@ -183,7 +182,7 @@ def _badge(c: Confirmed, better: str) -> str:
     """CSS class of the verdict, which is also its text; empty for the default."""
     if c.gain is None:
         return ""
-    if c.p >= SIGNIFICANT:
+    if not c.significant:
         return "not-significant"
     return "better" if c.beats(better) else "worse"
 

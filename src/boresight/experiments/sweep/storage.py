@@ -65,6 +65,11 @@ class TrialOutcome:
         """Whether it ran to its end and has a value."""
         return self.state == "finished"
 
+    @property
+    def failed(self) -> bool:
+        """Whether an error ended it."""
+        return self.state == "failed"
+
 
 class Sweep(ExperimentFolder[Trial, TrialOutcome]):
     """A sweep: its recipe, and the folder of its trials."""

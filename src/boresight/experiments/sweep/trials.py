@@ -37,17 +37,16 @@ class SweepTrials(Experiment[Trial, TrialOutcome]):
 
     def run(self, trial: Trial, attempt: Attempt) -> TrialOutcome:
         """Train by the trial's recipe; its value is the held-out mean, unless the guard stopped it."""
-        from boresight.training.guard.guard import guard_stop
+        from boresight.training.guard.guard import guard_stop_in_words
 
         try:
             value = self._train(trial, attempt)
         except Pruned as pruned:
             curve = read_curve(self.sweep.run_folder(trial), self.sweep.recipe.metric, 1)
             return TrialOutcome("pruned", curve[max(curve)], attempt.seconds, str(pruned), attempt.number)
-        stop = guard_stop(self.sweep.run_folder(trial))
-        if stop is not None:
-            why = f"stopped by the guard {stop.why[:1].lower()}{stop.why[1:]}"  # At step 3: …
-            return TrialOutcome("stopped", None, attempt.seconds, why, attempt.number)
+        stopped = guard_stop_in_words(self.sweep.run_folder(trial))
+        if stopped is not None:
+            return TrialOutcome("stopped", None, attempt.seconds, stopped, attempt.number)
         if value is None:
             return self.failure(trial, attempt, f"no held-out row gave a {self.sweep.recipe.metric}")
         return TrialOutcome("finished", value, attempt.seconds, "", attempt.number)

@@ -99,7 +99,7 @@ def usual_libraries() -> Libraries:
     (Zen 3: 90 to 94 GFLOP/s against 64 to 87).
     """
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    amd = _cpuinfo().get("vendor_id") == "AuthenticAMD"
+    amd = processor_facts().get("vendor_id") == "AuthenticAMD"
     return Libraries(products="onednn" if wide and amd else "blas")
 
 
@@ -208,20 +208,20 @@ def _read(path: Path) -> Measurement | None:
 def _machine() -> str:
     """Digest of everything that throughput depends on: processor and its instructions, torch, threads."""
     facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())]
-    facts += [_cpuinfo().get(name, "") for name in ("vendor_id", "cpu family", "model", "model name")]
+    facts += [processor_facts().get(name, "") for name in ("vendor_id", "cpu family", "model", "model name")]
     return hashlib.sha256("\n".join([*facts, *sorted(_instructions())]).encode()).hexdigest()[:16]
 
 
 def _instructions() -> set[str]:
     """Instruction sets of the processor, as Linux names them; none elsewhere."""
-    return set(_cpuinfo().get("flags", "").split())
+    return set(processor_facts().get("flags", "").split())
 
 
 @functools.cache
-def _cpuinfo() -> dict[str, str]:
-    """Linux's description of the first processor."""
+def processor_facts() -> dict[str, str]:
+    """Linux's description of the first processor, such as its `model name`; empty elsewhere."""
     try:
-        first = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split("\n\n")[0]
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     except OSError:
         return {}
     pairs = (line.partition(":") for line in first.split("\n"))

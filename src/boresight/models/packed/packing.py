@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boresight.data.rows import Row
+from boresight.data.rows import Row, with_prompt_numbers
 from boresight.models.kernels.fast import fast_kernels
 from boresight.models.kernels.to_device import to_device
 from boresight.models.packed.shared_prefix import PrefixCalls, RowLengths, prefix_calls, prompts_first
@@ -216,9 +216,9 @@ def _filler(tokens: int) -> tuple[Span, ...]:
 
 def _sharing_a_prompt(rows: Sequence[Row]) -> list[list[int]]:
     """Places of the rows of every distinct prompt, in the order in which prompts first appear."""
-    found: dict[bytes, list[int]] = {}
-    for place, row in enumerate(rows):
-        found.setdefault(row.prompt.tobytes(), []).append(place)
+    found: dict[int, list[int]] = {}
+    for place, (_, number) in enumerate(with_prompt_numbers(rows)):
+        found.setdefault(number, []).append(place)
     return list(found.values())
 
 

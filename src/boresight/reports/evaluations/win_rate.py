@@ -17,7 +17,7 @@ from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
 from boresight.reports.tables.metrics import Drawing
 from boresight.stats.agreement import PreferenceAgreement
-from boresight.stats.intervals import Interval
+from boresight.stats.intervals import SIGNIFICANCE_LEVEL, Interval
 from boresight.stats.units import Unit, format_number, unit_named
 
 SHARE = unit_named("share")
@@ -25,8 +25,6 @@ EVEN = 0.5
 """The win rate at which neither is better."""
 ALL = (0.0, 1.0)
 """Ends of the axis of shares."""
-SIGNIFICANT = 0.05
-"""Adjusted p-value below which a difference is significant."""
 LONGER_BY = 1.1
 """Ratio of lengths up to which two answers count as equally long."""
 
@@ -154,7 +152,7 @@ def tournament_headline(found: Tournament) -> str:
     wins = Counter(
         pair.candidate if pair.rate.value > EVEN else pair.reference
         for pair, p in judged
-        if p < SIGNIFICANT and _is_uneven(pair)
+        if p < SIGNIFICANCE_LEVEL and _is_uneven(pair)
     )
     if not wins:
         return f"No two of {len(systems)} systems differ significantly"

@@ -52,10 +52,18 @@ def reward_table(measured: Sequence[MeasuredMetric], name: str, reference: str |
     return table
 
 
+def paired_table(measured: Sequence[MeasuredMetric], name: str, baseline: str) -> Table:
+    """One line per metric of two runs: the baseline's value, the other's, and their paired difference."""
+    title = f"{name} against {baseline}: paired differences with 95 % intervals"
+    return _compared(measured, title, baseline, name)
+
+
 def _compared(measured: Sequence[MeasuredMetric], title: str, before: str, after: str) -> Table:
     table = _table(title)
     for head in (before, after, "difference", "n"):
-        table.add_column(Text(head), justify="right", no_wrap=head in ("difference", "n"))
+        whole = head in ("difference", "n")
+        # a name longer than its column is continued on the next line; rich would cut it
+        table.add_column(Text(head), justify="right", no_wrap=whole, overflow="ellipsis" if whole else "fold")
     for m in measured:
         size = m.difference or m.after or m.before
         table.add_row(

@@ -37,7 +37,7 @@ from boresight.runs.loading import load_run
 from boresight.stats.paired import ByRow
 from boresight.training.forward import kind_of
 from boresight.training.loop import Task, measure_held_out, take_step
-from boresight.training.optim import make_optimizer
+from boresight.training.optimizer.adamw import make_optimizer
 from boresight.training.probes.kl import KLProbe
 
 STEPS = 16

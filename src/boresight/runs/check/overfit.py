@@ -40,7 +40,8 @@ from boresight.training.forward import kind_of
 from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Batch, Task, accumulate, evaluate_rows
 from boresight.training.mismatched import each_alone, together, with_mismatched
-from boresight.training.optim import divide_and_clip, make_optimizer
+from boresight.training.optimizer.adamw import make_optimizer
+from boresight.training.optimizer.clipping import divide_and_clip
 from boresight.training.policy import load_policy, seed_everything
 
 PASSING = 0.95

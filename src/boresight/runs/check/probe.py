@@ -30,7 +30,7 @@ from boresight.runs.check.probed_use import use_by_rollouts
 from boresight.runs.check.ramp_table import answers_in_words, ramp_table
 from boresight.runs.check.rollout_probe import RolloutProbe, probe_rollouts
 from boresight.training.forward import kind_of
-from boresight.training.optim import learning_rate_sum
+from boresight.training.optimizer.learning_rate import learning_rate_sum
 
 HIGHEST = 10.0
 """Highest rate of a ramp relative to the highest published rate; the recipe's own rate if that is higher."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.files import refuse_changed_rows
-from boresight.core.printable import Printable
 from boresight.core.schema import Prompt
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.stored.digests import distinct_ids
@@ -28,15 +27,14 @@ from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import EvaluationRecipe, RewardRecipe, SystemSection
 from boresight.evaluation.response import Response
 from boresight.evaluation.systems import refuse_missing_systems, responses_of
-from boresight.reports.tables.terminal import reward_table
 from boresight.runs.evaluation_folder import EvaluationFolder
+from boresight.runs.evaluations.against_reference import EvaluationAgainstReference
 from boresight.runs.trained_prompts import print_trained_prompts
 from boresight.scorers.correctness import threshold_of
 from boresight.scorers.judge_reward import LEDGER, judge_settings
 from boresight.scorers.judges.base import JudgeConfig, Scorer
 from boresight.scorers.judges.endpoint import EndpointConfig
 from boresight.scorers.open_judge import open_judge
-from boresight.stats.paired import Measured
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,11 +43,8 @@ Given = Mapping[str, Sequence[CompletionRow]]
 
 
 @dataclass(frozen=True)
-class RewardEvaluation(Printable):
+class RewardEvaluation(EvaluationAgainstReference[RewardComparison]):
     """Result of an evaluation by a reward; the first system is the reference."""
-
-    folder: Path
-    found: RewardComparison
 
     @property
     def results(self) -> dict[str, GradedSystem]:
@@ -57,31 +52,20 @@ class RewardEvaluation(Printable):
         return {system.name: system for system in self.found.systems}
 
     @property
-    def metrics(self) -> dict[str, list[Measured]]:
-        """The metrics of every system but the reference, measured against it; of a system that stands alone,
-        by itself."""
-        return self.found.measured
+    def reference(self) -> str:
+        """Name of the first system."""
+        return self.found.systems[0].name
 
     @property
-    def verdicts(self) -> list[str]:
-        """One sentence per comparison."""
-        return list(self.found.verdicts)
-
-    @property
-    def page(self) -> Path:
-        """Path of the report."""
-        return self.folder / "report.html"
+    def sentences(self) -> list[str]:
+        """The verdicts, the first metric over training seeds, and warnings."""
+        groups = [group.sentence for group in self.found.seed_groups]
+        return [*self.found.verdicts, *groups, *self.found.notes]
 
     def show(self, console: Console) -> None:
-        """Print a table for every system, the verdicts, and warnings."""
+        """Print what the completions are graded by, then tables and sentences."""
         console.print(self.found.graded_by, markup=False, highlight=False)
-        first = self.found.systems[0].name
-        for name, measured in self.metrics.items():
-            console.print(reward_table(measured, name, None if name == first else first))
-        groups = [group.sentence for group in self.found.seed_groups]
-        for sentence in [*self.found.verdicts, *groups, *self.found.notes]:
-            console.print(sentence, markup=False, highlight=False)
-        console.print(f"report: {self.page}", markup=False, highlight=False)
+        super().show(console)
 
 
 def run_by_reward(

@@ -7,27 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boresight.core.printable import Printable
 from boresight.evaluation.harness.comparison import TaskComparison
 from boresight.evaluation.harness.documents import Document, read_documents, write_documents
 from boresight.evaluation.harness.run_tasks import open_tasks, run_tasks
 from boresight.evaluation.recipe import HarnessRecipe
 from boresight.evaluation.systems import refuse_missing_systems
 from boresight.models.source import print_note_on_base
-from boresight.reports.tables.terminal import reward_table
 from boresight.runs.evaluation_folder import EvaluationFolder
-from boresight.stats.paired import Measured
+from boresight.runs.evaluations.against_reference import EvaluationAgainstReference
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 @dataclass(frozen=True)
-class TaskEvaluation(Printable):
+class TaskEvaluation(EvaluationAgainstReference[TaskComparison]):
     """Result of an evaluation on tasks; the first system is the reference."""
-
-    folder: Path
-    found: TaskComparison
 
     @property
     def results(self) -> dict[str, Sequence[Document]]:
@@ -35,28 +30,14 @@ class TaskEvaluation(Printable):
         return dict(self.found.systems)
 
     @property
-    def metrics(self) -> dict[str, list[Measured]]:
-        """The metrics of every system but the reference, against it; of a system alone, by itself."""
-        return self.found.measured
+    def reference(self) -> str:
+        """Name of the first system."""
+        return self.found.reference
 
     @property
-    def verdicts(self) -> list[str]:
-        """One sentence per comparison."""
-        return list(self.found.verdicts)
-
-    @property
-    def page(self) -> Path:
-        """Path of the report."""
-        return self.folder / "report.html"
-
-    def show(self, console: Console) -> None:
-        """Print a table for every system, the verdicts, and missing values."""
-        first = self.found.reference
-        for name, measured in self.metrics.items():
-            console.print(reward_table(measured, name, None if name == first else first))
-        for sentence in [*self.found.verdicts, *self.found.notes]:
-            console.print(sentence, markup=False, highlight=False)
-        console.print(f"report: {self.page}", markup=False, highlight=False)
+    def sentences(self) -> list[str]:
+        """The verdicts, and missing values."""
+        return [*self.found.verdicts, *self.found.notes]
 
 
 def run_on_tasks(recipe: HarnessRecipe, folder: Path, console: Console) -> TaskEvaluation:

@@ -67,6 +67,12 @@ def guard_stop(run: Path) -> Finding | None:
     return next((found for found in reversed(read_findings(run)) if found.name == "guard-stopped"), None)
 
 
+def guard_stop_in_words(run: Path) -> str | None:
+    """`stopped by the guard at step 3: …`; None for a run that the guard did not stop."""
+    stop = guard_stop(run)
+    return None if stop is None else f"stopped by the guard {stop.why[:1].lower()}{stop.why[1:]}"
+
+
 def guard_stopped(run: Path, step: int, exceeded: Sequence[Reading]) -> Finding:
     """Finding: held-out numbers exceed the bounds of `train.guard`, each by more than its interval."""
     models = kept.kept_models(run)

@@ -11,15 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
-from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import read_state
 from boresight.core.wording import format_duration
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.plan import ArmRun, StudyPlan
-from boresight.experiments.study.storage import Study, study_settings
-from boresight.reports.facts import texts
+from boresight.experiments.study.storage import Study, differing_settings, study_settings
 from boresight.reports.machine_use import MachineUse
 from boresight.reports.read_run import read_run
 from boresight.runs.check.preflight import steps_of
@@ -93,11 +91,11 @@ def _seconds(study: Study, name: str, recipes: Mapping[str, Any]) -> float | Non
 
 
 def _is_same(study: Study, run: ArmRun, recipes: Mapping[str, Any]) -> bool:
-    """Whether a run in the folder has the recipe that the plan has now."""
+    """Whether a run in the folder counts as one of the plan's arm: the same test that continues a study."""
     now = plans.arm_recipe(study.plan, study.here, run).to_dict()
     if run.name not in recipes:
         return False
-    return not differences(texts(Recipe.completed(recipes[run.name])), texts(now))
+    return not differing_settings(Recipe.completed(recipes[run.name]), now)
 
 
 def _by_steps(study: Study, run: ArmRun) -> float | None:

@@ -77,7 +77,7 @@ def _draw(study: Study, name: str, figure: PlannedFigure) -> DrawnFigure:
         lines = [
             line
             for run in arm_runs(study.plan)
-            if run.arm == arm and study.is_here(run) and (line := _line(study, run, figure)).x
+            if run.arm == arm and study.was_trained(run) and (line := _line(study, run, figure)).x
         ]
         if lines:
             curves.append(ArmCurve(title, colors[arm], lines))

@@ -144,7 +144,7 @@ def _progress(study: Study) -> str:
 
 
 def _notes(study: Study) -> list[str]:
-    """One sentence for each failed run, and one that counts the open ones."""
+    """One sentence for each run that failed or was stopped, and one that counts the open ones."""
     outcomes = {run: study.outcome(run) for run in arm_runs(study.plan)}
     notes = [
         f"{study.plan.arms[run.arm].title}, seed {run.seed}, {outcome.why}"
@@ -172,7 +172,9 @@ def _group_table(study: Study, data: StudyData, group: str) -> GroupTable:
         if arm.group == group:
             cells = [_cell(data, name, metric) for metric in section.metrics]
             done = [seed for seed in arm.seeds if study.finished(ArmRun(name, seed))]
-            lines.append(ArmLine(arm.title, cells, f"{len(done)} of {len(arm.seeds)}"))
+            seeds = f"{len(done)} of {len(arm.seeds)}"
+            stopped = len(study.stopped(name))
+            lines.append(ArmLine(arm.title, cells, f"{seeds}, {stopped} stopped" if stopped else seeds))
     return GroupTable(section.title, [METRICS[m].label for m in section.metrics], lines, section.about)
 
 
@@ -219,6 +221,8 @@ def _setup_line(study: Study, name: str) -> SetupLine:
     outcomes = [study.outcome(ArmRun(name, seed)) for seed in arm.seeds]
     ended = [o for o in outcomes if o is not None]
     state = "finished" if sum(o.finished for o in ended) == len(arm.seeds) else f"{len(ended)} ended"
+    if stopped := sum(o.stopped for o in ended):
+        state += f", {stopped} stopped by the guard"
     seeds = ", ".join(map(str, arm.seeds))
     return SetupLine(
         name,
@@ -315,7 +319,8 @@ def study_markdown(study: Study, report: StudyReport) -> str:
 
 
 def results_csv(study: Study, data: StudyData, results: Sequence[Compared]) -> str:
-    """One line per arm and metric, then one per comparison, unrounded."""
+    """One line per arm and metric, then one per comparison, unrounded, then one per run that the guard
+    stopped, which has no value."""
     head = ["kind", "name", "metric", "unit", "value", "low", "high", "prompts", "missing", "seeds", "p"]
     arms = [
         ["arm", plain_text(arm), metric, METRICS[metric].unit, *numbers(mean.mean), mean.seeds, ""]
@@ -323,7 +328,9 @@ def results_csv(study: Study, data: StudyData, results: Sequence[Compared]) -> s
         for metric in METRICS
         if (mean := _mean(data, arm, metric)) is not None
     ]
-    return csv_text(head, [*arms, *(_csv_row(c) for c in results if c.difference and c.shown)])
+    stopped = [run.name for name in study.plan.arms for run in study.stopped(name)]
+    ends = [["stopped", plain_text(name), *[""] * (len(head) - 2)] for name in stopped]
+    return csv_text(head, [*arms, *(_csv_row(c) for c in results if c.difference and c.shown), *ends])
 
 
 def _csv_row(c: Compared) -> list[Any]:

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from boresight.config.recipe import OptimSection
-from boresight.training.optim import divide_and_clip, learning_rate, learning_rate_sum, make_optimizer
+from boresight.training.optimizer.adamw import make_optimizer
+from boresight.training.optimizer.clipping import divide_and_clip
+from boresight.training.optimizer.learning_rate import learning_rate, learning_rate_sum
 
 
 def test_cosine_with_warm_up():
