@@ -9,9 +9,8 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
-from boresight.data.layouts import all_layouts, get, names
+from boresight.data.layouts import all_layouts, fitting, get, names
 from boresight.data.layouts.hh_rlhf import transcript
-from boresight.data.reading.detect import fitting
 from boresight.data.reading.turns import BadField
 from boresight.tasks import countdown
 
