@@ -173,9 +173,9 @@ def check(
         found = check_by_probe(chosen, console, arguments)
     else:
         found = with_command(preflight(chosen, rows=rows, rehearsing=True), chosen, arguments)
-    found.show(console)
-    if found.stop:
-        exits.print_sentence(found.stop, "red")
+    found.show_before_closing(console)
+    if found.closing:
+        exits.print_sentence(found.closing, "red")
     outcome = None
     if overfit:
         from boresight.runs.check.overfit import overfit as overfit_rows
