@@ -19,6 +19,7 @@ from boresight.reports.same_rows import PairedDifference, differences_by_row, pa
 from boresight.reports.tables.files import Table, TableRow, markdown, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
 from boresight.reports.tables.metrics import VERDICTS, Drawing, draw_intervals
+from boresight.reports.tables.terminal import not_measured
 from boresight.stats.intervals import Interval, holm, mcnemar, paired_difference
 from boresight.stats.units import unit_named
 from boresight.stats.verdict import after_holm, verdict
@@ -68,9 +69,13 @@ class Comparison(Printable):
 
     def show(self, console: Console) -> None:
         """Print the verdicts, the metrics and what differs."""
+        table = comparison_table(self.runs)
+        measured = [row for row in table.rows if any(row.intervals)]
+        lacking = not_measured([row.label for row in table.rows if row not in measured])
         lines = [
             *self.verdicts,
-            markdown(comparison_table(self.runs)),
+            markdown(replace(table, rows=measured)),
+            *([lacking] if lacking else []),
             *(f"{d.key}: {' | '.join(d.values)}" for d in self.differences),
             f"page: {self.page}",
         ]
