@@ -69,8 +69,8 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, such as method.beta=0.1 optim.lr=2e-6.")
 ]
 Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
-Layout = Annotated[str | None, typer.Option(help="Layout, where detection finds two.")]
-Columns = Annotated[
+LayoutOption = Annotated[str | None, typer.Option(help="Layout, where detection finds two.")]
+ColumnsOption = Annotated[
     str | None,
     typer.Option(
         help="Columns with other names than a layout reads, as `data.columns`: '{prompt: question}'.",
@@ -87,8 +87,8 @@ def init(
     method: Annotated[
         str | None, typer.Option(help="Such as ipo; default by the kind of data: dpo, sft, kto or grpo.")
     ] = None,
-    layout: Layout = None,
-    columns: Columns = None,
+    layout: LayoutOption = None,
+    columns: ColumnsOption = None,
     to: Annotated[Path | None, typer.Option(help="File to write; default DATA-METHOD.yaml.")] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Measure the learning rate by a few steps at growing rates.")
@@ -543,8 +543,8 @@ def trl_config(
 @with_result()
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
-    layout: Layout = None,
-    columns: Columns = None,
+    layout: LayoutOption = None,
+    columns: ColumnsOption = None,
     reward: Annotated[
         str | None,
         typer.Option(help="Also score the answers by a reward: a built-in name, or package.module:function."),
@@ -590,8 +590,8 @@ def data_show(
     rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 3,
     max_length: Annotated[int, typer.Option(min=2, help="Longest row, tokens.")] = 1024,
     chat_template: Annotated[str | None, typer.Option(help="Template for a tokenizer without one.")] = None,
-    layout: Layout = None,
-    columns: Columns = None,
+    layout: LayoutOption = None,
+    columns: ColumnsOption = None,
     score: Annotated[
         Literal["all", "last"], typer.Option(help="Assistant turns to learn, as `data.score`.")
     ] = "all",

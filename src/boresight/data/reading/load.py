@@ -23,7 +23,7 @@ from boresight.data.reading.convert import CONVERSIONS, KINDS, Conversion
 from boresight.data.reading.detect import detect, mixed
 from boresight.data.reading.files import Raw
 from boresight.data.reading.renaming.guess import guesses, suggestion
-from boresight.data.reading.renaming.mapping import Mapped, renamed
+from boresight.data.reading.renaming.mapping import Mapped, rename_rows
 from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField
 from boresight.data.stored.examples import SpooledExamples
@@ -201,7 +201,7 @@ def _cleaned(name: str, rows: Raw, columns: Mapped) -> Raw:
         (row, {c: v for c, v in record.items() if v is not None} if isinstance(record, dict) else record)
         for row, record in rows
     )
-    for row, record in renamed(name, found, columns, SAMPLE) if columns else found:
+    for row, record in rename_rows(name, found, columns, SAMPLE) if columns else found:
         yield row, read_text(record) if isinstance(record, dict) else record
 
 

@@ -52,7 +52,7 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     return dict(pairs)
 
 
-def renamed(name: str, rows: Raw, columns: Mapped, look_at: int) -> Raw:
+def rename_rows(name: str, rows: Raw, columns: Mapped, look_at: int) -> Raw:
     """The rows of a source, without nulls, under the names of the layouts.
 
     Args:
@@ -63,7 +63,7 @@ def renamed(name: str, rows: Raw, columns: Mapped, look_at: int) -> Raw:
         UserError: a name that no layout reads, a column that is named twice or that no row has; and, while
             the rows are read, one that has another column of the new name.
     """
-    refuse_unknown(columns)
+    refuse_unknown_columns(columns)
     head = list(islice(rows, look_at))
     _refuse_absent(name, [record for _, record in head if isinstance(record, dict)], columns, look_at)
     return (
@@ -93,7 +93,7 @@ def rename(record: Record, columns: Mapped, where: str) -> Record:
     return made
 
 
-def refuse_unknown(columns: Mapped) -> None:
+def refuse_unknown_columns(columns: Mapped) -> None:
     """Raise a `UserError` for a name that no layout reads, or a column that has two of them."""
     known = read_by_layouts()
     for target, column in columns.items():
