@@ -72,10 +72,16 @@ def curve_of(run: RunData, data: str) -> dict:
 
 
 def pairs_of_run(run: RunData) -> set[str]:
-    """Sources of the pairs that a run was trained on: by their bytes, and by their hub id if they had one."""
+    """Sources of the pairs that a run was trained on: by their bytes, and by their hub id if they had one.
+
+    None with `data.columns`, by which the same file may hold other pairs.
+    """
     train = run.data.get("train") or {}
+    data = run.config["data"]
+    if data.get("columns") is not None:
+        return set()
     known = {digest_name(train["sha256"])} if train.get("sha256") else set()
-    return known | {name for name in pair_sources(run.config["data"]["train"]) if "sha256:" not in name}
+    return known | {name for name in pair_sources(data["train"]) if "sha256:" not in name}
 
 
 def add(line: dict, file: Path) -> None:

@@ -124,8 +124,8 @@ def test_strings_with_no_prompt_cannot_be_split(jsonl):
     "row",
     [
         {"x": 1, "y": 2},
-        {"customer_message": "q", "good_reply": "a", "bad_reply": "b"},
-        {"input": "q", "preferred": "a", "dispreferred": "b"},  # `input` alone is no Countdown problem
+        {"ask": "q", "plus": "a", "minus": "b"},
+        {"input": "q", "plus": "a", "minus": "b"},  # `input` alone is no Countdown problem
     ],
 )
 def test_foreign_columns_are_named_with_those_to_rename_them_to(jsonl, row):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import replace
 
 import pytest
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Demonstration, Labeled, Preference, Prompt
-from boresight.data.layouts import all_layouts, get, names
+from boresight.data.layouts import all_layouts, fitting, get, names
 from boresight.data.layouts.hh_rlhf import transcript
-from boresight.data.reading.detect import fitting
+from boresight.data.reading import load
 from boresight.data.reading.turns import BadField
 from boresight.tasks import countdown
 
@@ -83,6 +84,16 @@ LAYOUTS = [
             rejected=[{"role": "assistant", "content": "bad", "weight": 1}],
         ),
     ),
+    (
+        "openai_pairs",
+        {
+            "input": {"messages": Q, "tools": [], "parallel_tool_calls": True},
+            "preferred_output": GOOD,
+            "non_preferred_output": BAD,
+        },
+        replace(PAIR, meta={"parallel_tool_calls": True}),
+    ),
+    ("openai_pairs", {"input": {"messages": Q}, "preferred_output": GOOD, "non_preferred_output": BAD}, PAIR),
     ("alpaca_pairs", {"instruction": "q", "input": "", "chosen": "good", "rejected": "bad"}, PAIR),
     ("stack_exchange", {"question": "q", "response_j": "good", "response_k": "bad"}, PAIR),
     (
@@ -371,3 +382,51 @@ def test_several_instances_are_not_quietly_cut_to_one():
 def test_demonstration_that_nobody_asked_for():
     with pytest.raises(BadField, match="no prompt before the answer"):
         get("messages").read({"messages": GOOD}, "7")
+
+
+TOOLS = [{"type": "function", "function": {"name": "warmth"}}]
+
+
+def openai(messages: list, preferred: list, other: list, **beside: object) -> dict:
+    """A record of OpenAI's preference fine-tuning."""
+    return {
+        "input": {"messages": messages, **beside},
+        "preferred_output": preferred,
+        "non_preferred_output": other,
+    }
+
+
+def test_openai_tools_are_for_the_conversation_and_calls_stay_in_the_answer():
+    called = {"role": "assistant", "tool_calls": [{"function": {"name": "warmth", "arguments": "{}"}}]}
+    read = get("openai_pairs").read(openai(Q, [called], BAD, tools=TOOLS, parallel_tool_calls=False), "7")
+    assert read.prompt == [{**u("q"), "tools": TOOLS}]
+    assert read.chosen[0]["tool_calls"] == [{"function": {"name": "warmth", "arguments": {}}}]
+    assert (read.rejected, read.meta) == (BAD, {"parallel_tool_calls": False})
+
+
+def test_openai_other_keys_are_counted_as_elsewhere(jsonl):
+    """A key of a message that nothing reads, in each of the three places, and a key of `input`."""
+    lists = [[{**messages[0], "refusal": "no"}] for messages in (Q, GOOD, BAD)]
+    loaded = load.read(jsonl(openai(*lists, temperature=1)))
+    assert loaded.layout == "openai_pairs" and loaded.examples[0].meta == {"temperature": 1}
+    assert loaded.sentence.endswith("; keys of messages that are not used: `refusal` (3)")
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (openai([], GOOD, BAD), "`input.messages` is empty"),
+        (openai(Q + GOOD, GOOD, BAD), "`input` leaves a prompt that ends with a turn of the assistant"),
+        (openai(Q, GOOD, Q), "`non_preferred_output` ends with a turn of the user"),
+        (openai(Q, Q + GOOD, BAD), "`preferred_output` begins with a turn of the user"),
+        (openai(Q, GOOD, BAD, images=["x.png"]), "`images` is not text"),
+        ({**openai(Q, GOOD, BAD), "input": "q"}, "`input` is str, not an object"),
+        (
+            {c: v for c, v in openai(Q, GOOD, BAD).items() if c != "preferred_output"},
+            "`preferred_output` is missing",
+        ),
+    ],
+)
+def test_openai_faulty_records(record, message):
+    with pytest.raises(BadField, match=re.escape(message)):
+        get("openai_pairs").read(record, "7")

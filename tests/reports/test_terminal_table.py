@@ -65,6 +65,22 @@ def test_what_was_not_measured_is_a_dash():
     assert line.split() == ["x", "-", "2.500", "-", "2"]
 
 
+def test_a_metric_without_any_value_is_named_below_the_table():
+    """A row of three dashes has nothing to read; the line below says which metric it would have been."""
+    label = "answers that meet the constraint"
+    found = paired_metric("x", label, "share", "higher", {"a": 0.0, "b": 1.0}, {"a": 1.0, "b": 1.0})
+    nothing = [
+        replace(found, name=name, label=name, before=None, after=None, difference=None)
+        for name in ("reward [/b]", "accuracy")
+    ]
+    pair = evaluation_table([nothing[0], found, nothing[1]])
+    for table in (pair, reward_table([*nothing, found], "dpo", None)):
+        *_, head, line, below = lines_of(table)
+        assert head.split()[0] == "metric" and line.startswith(label) and line.split()[-1] == "2"
+        assert below.rstrip() == "not measured: reward [/b], accuracy"
+    assert lines_of(evaluation_table([found])) == lines_of(pair)[:-1]
+
+
 def test_a_resolved_change_has_a_color():
     before, after = ({str(i): value + i / 100 for i in range(9)} for value in (0.0, 1.0))
     for better, color in (("higher", "green"), ("lower", "red")):

@@ -39,7 +39,7 @@ def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
         except SystemExit as end:  # how Typer ends every verb
             return end.code if isinstance(end.code, int) else int(end.code is not None)
         except UserError as error:
-            return _end(BAD_INPUT, str(error), "red")
+            return _end(BAD_INPUT, error.closing, "red")
         except Interrupted as error:
             return _end(BY_SIGNAL + error.number, str(error), "yellow")
         except KeyboardInterrupt:

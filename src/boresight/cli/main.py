@@ -69,6 +69,14 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, such as method.beta=0.1 optim.lr=2e-6.")
 ]
 Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+LayoutOption = Annotated[str | None, typer.Option(help="Layout of the data, if detection finds two.")]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns with other names than a layout reads, as `data.columns`: '{prompt: question}'.",
+        metavar="MAPPING",
+    ),
+]
 
 
 @app.command()
@@ -79,7 +87,8 @@ def init(
     method: Annotated[
         str | None, typer.Option(help="Method, such as ipo; default by the data: dpo, sft, kto or grpo.")
     ] = None,
-    layout: Annotated[str | None, typer.Option(help="Layout of the data, if detection finds two.")] = None,
+    layout: LayoutOption = None,
+    columns: ColumnsOption = None,
     to: Annotated[Path | None, typer.Option(help="File to write; default DATA-METHOD.yaml.")] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Choose the learning rate by a few steps at growing rates.")
@@ -88,10 +97,19 @@ def init(
 ) -> Result:
     """Inspect data, model and machine, and write a first recipe with comments."""
     from boresight.core.console import Terminal
+    from boresight.data.reading.renaming.mapping import parse_columns
     from boresight.runs.init.command import write_recipe
 
     written = write_recipe(
-        data, Terminal(), model=model, method=method, layout=layout, to=to, probe=probe, force=force
+        data,
+        Terminal(),
+        model=model,
+        method=method,
+        layout=layout,
+        columns=parse_columns(columns),
+        to=to,
+        probe=probe,
+        force=force,
     )
     return Result(str(written), lambda: {"recipe": written})
 
@@ -157,9 +175,9 @@ def check(
         found = check_by_probe(chosen, console, arguments)
     else:
         found = with_command(preflight(chosen, rows=rows, rehearsing=True), chosen, arguments)
-    found.show(console)
-    if found.stop:
-        exits.print_sentence(found.stop, "red")
+    found.show_before_closing(console)
+    if found.closing:
+        exits.print_sentence(found.closing, "red")
     outcome = None
     if overfit:
         from boresight.runs.check.overfit import overfit as overfit_rows
@@ -532,7 +550,8 @@ def trl_config(
 @with_result()
 def data_check(
     file: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="FILE")],
-    layout: Annotated[str | None, typer.Option(help="Layout of the data, if detection finds two.")] = None,
+    layout: LayoutOption = None,
+    columns: ColumnsOption = None,
     reward: Annotated[
         str | None,
         typer.Option(help="Also score the answers by a reward: a built-in name, or package.module:function."),
@@ -554,10 +573,11 @@ def data_check(
     """
     from boresight.core.console import Terminal
     from boresight.data.check_file import check_file, print_report
+    from boresight.data.reading.renaming.mapping import parse_columns
 
     if reward is None and (option or write is not None or correct_at is not None):
         raise UserError("--option, --correct-at, --write: are for a reward; name it with --reward.")
-    found, console = check_file(file, layout=layout), Terminal()
+    found, console = check_file(file, layout, columns=parse_columns(columns)), Terminal()
     verified = None
     if reward is None or not found.loaded.examples:
         print_report(found, console)
@@ -577,7 +597,8 @@ def data_show(
     rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 3,
     max_length: Annotated[int, typer.Option(min=2, help="Longest row, tokens.")] = 1024,
     chat_template: Annotated[str | None, typer.Option(help="Template for a tokenizer without one.")] = None,
-    layout: Annotated[str | None, typer.Option(help="Layout of the data, if detection finds two.")] = None,
+    layout: LayoutOption = None,
+    columns: ColumnsOption = None,
     score: Annotated[
         Literal["all", "last"], typer.Option(help="Assistant turns to learn, as `data.score`.")
     ] = "all",
@@ -588,6 +609,7 @@ def data_show(
     """Print real rows, token by token, with what is scored in color."""
     from boresight.config.recipe import DataSection
     from boresight.core.console import Terminal
+    from boresight.data.reading.renaming.mapping import parse_columns
     from boresight.data.reading.split import as_trained, read_source
     from boresight.data.show import show_rows
     from boresight.data.tokenize import tokenize
@@ -595,7 +617,8 @@ def data_show(
 
     console = Terminal()
     tokenizer = load_tokenizer(model, chat_template=chat_template)
-    data = DataSection(train=file, layout=layout, bad_rows="drop", score=score, system=system)
+    named = parse_columns(columns)
+    data = DataSection(train=file, layout=layout, columns=named, bad_rows="drop", score=score, system=system)
     loaded = as_trained(read_source(file, None, data, limit=rows), data)
     console.print(loaded.sentence, highlight=False, markup=False)
     tokens = tokenize(

@@ -96,6 +96,9 @@ class DataSection(Section):
     other seeds on the same rows."""
     layout: str | None = None
     """Name of the layout, where detection finds two that fit."""
+    columns: Annotated[dict[str, str], Field(min_length=1)] | None = None
+    """Columns with other names than a layout reads, each after the name of the layout:
+    `{prompt: question, chosen: good, rejected: bad}`. For every source of `train` and for `eval`."""
     score: Literal["all", "last"] = "all"
     """Assistant turns to learn where the data give a turn no weight: all of them, or the last one of each
     conversation (of a pair: of each answer)."""

@@ -16,11 +16,16 @@ class UserError(OneSentence):
 
     The message is one sentence: what is wrong, where (file, row, field), and how to fix it.
     The command line prints it without a traceback and exits with code 2.
+
+    Args:
+        message: the sentence.
+        closing: what the command line prints in its place, where it has printed the cause already.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, closing: str | None = None) -> None:
         # A sentence that ends with a suggestion ("did you mean 'lr'?") is over.
         super().__init__(message[:-1] if message.endswith("?.") else message)
+        self.closing = str(self) if closing is None else closing
 
 
 def terminal_safe(text: str) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from boresight.core.console import WARNING
 from boresight.core.schema import (
     Demonstration,
     Example,
@@ -27,6 +28,7 @@ from boresight.core.wording import plural
 from boresight.data import layouts
 from boresight.data.layouts import Layout
 from boresight.data.reading.load import BadRow, Loaded, collect
+from boresight.data.reading.renaming.mapping import Mapped
 from boresight.data.stored.view import of_type
 from boresight.stats.quantiles import nearest_rank
 
@@ -70,15 +72,20 @@ class FileReport:
 
 
 def check_file(
-    path: str | Path, layout: str | None = None, *, kind: str | None = None, split: str = "train"
+    path: str | Path,
+    layout: str | None = None,
+    *,
+    columns: Mapped | None = None,
+    kind: str | None = None,
+    split: str = "train",
 ) -> FileReport:
-    """Read all of a file and count what matters before training on it.
+    """Read all of a file and count what matters before training on it. The arguments are those of `read`.
 
     Raises:
         UserError: the source cannot be read at all, or its layout is unknown, ambiguous or mixed.
             Bad rows are no error here; they are in the report.
     """
-    loaded = collect(path, layout=layout, kind=kind, split=split)
+    loaded = collect(path, layout=layout, columns=columns, kind=kind, split=split)
     rows = len(loaded.examples) + len(loaded.bad) + loaded.left_out
     others = _other_columns(loaded.examples, layouts.get(loaded.layout))
     return FileReport(loaded, rows, _counts(loaded.examples), _lengths(loaded.examples), others)
@@ -200,6 +207,8 @@ def print_report(report: FileReport, console: Console) -> None:
     console.print(Text(f"layout {loaded.layout}, sha256 {loaded.sha256}", style="dim"))
     if report.other_columns:
         console.print(Text(f"not trained on: {', '.join(report.other_columns)} (kept for reward functions)"))
+    if loaded.suggestion:
+        console.print(Text(f"{loaded.suggestion}.", style=WARNING))
     if loaded.examples:
         console.print(_counts_table(report))
         console.print(_lengths_table(report))

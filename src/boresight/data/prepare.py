@@ -253,6 +253,8 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
         "bad": [asdict(bad) for bad in part.bad],
         "dropped_ids": [id for id, _ in tokens.dropped],
     }
+    if data.columns is not None:
+        facts["columns"] = data.columns
     if (day := printed_day(full.tokenizer)) is not None:
         facts["template_day"] = day
     if split is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,10 @@ from boresight.core.wording import format_duration
 from boresight.methods.base import MethodConfig
 from boresight.reports.machine_use import MachineUse
 from boresight.reports.read_run import RunData
+from boresight.reports.tables.setup import SetupFact, data_facts
+
+SPLITS = {"train": "training", "eval": "held out", "prompts": "prompts"}
+"""Titles of the splits in data.json."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class SplitFacts:
 
     name: str
     path: str
-    facts: list[tuple[str, str]]
+    facts: list[SetupFact]
 
 
 def facts(run: RunData) -> list[tuple[str, str]]:
@@ -71,8 +75,8 @@ def splits(run: RunData) -> list[SplitFacts]:
     found = []
     for name, split in run.data.items():
         if isinstance(split, Mapping):
-            rest = [(str(k), _short(k, v)) for k, v in split.items() if k != "path" and v is not None]
-            found.append(SplitFacts(str(name), str(split.get("path", "")), rest))
+            title = SPLITS.get(str(name), str(name))
+            found.append(SplitFacts(title, str(split.get("path", "")), data_facts(split)))
     return found
 
 
@@ -100,21 +104,6 @@ def _count(value: object) -> str | None:
 
 def _plain(value: Any) -> str | None:
     return f"{value:g}" if isinstance(value, (int, float)) else value
-
-
-def _short(key: object, value: object) -> str:
-    """Hashes by their first twelve characters, counts with separators, lists by their first few entries."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    if isinstance(value, list):
-        return _listed(value)
-    return str(value)[:12] if "sha" in str(key) else str(value)
-
-
-def _listed(values: Sequence[object], most: int = 3) -> str:
-    shown = [" ".join(map(str, v.values())) if isinstance(v, Mapping) else str(v) for v in values[:most]]
-    left = len(values) - most
-    return "; ".join(shown) + (f"; and {left:,} more" if left > 0 else "") or "none"
 
 
 def _beside_ramp(seen: float | None, by_ramp: float | None, say: Callable[[float], str]) -> str | None:

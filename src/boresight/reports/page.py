@@ -25,12 +25,13 @@ from boresight.core.errors import UserError
 from boresight.core.files import write_text
 from boresight.core.version import VERSION
 from boresight.reports.by_construction import constants_before
-from boresight.reports.facts import environment_facts, facts, splits
+from boresight.reports.facts import facts, splits
 from boresight.reports.figures import figures
 from boresight.reports.headline import headline
 from boresight.reports.read_run import RunData, RunSample, read_run
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.metrics import metric_rows
+from boresight.reports.tables.setup import changed_settings, environment_in_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,7 +81,8 @@ def render_report(run: RunData) -> str:
         constants=constants_before(run.metrics),
         figures=figures(run),
         splits=splits(run),
-        environment=environment_facts(run),
+        settings=changed_settings(run.config),
+        environment=environment_in_words(run.environment),
         payload={
             "columns": ["before training", "after training"],
             "outcomes": ["Fixed", "Broken", "Still failing"],

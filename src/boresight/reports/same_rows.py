@@ -104,10 +104,13 @@ def _not_compared(baseline: RunData, others: Sequence[RunData]) -> Iterator[str]
 
 
 def _source(run: RunData, metric: str) -> str | None:
-    """The file of the rows of a metric: by hash, or by name for prompts that were answered."""
+    """The file of the rows of a metric: by hash and `data.columns`, or by name for prompts that were
+    answered."""
     section = run.config.get("evaluate")
     prompts = section.get("prompts") if isinstance(section, Mapping) else None
     if prompts and (metric == "reward" or metric not in run.by_row):
         return str(prompts)
     held = run.data.get("eval")
-    return str(held["sha256"]) if isinstance(held, Mapping) and held.get("sha256") else None
+    if not isinstance(held, Mapping) or not held.get("sha256"):
+        return None
+    return f"{held['sha256']} {held['columns']}" if "columns" in held else str(held["sha256"])

@@ -65,6 +65,36 @@ def test_what_stops_train_stops_check_with_the_same_sentence(name, folder, comma
     assert not (folder / "run" / "model").exists()
 
 
+def swapped(folder):
+    """Pairs whose rejected answers have the higher scores: an error of `check`, which can be allowed."""
+    rows = [{**row, "score_chosen": 1.0, "score_rejected": 2.0} for row in faults.pairs(120)]
+    faults.write_rows(folder / "pairs.jsonl", rows)
+    return "In 100 % of "
+
+
+def missing(folder):
+    (folder / "pairs.jsonl").unlink()
+    return "pairs.jsonl: no such file"
+
+
+@pytest.mark.parametrize("case", [swapped, missing])
+@pytest.mark.parametrize("verb", ["check", "train"])
+@pytest.mark.parametrize("flags", [(), ("--quiet",)])
+def test_an_error_is_printed_once(verb, case, flags, folder, capsys):
+    """On both streams together, as a terminal shows them."""
+    sentence = case(folder)
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main.main([verb, "recipe.yaml", *flags, *(["--run", "run"] if verb == "train" else [])])
+    said = capsys.readouterr()
+    assert " ".join((said.out + said.err).split()).count(sentence) == 1
+    if case is swapped:
+        assert said.err.endswith(
+            "boresight: check: labels-swapped stops the run; fix it, or proceed with "
+            "check.allow=[labels-swapped].\n"
+        )
+
+
 @pytest.mark.parametrize("name", faults.starts.cases)
 def test_what_starts_passes_check(name, folder, command):
     overrides = list(faults.starts.cases[name](folder))

@@ -93,7 +93,7 @@ def forecast(
     if curve and curve(0.0) is not None and ramp is not None:
         margin, wanted = ramp.expect(budget), ramp.budget(GOOD_MARGIN)
     elif curve and curve(0.0) is not None:
-        pairs = pair_sources(recipe.data.train) if pairs is None else pairs
+        pairs = pair_sources(recipe.data.train, recipe.data.columns) if pairs is None else pairs
         trained = (recipe.model.name, pairs)
         same = calibration.choose(parameters, lora, trained=trained, method=recipe.method_name)
         like = calibration.choose(parameters, lora, like=recipe.check.like)

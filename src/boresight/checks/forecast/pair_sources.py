@@ -11,12 +11,13 @@ from boresight.data.demo import data_path
 from boresight.data.reading.files import is_hub_id, sha256
 
 
-def pair_sources(data: str | Mapping[str, float]) -> frozenset[str]:
+def pair_sources(data: str | Mapping[str, float], columns: Mapping[str, str] | None = None) -> frozenset[str]:
     """Names of the source of `data.train`: a hub id without its split, or `sha256:` and a file's digest.
 
-    Empty where it is unknown: a file that is not there, a folder, or several sources.
+    Empty where it is unknown: a file that is not there, a folder, or several sources. Empty with
+    `data.columns` too, by which the same file may hold other pairs.
     """
-    if not isinstance(data, str):
+    if not isinstance(data, str) or columns is not None:
         return frozenset()
     path = data_path(data).expanduser()
     if path.is_file():

@@ -46,6 +46,11 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def fitting(record: object) -> list[Layout]:
+    """Every layout whose columns and shapes this record has."""
+    return [layout for layout in all_layouts() if layout.matches(record)] if isinstance(record, dict) else []
+
+
 @cache
 def all_layouts() -> tuple[Layout, ...]:
     """All layouts, by name."""

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from boresight.core.errors import UserError
 from boresight.data.columns import Record
-from boresight.data.layouts import Layout, all_layouts
+from boresight.data.layouts import Layout, all_layouts, fitting
 from boresight.data.reading import names
-
-SHOWN = 12
-"""Columns that an error lists."""
+from boresight.data.reading.renaming.guess import guesses, suggestion
+from boresight.data.reading.renaming.mapping import listed
 
 TO_RENAME = (
     "rename them: pairs have `prompt`, `chosen` and `rejected`; demonstrations `messages`, or `prompt` and "
@@ -21,13 +20,12 @@ TO_RENAME = (
 NumberedRecords = Sequence[tuple[int, object]]
 
 
-def fitting(record: object) -> list[Layout]:
-    """Every layout whose columns and shapes this record has."""
-    return [source for source in all_layouts() if source.matches(record)] if isinstance(record, dict) else []
-
-
-def detect(name: str, rows: NumberedRecords) -> Layout:
+def detect(name: str, rows: NumberedRecords, *, guessing: bool = True) -> Layout:
     """The one layout that the rows have; rows that fit none are left for the reader to report.
+
+    Args:
+        name: the source, for errors.
+        guessing: whether the error for an unknown layout may suggest a value of `data.columns`.
 
     Raises:
         UserError: no row fits any layout, one fits two, or two rows fit different ones.
@@ -43,7 +41,7 @@ def detect(name: str, rows: NumberedRecords) -> Layout:
         elif fits and fits[0] is not found:
             raise UserError(mixed(name, row, fits[0], f"row {first_row} is {found}"))
     if found is None:
-        raise UserError(_unknown(name, rows))
+        raise UserError(_unknown(name, rows, guessing))
     return found
 
 
@@ -61,14 +59,15 @@ def _ambiguous(name: str, row: int, fits: Sequence[Layout]) -> str:
     return f"{name}: row {row} fits {len(fits)} layouts, {titles}; say which is meant with {ways}."
 
 
-def _unknown(name: str, rows: NumberedRecords) -> str:
+def _unknown(name: str, rows: NumberedRecords, guessing: bool) -> str:
     row, record = rows[0]
     if not isinstance(record, dict):
         return f"{name}: row {row} is a {type(record).__name__}, not an object with columns."
     if why := _several_answers(record):
         return f"{name}: row {row} {why}."
-    columns = ", ".join(list(record)[:SHOWN]) + (", …" if len(record) > SHOWN else "")
-    return f"{name}: row {row} has the columns {columns}, which fit no known layout; {_hint(record)}."
+    what = f"{name}: row {row} has the columns {listed(record)}, which fit no known layout"
+    guessed = next(guesses(record), None) if guessing else None
+    return f"{what}; {_hint(record) if guessed is None else suggestion(name, *guessed)}."
 
 
 def _several_answers(record: Record) -> str:

@@ -286,7 +286,7 @@ def _csv(path: Path) -> Raw:
                     raise UserError(
                         f"{path}: row {row} has more cells than the header; quote cells with commas."
                     )
-                yield row, {column: _cell(column, value) for column, value in record.items() if value}
+                yield row, {column: cell_value(column, value) for column, value in record.items() if value}
         except csv.Error as error:
             raise UserError(f"{path}: is not a whole CSV file ({error}); quote its cells.") from error
         except UnicodeDecodeError as error:
@@ -302,7 +302,8 @@ def _refuse_repeated_columns(path: Path, columns: Iterable[str]) -> None:
         raise UserError(f"{path}: has the column {twice!r} twice; rename or remove one of them.")
 
 
-def _cell(column: str, value: str) -> str | float:
+def cell_value(column: str, value: str) -> str | float:
+    """The number in a cell of a column of scores; the text of any other cell."""
     if column not in NUMBERS:
         return value
     try:

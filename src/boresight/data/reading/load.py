@@ -17,11 +17,13 @@ from boresight.core.schema import Example, Labeled, Preference
 from boresight.core.wording import plural
 from boresight.data import layouts
 from boresight.data.columns import Record, id_column
-from boresight.data.layouts import Layout
+from boresight.data.layouts import Layout, fitting
 from boresight.data.reading import files, message_keys
 from boresight.data.reading.convert import CONVERSIONS, KINDS, Conversion
-from boresight.data.reading.detect import detect, fitting, mixed
+from boresight.data.reading.detect import detect, mixed
 from boresight.data.reading.files import Raw
+from boresight.data.reading.renaming.guess import guesses, suggestion
+from boresight.data.reading.renaming.mapping import Mapped, rename_rows
 from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField
 from boresight.data.stored.examples import SpooledExamples
@@ -58,7 +60,8 @@ class Loaded:
     `kind` is the kind of the examples, which may have been converted from that of the file. `bad` are the
     rows that could not be read, `left_out` counts valid rows that have no use for the kind (feedback labeled
     false), `identical` counts pairs with equal answers, which are kept. `rows` are the examples' row numbers,
-    from 1. `sha256` is that of the source file as stored, compressed or not.
+    from 1. `sha256` is that of the source file as stored, compressed or not. `suggestion` is a phrase with
+    the setting by which a file of bare prompts would be read as pairs, "" where none is obvious.
     """
 
     examples: Sequence[Example]
@@ -71,6 +74,7 @@ class Loaded:
     identical: int
     sentence: str
     rows: Sequence[int]
+    suggestion: str = ""
 
 
 def read(
@@ -80,6 +84,7 @@ def read(
     split: str = "train",
     bad_rows: str = "error",
     layout: str | None = None,
+    columns: Mapped | None = None,
     limit: int | None = None,
 ) -> Loaded:
     """Read a file, a saved `datasets` folder or a hub id into canonical examples.
@@ -89,15 +94,18 @@ def read(
         split: which split of a saved folder or of a hub data set.
         bad_rows: "error" stops at the first bad row, "drop" leaves bad rows out and lists them.
         layout: name of a file in `boresight.data.layouts`; None detects it.
+        columns: columns of the source by the names that layouts have for them; other columns keep theirs.
         limit: look at no more than this many rows.
 
     Raises:
-        UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, a kind that
-            the file does not hold, a bad row under "error", or no row left.
+        UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, `columns` that do
+            not suit it, a kind that the file does not hold, a bad row under "error", or no row left.
     """
     if bad_rows not in POLICIES:
         raise UserError(f"data.bad_rows: no such policy {bad_rows!r}{nearest(bad_rows, POLICIES)}.")
-    loaded = collect(path, kind=kind, split=split, layout=layout, limit=limit, stop=bad_rows == "error")
+    loaded = collect(
+        path, kind=kind, split=split, layout=layout, columns=columns, limit=limit, stop=bad_rows == "error"
+    )
     if not loaded.examples:
         raise UserError(_nothing_left(loaded))
     return loaded
@@ -109,24 +117,28 @@ def collect(
     kind: str | None = None,
     split: str = "train",
     layout: str | None = None,
+    columns: Mapped | None = None,
     limit: int | None = None,
     stop: bool = False,
 ) -> Loaded:
     """As `read`, but does not fail if all rows are bad; `stop` raises at the first bad row."""
     name = str(path)
-    rows = ((row, _cleaned(record)) for row, record in islice(files.records(path, split), limit))
+    columns = columns or {}
+    rows = islice(_cleaned(name, files.records(path, split), columns), limit)
     head = list(islice(rows, SAMPLE))
     if not head:
         raise UserError(f"{name}: is empty, there is not one row in it.")
-    source = layouts.get(layout) if layout else detect(name, head)
-    kind, convert, how = _conversion(name, source, kind)
+    source = layouts.get(layout) if layout else detect(name, head, guessing=not columns)
+    guessed = [] if columns or not isinstance(head[0][1], dict) else list(guesses(head[0][1]))
+    kind, convert, how = _conversion(name, source, kind, guessed)
     examples = SpooledExamples()
     numbers = array("q")
     bad: list[BadRow] = []
     left_out = identical = good = 0
     watched = _watched(name, chain(head, rows))
     unused: Counter[str] = Counter()
-    for row, outcome in _outcomes(name, source, _counted(watched, unused), forced=layout is not None):
+    counted = _counted(watched, unused)
+    for row, outcome in _outcomes(name, source, counted, columns, forced=layout is not None):
         if isinstance(outcome, BadRow):
             if stop:
                 raise UserError(f"{name}: {outcome}; {WAY_OUT}.")
@@ -140,9 +152,13 @@ def collect(
         else:
             left_out += 1
     counts = _Counts(len(examples), len(bad), left_out, identical, good)
-    sentence = _sentence(counts, kind, source, how) + _unused(unused)
+    sentence = _sentence(counts, kind, source, how) + _named(columns) + _unused(unused)
     digest = files.sha256(path, split)
-    return Loaded(examples, source.name, kind, name, digest, bad, left_out, identical, sentence, numbers)
+    pairs = next((guess for guess in guessed if guess[1].kind == "preference"), None)
+    as_pairs = suggestion(name, *pairs) if pairs and source.kind == "prompt" else ""
+    return Loaded(
+        examples, source.name, kind, name, digest, bad, left_out, identical, sentence, numbers, as_pairs
+    )
 
 
 def _watched(name: str, rows: Raw) -> Raw:
@@ -170,14 +186,33 @@ def _unused(counts: Counter[str]) -> str:
     return f"; keys of messages that are not used: {named}" if named else ""
 
 
-def _cleaned(record: object) -> object:
-    """Columns that are null are absent, as tables have no other way to say so; lists as text are lists."""
-    if not isinstance(record, dict):
-        return record
-    return read_text({column: value for column, value in record.items() if value is not None})
+def _named(columns: Mapped) -> str:
+    """The columns that were read under other names, for the sentence."""
+    said = ", ".join(f"`{column}` as `{target}`" for target, column in columns.items())
+    return f"; {said}" if said else ""
 
 
-def _conversion(name: str, source: Layout, wanted: str | None) -> tuple[str, Conversion, str]:
+def _cleaned(name: str, rows: Raw, columns: Mapped) -> Raw:
+    """Records under the names of the layouts, lists that are written as text as lists.
+
+    Columns that are null are absent, as tables have no other way to say so.
+    """
+    found: Raw = (
+        (row, {c: v for c, v in record.items() if v is not None} if isinstance(record, dict) else record)
+        for row, record in rows
+    )
+    for row, record in rename_rows(name, found, columns, SAMPLE) if columns else found:
+        yield row, read_text(record) if isinstance(record, dict) else record
+
+
+def _conversion(
+    name: str, source: Layout, wanted: str | None, guessed: Sequence[tuple[Mapped, Layout]]
+) -> tuple[str, Conversion, str]:
+    """The kind of the examples, the conversion to it, and its description.
+
+    Args:
+        guessed: other ways to read the source, for the error.
+    """
     if wanted is not None and wanted not in KINDS:
         raise UserError(f"kind: there is no kind of data {wanted!r}{nearest(wanted, KINDS)}.")
     kind = wanted or source.kind
@@ -188,14 +223,18 @@ def _conversion(name: str, source: Layout, wanted: str | None) -> tuple[str, Con
             f"{name}: holds unpaired feedback (single answers labeled true or false), which is not a "
             "preference pair; method.name=kto learns from it, method.name=sft from the answers labeled true."
         )
+    suits = next((guess for guess in guessed if (guess[1].kind, kind) in CONVERSIONS), None)
+    other = f"choose another file or a method that learns from {NOUNS[source.kind]}s"
     raise UserError(
         f"{name}: holds {NOUNS[source.kind]}s ({source.title}), which cannot be read as "
-        f"{NOUNS[kind]}s; choose another file or a method that learns from {NOUNS[source.kind]}s."
+        f"{NOUNS[kind]}s; {other if suits is None else suggestion(name, *suits)}."
     )
 
 
-def _outcomes(name: str, source: Layout, rows: Raw, forced: bool) -> Iterator[tuple[int, Example | BadRow]]:
-    """The row number and what the row holds."""
+def _outcomes(
+    name: str, source: Layout, rows: Raw, columns: Mapped, *, forced: bool
+) -> Iterator[tuple[int, Example | BadRow]]:
+    """The row number and what the row holds; the field of a bad row under the name that the file has."""
     for row, record in rows:
         if not isinstance(record, dict):
             yield row, BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
@@ -205,7 +244,7 @@ def _outcomes(name: str, source: Layout, rows: Raw, forced: bool) -> Iterator[tu
         try:
             yield row, source.read(record, _identity(record, row))
         except BadField as error:
-            yield row, BadRow(row, error.field, error.message)
+            yield row, BadRow(row, columns.get(error.field, error.field), error.message)
 
 
 def _identity(record: Record, row: int) -> str:

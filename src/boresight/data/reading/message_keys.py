@@ -149,10 +149,15 @@ def unused(record: Mapping[str, Any], known: Iterable[str] = ()) -> Counter[str]
     read = {*WORDS, *WEIGHTS, *MASKS, *CALLS, *THOUGHTS, *OF_CONVERSATION, *MEDIA, *known}
     counts: Counter[str] = Counter()
     for value in record.values():
-        turns: Sequence[object] = value if isinstance(value, list) else [value]
-        for turn in turns:
+        for turn in _turns_in(value):
             if isinstance(turn, dict) and ("role" in turn or "from" in turn):
                 said = str(turn.get("role", turn.get("from"))).lower()
                 mine = {*read, *REFERENCES} if said in TOOL else read
                 counts.update(k for k, v in turn.items() if k not in mine and not is_nothing(v))
     return counts
+
+
+def _turns_in(value: object) -> Sequence[object]:
+    """The items of a list, those of `messages` in an object (OpenAI's `input`), or the value itself."""
+    inner = value.get("messages", value) if isinstance(value, dict) else value
+    return inner if isinstance(inner, list) else [inner]

@@ -104,12 +104,22 @@ def read_source(name: str, kind: str | None, data: DataSection, limit: int | Non
     """As `read_data`, without changes of system turns; at most `limit` rows, of their own kind if `kind`
     is None."""
     if name.startswith(PREFIX):
+        if data.columns is not None:
+            raise UserError(f"data.columns: {name} is no file whose columns have names; remove the setting.")
         made = read_generated(name, kind)
         return made if limit is None else replace(made, examples=made.examples[:limit])
     split = "train"
     if not Path(name).exists() and "@" in name:
         name, _, split = name.rpartition("@")
-    return read(name, kind=kind, split=split, layout=data.layout, bad_rows=data.bad_rows, limit=limit)
+    return read(
+        name,
+        kind=kind,
+        split=split,
+        bad_rows=data.bad_rows,
+        layout=data.layout,
+        columns=data.columns,
+        limit=limit,
+    )
 
 
 def prompts_in(source: str) -> list[Prompt]:

@@ -33,7 +33,10 @@ TITLE = "held-out evaluation, differences with 95 % intervals"
 
 
 def evaluation_table(measured: Sequence[MeasuredMetric]) -> Table:
-    """One line per metric: before and after training, and the paired difference. Shares differ by points."""
+    """One line per metric: before and after training, and the paired difference. Shares differ by points.
+
+    Metrics that were not measured are named below the table, here and in `reward_table`.
+    """
     return _compared(measured, TITLE, "before", "after")
 
 
@@ -44,11 +47,13 @@ def reward_table(measured: Sequence[MeasuredMetric], name: str, reference: str |
     """
     if reference is not None:
         return _compared(measured, f"{name}: differences with 95 % intervals by prompt", reference, name)
-    table = _table(f"{name}, 95 % intervals by prompt")
+    lacking = [m.label for m in measured if m.after is None]
+    table = _table(f"{name}, 95 % intervals by prompt", lacking)
     for head in ("value", "n"):
         table.add_column(head, justify="right", no_wrap=True)
     for m in measured:
-        table.add_row(Text(m.label), _interval(m.after, m.unit), missing_counts(m.after) if m.after else "")
+        if m.after is not None:
+            table.add_row(Text(m.label), _interval(m.after, m.unit), missing_counts(m.after))
     return table
 
 
@@ -59,25 +64,35 @@ def paired_table(measured: Sequence[MeasuredMetric], name: str, baseline: str) -
 
 
 def _compared(measured: Sequence[MeasuredMetric], title: str, before: str, after: str) -> Table:
-    table = _table(title)
+    sizes = [m.difference or m.after or m.before for m in measured]
+    table = _table(title, [m.label for m, size in zip(measured, sizes, strict=True) if size is None])
     for head in (before, after, "difference", "n"):
         whole = head in ("difference", "n")
         # a name longer than its column is continued on the next line; rich would cut it
         table.add_column(Text(head), justify="right", no_wrap=whole, overflow="ellipsis" if whole else "fold")
-    for m in measured:
-        size = m.difference or m.after or m.before
+    for m, size in zip(measured, sizes, strict=True):
+        if size is None:
+            continue
         table.add_row(
             Text(m.label),
             _value(m.before, m.unit),
             _value(m.after, m.unit),
             Text(_interval(m.difference, m.unit, signed=True), style=_style(m)),
-            missing_counts(size) if size else "",
+            missing_counts(size),
         )
     return table
 
 
-def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+def not_measured(labels: Sequence[str]) -> str:
+    """The line for metrics that a table leaves out; "" where there are none."""
+    return f"not measured: {', '.join(labels)}" if labels else ""
+
+
+def _table(title: str, lacking: Sequence[str]) -> Table:
+    caption = Text(not_measured(lacking)) if lacking else None
+    table = Table(
+        title=title, title_justify="left", caption=caption, caption_justify="left", box=None, pad_edge=False
+    )
     table.add_column("metric")
     return table
 

@@ -102,8 +102,27 @@ class Report(Printable):
             return None
         if self.errors[0].name in STOPS.values():
             return self.errors[0].why
+        return f"check: {self.errors[0].why.rstrip('.')}; {self._way_out}."
+
+    @property
+    def closing(self) -> str | None:
+        """The last sentence of a command that has printed `before_closing`: `stop`, without a cause that is
+        printed there."""
+        if not self.errors or self.errors[0].name in STOPS.values():
+            return self.stop
+        names = [finding.name for finding in self.errors]
+        return f"check: {' and '.join(names)} stop{'s' * (len(names) == 1)} the run; {self._way_out}."
+
+    @property
+    def before_closing(self) -> list[Finding]:
+        """The findings without the one that consists of nothing but the sentence of `closing`."""
+        said = self.errors[:1] if self.errors and self.errors[0].name in STOPS.values() else []
+        return [finding for finding in self.findings if finding not in said]
+
+    @property
+    def _way_out(self) -> str:
         names = ",".join(finding.name for finding in self.errors)
-        return f"check: {self.errors[0].why.rstrip('.')}; fix it, or proceed with check.allow=[{names}]."
+        return f"fix {'it' if len(self.errors) == 1 else 'them'}, or proceed with check.allow=[{names}]"
 
     @property
     def commands(self) -> dict[str, str]:
@@ -120,9 +139,16 @@ class Report(Printable):
 
     def show(self, console: Console) -> None:
         """Print forecast, findings and verdict."""
+        self._show(self.findings, console)
+
+    def show_before_closing(self, console: Console) -> None:
+        """As `show`, for a command that prints `closing` afterwards."""
+        self._show(self.before_closing, console)
+
+    def _show(self, findings: Sequence[Finding], console: Console) -> None:
         if self.forecast:
             console.print(forecast_table(self.forecast, self.rows, self.load))
-        print_findings(self.findings, console, self.commands)
+        print_findings(findings, console, self.commands)
         console.print(Text(self.verdict, style="red" if self.errors else "green"))
 
 
@@ -215,9 +241,10 @@ def before_training(
     """
     report = preflight(recipe, datasets=datasets, ramp=ramp)
     report = report if ramp else with_command(report, recipe, arguments)
-    print_findings([f for f in report.findings if f.severity != "note"], console, report.commands)
+    shown = [finding for finding in report.before_closing if finding.severity != "note"]
+    print_findings(shown, console, report.commands)
     if report.stop:
-        raise UserError(report.stop)
+        raise UserError(report.stop, closing=report.closing)
     return report.findings
 
 
@@ -367,12 +394,15 @@ def refuse_unknown(allow: Sequence[str]) -> None:
 
 def refusals(missing: Missing) -> list[Finding]:
     """Findings for the inputs with which training would stop, in the order in which it reads them;
-    `check.allow` does not apply."""
-    return [
-        error(name, missing.refused[part], "Nothing can be trained until this is right.")
-        for part, name in STOPS.items()
-        if part in missing.refused
-    ]
+    `check.allow` does not apply.
+
+    A sentence is listed once, such as that of a file that is missing as data and as prompts.
+    """
+    names: dict[str, str] = {}
+    for part, name in STOPS.items():
+        if part in missing.refused:
+            names.setdefault(missing.refused[part], name)
+    return [error(name, why, "Nothing can be trained until this is right.") for why, name in names.items()]
 
 
 def not_checked(missing: Missing) -> list[Finding]:

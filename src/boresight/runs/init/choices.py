@@ -96,6 +96,8 @@ def _data(data: DataFacts, model: ModelFacts) -> list[Setting]:
     found = [Setting("data.train", data.source)]
     if data.layout is not None:
         found.append(Setting("data.layout", data.layout))
+    if data.columns is not None:
+        found.append(Setting("data.columns", dict(data.columns)))
     if data.bad:
         first = f"{plural(data.bad, 'malformed row')}, the first is row {data.first_bad}"
         found.append(Setting("data.bad_rows", "drop", first))

@@ -16,6 +16,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.console import name_table
 from boresight.core.errors import UserError
 from boresight.core.files import refuse_taken, write_new_text
+from boresight.data.reading.renaming.mapping import Mapped
 from boresight.methods.published import TRY_FIRST
 from boresight.runs.check.probe import probe_run
 from boresight.runs.doctor import device_lines, room_for
@@ -35,6 +36,7 @@ def write_recipe(
     model: str = "starter",
     method: str | None = None,
     layout: str | None = None,
+    columns: Mapped | None = None,
     to: Path | None = None,
     probe: bool = False,
     force: bool = False,
@@ -45,6 +47,7 @@ def write_recipe(
         source: as for `data.train`.
         method: a name; None for the usual one of the kind of data.
         layout: as `data.layout`, where detection finds two.
+        columns: as `data.columns`, where the file's columns have other names.
         to: file to write; None for `DATA-METHOD.yaml` in the working directory.
         probe: measure the learning rate by a ramp, which trains for a few steps.
         force: replace a file that is there.
@@ -57,7 +60,7 @@ def write_recipe(
         refuse_taken(to, force, "--to")
     kind = input_kind(method).data if method else None
     seen, tokenizer = look_at_model(model)
-    data = read_facts(source, kind, layout, tokenizer)
+    data = read_facts(source, kind, layout, columns, tokenizer)
     method = method or TRY_FIRST[data.kind]
     if probe and data.kind == "prompt":
         raise UserError(

@@ -9,6 +9,7 @@ from itertools import chain
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, Prompt
+from boresight.data.reading.renaming.mapping import Mapped
 from boresight.data.reading.split import read_data
 from boresight.data.rows import Row
 from boresight.data.stored.digests import distinct_ids
@@ -30,7 +31,7 @@ class DataFacts:
     """Facts about a source of data. `bad` is the number of malformed rows, `first_bad` the row number of the
     first.
 
-    `layout` is the one that the user named, None if it was detected.
+    `layout` and `columns` are those that the user named, None without them.
     """
 
     source: str
@@ -45,6 +46,7 @@ class DataFacts:
     verifier: str | None
     """A built-in reward that can score every tried prompt; None if there is none, and for other kinds of
     data."""
+    columns: Mapped | None = None
 
     @property
     def quantiles(self) -> tuple[int, int, int]:
@@ -53,17 +55,21 @@ class DataFacts:
         return median, nearly_all, longest
 
 
-def read_facts(source: str, kind: str | None, layout: str | None, tokenizer: Tokenizer) -> DataFacts:
+def read_facts(
+    source: str, kind: str | None, layout: str | None, columns: Mapped | None, tokenizer: Tokenizer
+) -> DataFacts:
     """Read all of a source and tokenize a sample.
 
     Args:
         kind: what it is to be read as, one of `convert.KINDS`; None for what it holds.
         layout: as `data.layout`; None detects it.
+        columns: as `data.columns`.
 
     Raises:
         UserError: a source that cannot be read, or whose rows no chat template of the tokenizer can render.
     """
-    loaded = read_data(source, kind, DataSection(train=source, layout=layout, bad_rows="drop"))
+    section = DataSection(train=source, layout=layout, columns=columns, bad_rows="drop")
+    loaded = read_data(source, kind, section)
     prompts = [example for example in loaded.examples[:TRIED] if isinstance(example, Prompt)]
     return DataFacts(
         source=source,
@@ -75,6 +81,7 @@ def read_facts(source: str, kind: str | None, layout: str | None, tokenizer: Tok
         first_bad=min((bad.row for bad in loaded.bad), default=None),
         lengths=_lengths(loaded.examples, tokenizer),
         verifier=_verifier(prompts) if prompts else None,
+        columns=columns,
     )
 
 

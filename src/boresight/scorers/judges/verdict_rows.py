@@ -10,10 +10,9 @@ from pathlib import Path
 from boresight.core.errors import UserError
 from boresight.core.schema import Message, Preference
 from boresight.data.columns import Record, id_column
-from boresight.data.layouts import verdicts
+from boresight.data.layouts import fitting, verdicts
 from boresight.data.layouts.verdicts import Ratings
 from boresight.data.reading import names
-from boresight.data.reading.detect import fitting
 from boresight.data.reading.files import records
 from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField

@@ -1,0 +1,97 @@
+"""Guess `data.columns` for a record that fits no layout, from the words in its columns' names.
+
+A guess is a suggestion in an error, never a way to read a file. It is made where each column has one possible
+meaning and the renamed record fits exactly one layout and can be read.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+import yaml
+
+from boresight.data.columns import Record
+from boresight.data.layouts import Layout, fitting
+from boresight.data.reading.renaming.mapping import Mapped, rename
+from boresight.data.reading.turns import BadField
+
+WORD = re.compile(r"[a-z]+")
+"""A word in a column's name, in small letters: `good_reply` and `good-reply` have two."""
+
+WORDS = {
+    "prompt": {"prompt", "instruction", "question", "query", "input", "problem", "request", "message",
+               "user"},
+    "chosen": {"chosen", "preferred", "good", "better", "best", "winner", "winning", "accepted", "positive"},
+    "rejected": {"rejected", "dispreferred", "unpreferred", "nonpreferred", "bad", "worse", "worst", "loser",
+                 "losing", "negative"},
+    "completion": {"completion", "answer", "response", "reply", "output", "target", "assistant", "solution"},
+    "messages": {"messages", "conversation", "conversations", "dialog", "dialogue", "chat", "turns"},
+}  # fmt: skip
+"""Words for what a layout calls by the key."""
+
+WANTED = (
+    ("chosen", "rejected"),
+    ("prompt", "chosen", "rejected"),
+    ("messages",),
+    ("completion",),
+    ("prompt", "completion"),
+)
+"""Columns to rename, in the order in which they are tried; a layout may read the others as they are."""
+
+VERDICT = {"label", "feedback", "rating", "score", "liked", "like", "dislike", "thumbs", "vote", "votes"}
+"""Words for a column that judges the one answer of a row, which a demonstration has no place for."""
+
+
+def guesses(record: Record) -> Iterator[tuple[Mapped, Layout]]:
+    """Mappings by which the record fits exactly one layout and can be read, each with that layout."""
+    for wanted in WANTED:
+        columns = _mapping(record, wanted)
+        if columns and ("rejected" in wanted or not _has_verdict(record)):
+            named = rename(record, columns, "")
+            layouts = fitting(named)
+            if len(layouts) == 1 and _is_readable(named, layouts[0]):
+                yield columns, layouts[0]
+
+
+def suggestion(name: str, columns: Mapped, layout: Layout) -> str:
+    """The phrase with which an error suggests a mapping for the source `name`."""
+    value = shlex.quote(in_one_line(columns))
+    look = f"boresight data check {shlex.quote(name)} --columns {value}"
+    return f"data.columns={value} reads it as {layout.title}; to look at them: {look}"
+
+
+def in_one_line(columns: Mapped) -> str:
+    """The mapping as a command line takes it: `{prompt: question, chosen: good}`."""
+    return yaml.safe_dump(
+        dict(columns), default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+    ).strip()
+
+
+def _mapping(record: Record, wanted: Sequence[str]) -> Mapped:
+    """A column for each wanted name that the record lacks; {} where one of them has none or several."""
+    columns = {}
+    for target in wanted:
+        if target not in record:
+            found = [column for column in record if WORDS[target] & _words(column)]
+            if len(found) != 1:
+                return {}
+            columns[target] = found[0]
+    return columns if len(set(columns.values())) == len(columns) else {}
+
+
+def _is_readable(record: Record, layout: Layout) -> bool:
+    try:
+        layout.read(record, "")
+    except BadField:
+        return False
+    return True
+
+
+def _has_verdict(record: Record) -> bool:
+    return any(isinstance(value, bool) or VERDICT & _words(column) for column, value in record.items())
+
+
+def _words(column: str) -> set[str]:
+    return set(WORD.findall(column.lower()))
