@@ -85,6 +85,8 @@ def test_records_are_streamed(tmp_path: Path):
         ("r.jsonl", b'{"a": 1}{"a": 2}\n', "line 1 is not JSON .Extra data"),
         ("r.json", b'[\n{"a": 1},\n{"a": oops}\n]', "line 3 is not JSON"),
         ("r.json", b'[\n{"a": 1},\n{"a": "\xff"}\n]', "line 3 is not JSON"),
+        ("r.json", b'{\n"a": 1}\n{"a": ' + b"9" * 5000 + b"}", "line 3 is not JSON .Exceeds the limit"),
+        ("r.json", b'{\n"a": 1}\n' + b"[" * 100_000, "line 3 is not JSON .maximum recursion"),
         ("r.json", b'"text"', "holds a single str, not a list of records"),
         ("r.json", b'{"train": [{"a": 1}], "test": [{"a": 1}]}', "several lists, train, test; put one"),
         ("r.jsonl.gz", gzip.compress(LINES, mtime=0)[:-12], "gzip file is damaged"),

@@ -236,6 +236,8 @@ def _one_after_another(path: Path, content: bytes) -> Iterator[object]:
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise UserError(_broken(path, error.lineno, f"{error.msg}, column {error.colno}")) from error
+        except (ValueError, RecursionError) as error:  # as for the first value
+            raise UserError(_broken(path, text.count("\n", 0, at) + 1, str(error))) from error
         row += 1
         objects.refuse_repeated_keys(path, [(row, value)])
         yield value
