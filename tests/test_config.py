@@ -81,6 +81,8 @@ def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
         ("method.name=dop", "there is no method 'dop'; did you mean 'dpo'?"),
         ("optim.lr=fast", "optim.lr is 'fast'"),
         ("train.batch=0", "train.batch is 0"),
+        ("optim.betas=[0.9, 1.0]", "optim.betas.1 is 1.0: input should be less than 1"),
+        ("optim.betas=[-0.1, 0.9]", "optim.betas.0 is -0.1: input should be greater than or equal to 0"),
         ("data.truncation=left", "data.truncation is 'left'"),
         ("method={beta: 0.1}", "method.name is missing"),
         ("method=5", "method.name is missing"),
