@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from boresight.core.files import expanded
 from boresight.data.demo import data_path
 from boresight.data.reading.files import is_hub_id, sha256
 
@@ -18,7 +19,7 @@ def pair_sources(data: str | Mapping[str, float]) -> frozenset[str]:
     """
     if not isinstance(data, str):
         return frozenset()
-    path = data_path(data).expanduser()
+    path = expanded(data_path(data))
     if path.is_file():
         return frozenset({digest_name(sha256(path))})
     name = data.split("@", 1)[0]
