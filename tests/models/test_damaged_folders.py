@@ -78,7 +78,7 @@ def test_a_damaged_index(saved):
     assert "index.json is damaged: it contains no map of weights" in refused(saved)
 
 
-@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "sub/model.safetensors", ".."])
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "sub/model.safetensors"])
 def test_an_index_that_leaves_the_folder(saved, name):
     (saved / "model.safetensors").rename(saved.parent / "model.safetensors")
     (saved / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": name}}))

@@ -45,17 +45,15 @@ def adds_bos(tokenizer: Tokenizer) -> bool:
 
 def _called(spec: str, tokenizer: Tokenizer) -> str:
     """The text of a template. Raises `UserError`."""
-    own, builtin = tokenizer.chat_template, TEMPLATES / f"{spec}.j2"
+    own, builtin = tokenizer.chat_template, {file.stem: file for file in TEMPLATES.glob("*.j2")}
     if isinstance(own, dict) and spec in own:
         return own[spec]
-    if builtin.is_file():
+    if spec in builtin:
         # The model has never seen a text without it, and whoever loads the tokenizer will write it again.
-        return (BOS if adds_bos(tokenizer) else "") + builtin.read_text(encoding="utf-8")
+        return (BOS if adds_bos(tokenizer) else "") + builtin[spec].read_text(encoding="utf-8")
     if (text := _in_file(spec)) is not None:
         return text
-    names = ", ".join(
-        [*sorted(f.stem for f in TEMPLATES.glob("*.j2")), *sorted(own if isinstance(own, dict) else ())]
-    )
+    names = ", ".join([*sorted(builtin), *sorted(own if isinstance(own, dict) else ())])
     raise UserError(f"model.chat_template: {spec!r} is neither a file nor one of {names}.")
 
 

@@ -18,7 +18,7 @@ SweepSetting = dict[str, Any]
 """Value by dotted key, such as {"optim.lr": 1e-6, "method.beta": 0.1}."""
 
 
-MOST_POINTS = 100_000
+LARGEST_GRID = 100_000
 """Largest grid, of which each point is checked as a recipe."""
 
 
@@ -51,9 +51,9 @@ def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[SweepS
         if not isinstance(values, list):
             raise UserError(f"space.{key}: a grid needs a list of values; ranges need search: optuna.")
     count = math.prod(map(len, space.values()))
-    if count > MOST_POINTS:
+    if count > LARGEST_GRID:
         raise UserError(
-            f"space: the grid has {count:,} points, more than {MOST_POINTS:,}; list fewer values."
+            f"space: the grid has {count:,} points, more than {LARGEST_GRID:,}; list fewer values."
         )
     points = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     if trials is None:
