@@ -81,6 +81,8 @@ def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
         ("method.name=dop", "there is no method 'dop'; did you mean 'dpo'?"),
         ("optim.lr=fast", "optim.lr is 'fast'"),
         ("train.batch=0", "train.batch is 0"),
+        ("optim.betas=[0.9, 1.0]", "optim.betas.1 is 1.0: input should be less than 1"),
+        ("optim.betas=[-0.1, 0.9]", "optim.betas.0 is -0.1: input should be greater than or equal to 0"),
         ("data.truncation=left", "data.truncation is 'left'"),
         ("method={beta: 0.1}", "method.name is missing"),
         ("method=5", "method.name is missing"),
@@ -139,6 +141,27 @@ def test_missing_file_and_broken_yaml(tmp_path):
     broken.write_text("a: 1\nb: [1, 2\nc: 3\n")
     with pytest.raises(UserError, match=r"broken.yaml: not valid YAML at line \d"):
         Recipe.load(broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("model: {name: {{ model }}}\n", "not valid YAML at line 1"),  # of a template that was not filled in
+        ("? [a, b]\n: 1\n", "not valid YAML at line 1"),
+        ("a: 1\nb: !!bool maybe\n", "not valid YAML at line 2"),
+        ("train: {steps: 010}\n", "YAML reads 010 in base 8; write it in base 10"),
+        ("train: {steps: 1:30}\n", "YAML reads 1:30 in base 60; write it in base 10"),
+    ],
+)
+def test_what_yaml_cannot_hold_or_reads_as_another_number_is_refused(text, why, tmp_path):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"r\.yaml: {why}"):
+        Recipe.read(tmp_path / "r.yaml")
+
+
+def test_integers_in_the_forms_that_are_clear(tmp_path):
+    (tmp_path / "r.yaml").write_text("a: [0, 00, -0, 1_000, 0x10, 0b11, +7, 0.5, 1.5e-3, 10:a]\n")
+    assert Recipe.read(tmp_path / "r.yaml")["a"] == [0, 0, 0, 1000, 16, 3, 7, 0.5, 0.0015, "10:a"]
 
 
 @pytest.mark.parametrize(

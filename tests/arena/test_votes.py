@@ -102,6 +102,21 @@ def test_a_line_that_is_no_vote_is_named(tmp_path):
         Votes(tmp_path, ("a", "b"))
 
 
+@pytest.mark.parametrize(
+    ("id", "winner", "why"),
+    [
+        ("[1]", '"a"', "is not a vote of an arena"),
+        ('"1"', '"c"', "the vote is for neither of the two systems"),
+    ],
+)
+def test_a_vote_that_cannot_count_is_named(tmp_path, id, winner, why):
+    """A winner that is none of the two would count as a vote for the first."""
+    meta = f'{{"arena": {{"systems": ["a", "b"], "winner": {winner}}}}}'
+    (tmp_path / "preferences.jsonl").write_text(f'{{"id": {id}, "prompt": "x", "meta": {meta}}}\n')
+    with pytest.raises(UserError, match=f"row 1: {why}"):
+        Votes(tmp_path, ("a", "b"))
+
+
 def test_the_last_vote_can_be_taken_back_once(tmp_path):
     duels = some_duels()
     votes = Votes(tmp_path, duels.names)

@@ -44,6 +44,8 @@ def test_a_section_in_place_of_null_differs_in_its_fields():
         ("pairs/100% pairs: new.jsonl", "pairs/100% pairs: new.jsonl"),
         ("*.jsonl", "*.jsonl"),
         ("[", "["),
+        ("{{ model }}", "{{ model }}"),
+        ("010", "010"),
     ],
 )
 def test_values_of_a_command_line(text, value):

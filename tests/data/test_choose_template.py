@@ -105,5 +105,14 @@ def test_named_templates():
     ensure_chat_template(tokenizer, "rag")
     assert tokenizer.decode(encode_prompt(tokenizer, [user("x")])).startswith("Documents: <|im_start|>")
     ensure_chat_template(written_by({"default": CHATML, "tool_use": "x"}))
+    for name in ("~nobody/x.jinja", "x" * 300, "nul\0"):
+        with pytest.raises(UserError, match="is neither a file nor one of"):
+            ensure_chat_template(tiny_tokenizer(), name)
     with pytest.raises(UserError, match="'rug' is neither a file nor one of chatml, plain, rag, tool_use"):
         ensure_chat_template(written_by(several), "rug")
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "t.jinja").write_bytes(b"{{ x }}\xff")
+    with pytest.raises(UserError, match=r"t\.jinja is not UTF-8 at byte 7; give the path of a Jinja file"):
+        ensure_chat_template(tiny_tokenizer(), str(tmp_path / "t.jinja"))

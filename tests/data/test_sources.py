@@ -328,6 +328,23 @@ def test_ultrafeedback_prompt_must_be_what_the_user_says():
         get("ultrafeedback").read(record, "7")
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("layout", "record"),
+    [
+        ("nectar", {"prompt": "q", "answers": [{"answer": "a", "rank": NAN}, {"answer": "b", "rank": 1}]}),
+        ("nectar", {"prompt": "q", "answers": [{"answer": "a", "rank": True}, {"answer": "b", "rank": 2}]}),
+        ("helpsteer3", {"context": Q, "response1": "a", "response2": "b", "overall_preference": NAN}),
+    ],
+)
+def test_a_rank_that_compares_with_nothing_makes_no_pair(layout, record):
+    """`NaN < 0` is false, which would have made the second answer the better one."""
+    with pytest.raises(BadField, match=r"a rank that is no number|is nan"):
+        get(layout).read(record, "7")
+
+
 def test_alpaca_input_system_and_history():
     record = {
         "instruction": "Add.\n",

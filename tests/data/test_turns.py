@@ -89,6 +89,11 @@ def test_sharegpt_names_and_text_parts_become_messages():
     assert to_messages(turns, "x") == [s("S"), u("Q"), a("AB")]
 
 
+def test_a_table_with_both_spellings_of_the_keys_leaves_one_null():
+    turn = {"role": None, "content": None, "from": "human", "value": "q"}
+    assert to_messages([turn, {"role": "assistant", "content": "a", "from": None}], "m") == [u("q"), a("a")]
+
+
 def test_empty_system_message_stays():
     assert to_messages([s(""), u("Q")], "x")[0] == s("")
 

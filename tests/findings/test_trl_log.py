@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -93,6 +94,17 @@ def test_beta_from_a_run_that_starts_with_a_reward():
 
 def test_the_smallest_change_that_gives_beta():
     assert derived_beta([evaluated(0, 0.0, -100.0), evaluated(5, 0.025, -99.875)]) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("odd", ["-1.5", None, [1.0], math.nan, math.inf, True, 10**400])
+def test_what_is_no_number_is_no_number_of_the_log(tmp_path, odd):
+    """NaN stays, since a loss that is not finite is a finding; it gives neither a beta nor a spread."""
+    history = [evaluated(0, 0.0, -100.0), evaluated(5, odd, -110.0), evaluated(odd, 1.0, -90.0)]
+    history += [{"step": 6, "reward": 0.5, "reward_std": odd, "loss": odd}]
+    lines, facts = read_trainer_state(written(tmp_path, history))
+    assert facts.beta is None and [step for step, _, _ in lines] == [0, 5, 6]
+    assert "zero_variance" not in lines[2][2]
+    assert ("loss" in lines[2][2]) == isinstance(odd, float)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "{", '{"log_history": 3}', '{"log_history": [3]}'])

@@ -78,6 +78,27 @@ def test_a_damaged_index(saved):
     assert "index.json is damaged: it contains no map of weights" in refused(saved)
 
 
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "sub/model.safetensors"])
+def test_an_index_that_leaves_the_folder(saved, name):
+    (saved / "model.safetensors").rename(saved.parent / "model.safetensors")
+    (saved / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": name}}))
+    assert f"index.json is damaged: it names '{name}', which is no file of this folder" in refused(saved)
+
+
+def test_an_index_of_other_values_than_names(saved):
+    (saved / "model.safetensors").unlink()
+    (saved / "model.safetensors.index.json").write_text('{"weight_map": {"lm_head.weight": 1}}')
+    assert "index.json is damaged: it contains no map of weights" in refused(saved)
+
+
+@pytest.mark.parametrize("shape", ["[-1, 2]", '["a"]', "7", "[1.5]", "[1e999]", "[true]", "null"])
+def test_a_header_with_a_shape_that_is_none(saved, shape):
+    header = f'{{"lm_head.weight": {{"dtype": "F32", "shape": {shape}, "data_offsets": [0, 4]}}}}'.encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(4)
+    (saved / "model.safetensors").write_bytes(content)
+    assert "model.safetensors is damaged: its safetensors header cannot be read" in refused(saved)
+
+
 def test_weights_for_another_program(saved):
     (saved / "model.safetensors").rename(saved / "model-Q4_K_M.gguf")
     assert "holds its weights in a format that cannot be trained (model-Q4_K_M.gguf)" in refused(saved)

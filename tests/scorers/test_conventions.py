@@ -49,6 +49,18 @@ class Counter:
         return [len(completion[0]["content"]) for completion in completions]
 
 
+def with_a_cache(prompts, completions, rows, *, scale: np.flaot64 = 2.0, _cache={}):  # noqa: B006, F821
+    return [scale for _ in completions]
+
+
+def test_parameters_of_its_own_and_annotations_that_do_not_exist_are_left_alone():
+    assert call(with_a_cache, [AS_CHAT], ["x"]) == [2.0] and call(
+        with_a_cache, [AS_CHAT], ["x"], scale=3
+    ) == [3]
+    with pytest.raises(UserError, match=r"unknown key options\._cache"):
+        call(with_a_cache, [AS_CHAT], ["x"], _cache={})
+
+
 def test_the_own_convention_is_called_by_position():
     expected = [("2 + 2?", "four", 2)]
     assert call(own, [AS_CHAT], ["four"]) == call(positional, [AS_CHAT], ["four"]) == expected

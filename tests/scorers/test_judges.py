@@ -165,6 +165,7 @@ def test_one_order_shows_about_half_of_the_pairs_the_other_way_round():
         ("VERDICT: 1", 1.0), ("**Verdict: 2**", 0.0), ("Verdict: tie.", 0.5),
         ("VERDICT: 1\nNo, on reflection:\nVERDICT: 2", 0.0), ("1", None), ("VERDICT: 3", None),
         ("I would not say VERDICT: 1 here", None),
+        ("VERDICT: 1\nVERDICT: 2\nVERDICT: TIE", None), ("VERDICT: 2\n\n**VERDICT: 2**", 0.0),
     ],
 )  # fmt: skip
 def test_the_last_verdict_line_counts(text, preference):

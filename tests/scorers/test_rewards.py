@@ -121,6 +121,53 @@ def test_what_is_not_a_finite_number_is_missing():
     assert [f.index for f in got.failures] == [1, 2]
 
 
+RETURNED: object = None
+
+
+def of_odd_kind(prompts, completions, rows):
+    return RETURNED
+
+
+@pytest.mark.parametrize("result", [{0: 1.0, 1: 2.0, 2: 3.0}, {0.1, 0.2, 0.3}, "111", b"111"])
+def test_what_holds_no_rewards_in_order_is_an_error(result, monkeypatch):
+    """The keys of a mapping, the items of a set and the bytes of a text would be read as rewards."""
+    monkeypatch.setitem(globals(), "RETURNED", result)
+    with pytest.raises(UserError, match=f"returned a {type(result).__name__}; return a list"):
+        rewarded((named(of_odd_kind), 1.0))
+
+
+def changes_its_arguments(prompts, completions, rows):
+    """As functions do that build the conversation for a judge in place."""
+    found = [float(len(prompt)) for prompt in prompts]
+    for prompt, row in zip(prompts, rows, strict=True):
+        prompt.append({"role": "assistant", "content": "x"})
+        row.clear()
+    completions.clear()
+    return found
+
+
+def test_a_function_that_changes_its_arguments_changes_nothing_else():
+    """Samples of one prompt share it: the second would be scored on the first one's conversation."""
+    prompt = Prompt([{"role": "user", "content": "q"}], "a", {"answer": "4"})
+    total = RewardSum([RewardConfig(function=named(changes_its_arguments)), RewardConfig(function="exact")])
+    got = total([prompt, prompt], ["4", "5"])
+    assert got.by_function == {named(changes_its_arguments): [1.0, 1.0], "exact": [1.0, 0.0]}
+    assert len(prompt.prompt) == 1 and prompt.meta == {"answer": "4"}
+
+
+def leaves(prompts, completions, rows):
+    raise SystemExit(0)
+
+
+def test_a_function_that_calls_exit_fails_and_ends_nothing(tmp_path, monkeypatch):
+    got = rewarded((named(leaves), 1.0))
+    assert got.missing == 3 and got.failures[0].error == "SystemExit: 0"
+    (tmp_path / "leaves_at_import.py").write_text("raise SystemExit(0)")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"cannot import 'leaves_at_import' \(SystemExit: 0\)"):
+        load_reward("leaves_at_import:reward")
+
+
 def test_a_wrong_number_of_rewards_is_an_error():
     with pytest.raises(UserError, match="returned 1 rewards for 3 completions"):
         rewarded((named(short), 1.0))

@@ -325,6 +325,20 @@ def test_sides_made_differently_must_be_meant_and_are_marked(tmp_path: Path, pro
     ("changes", "message"),
     [
         ({"judge": {"name": "rubrik", "by": "api"}}, "did you mean 'rubric'"),
+        *[
+            ({"judge": {"name": "rubric", "by": "api", "rubric": axes}}, message)
+            for axes, message in (
+                ([], "the weights of the axes must sum to more than 0"),
+                ([{"name": "a", "question": "?", "weight": 0}], "must sum to more than 0"),
+                (
+                    [{"name": "a", "question": "?"}, {"name": "b", "question": "?", "weight": -2}],
+                    "must sum to more than 0",
+                ),
+                ([{"name": "reason", "question": "?"}], "give each axis a name of its own"),
+                ([{"name": "_a", "question": "?"}], "give each axis a name of its own"),
+                ([{"name": "a", "question": "?"}, {"name": "a", "question": "!"}], "a name of its own"),
+            )
+        ],
         ({"judge": {"name": "llm", "endpoint": "http://a/v1", "model": "m"}}, "llm compares pairs"),
         ({"judge": {"name": "rubric", "by": "apj"}}, "judge.by is 'apj', which is no endpoint; known: api"),
         ({"judge": None}, "judge is missing"),

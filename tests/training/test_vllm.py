@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe, RolloutSection
 from boresight.core.errors import UserError
-from boresight.llm.vllm import VllmServer
+from boresight.llm.vllm import VllmServer, parse_choice
 from boresight.methods.inputs import GroupLogps
 from boresight.methods.rloo import Config, loss
 from boresight.models.packed.logprobs import completion_logprobs, completion_token_logprobs
@@ -224,6 +225,26 @@ def test_nobody_there():
         VllmServer("http://127.0.0.1:9", pause=0.0).base_model()
     with pytest.raises(UserError, match="does not begin with http"):
         VllmServer("127.0.0.1:8000")
+
+
+@pytest.mark.parametrize(
+    ("ids", "logps", "why"),
+    [
+        ([1.5, 2], [-1.0, -1.0], "token_ids are not all ids"),  # int32 would make it 1
+        (["7", 2], [-1.0, -1.0], "token_ids are not all ids"),
+        ([True, 2], [-1.0, -1.0], "token_ids are not all ids"),
+        ([2**31, 2], [-1.0, -1.0], "token_ids are not all ids"),
+        ([-1, 2], [-1.0, -1.0], "token_ids are not all ids"),
+        ([1, 2], [-1.0, math.nan], "not all finite numbers up to 0"),
+        ([1, 2], [-math.inf, -1.0], "not all finite numbers up to 0"),
+        ([1, 2], [-1.0, 0.5], "not all finite numbers up to 0"),
+        ([1, 2], ["-1", -1.0], "not all finite numbers up to 0"),
+    ],
+)
+def test_what_is_no_token_or_no_log_probability_is_refused(ids, logps, why):
+    choice = {"token_ids": ids, "logprobs": {"token_logprobs": logps}, "finish_reason": "length"}
+    with pytest.raises(UserError, match=f"^rollout.base_url: .*{why}"):
+        parse_choice(choice, 0, PARAMS)
 
 
 def test_answers_that_cannot_be_used_are_refused(server):

@@ -111,7 +111,8 @@ class Votes:
         try:
             row = json.loads(line)
             id, asked, voted = row["id"], repr(row["prompt"]), row["meta"]["arena"]
-            winner, systems = voted["winner"], set(voted["systems"])
+            winner, systems = voted["winner"], set(map(str, voted["systems"]))
+            hash(id)
         except (ValueError, KeyError, TypeError, RecursionError):
             raise UserError(
                 f"{where}: is not a vote of an arena; move the file away or choose another --out."
@@ -120,6 +121,8 @@ class Votes:
             raise UserError(
                 f"{where}: the vote is between {' and '.join(sorted(systems))}; choose another --out."
             )
+        if winner not in (*self.names, None):
+            raise UserError(f"{where}: the vote is for neither of the two systems; choose another --out.")
         self._winners[id] = winner
         self._asked[id] = asked
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import read_state, write_state
+from boresight.core.files import expanded, read_state, write_state
 from boresight.data.demo import data_path
 from boresight.data.reading.files import sha256
 from boresight.data.stored.pruning import CacheBound, mark_used, prune
@@ -92,8 +92,8 @@ def write_cached(key: str, looked: Looked) -> None:
 
 
 def _tokenizer_files(recipe: Recipe) -> list[Path]:
-    folder = Path(recipe.model.name).expanduser()
-    template = Path(recipe.model.chat_template or "").expanduser()
+    folder = expanded(recipe.model.name)
+    template = expanded(recipe.model.chat_template or "")
     names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
     places = (folder, folder / "model")
     found = [place / name for place in places for name in names]

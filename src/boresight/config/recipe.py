@@ -132,6 +132,10 @@ class DataSection(Section):
         return [*self.sources, *([self.eval] if self.eval else [])]
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""Decay of a moment of Adam."""
+
+
 class OptimSection(Section):
     """AdamW and its schedule."""
 
@@ -144,7 +148,7 @@ class OptimSection(Section):
     """Share of the steps over which the rate rises linearly."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay; not applied to biases and norms."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the first and second moment."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment."""

@@ -30,6 +30,8 @@ def read_yaml(text: str, source: str) -> Any:
         raise UserError(f"{source}: an alias stands inside of what it names; write it out.") from None
     except _RepeatedKey as error:
         raise UserError(f"{source}: {error}; keep one of them.") from None
+    except _OtherBase as error:
+        raise UserError(f"{source}: {error}.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}" if mark and "\n" in text else ""
@@ -63,14 +65,40 @@ class _RepeatedKey(Exception):
     """A mapping has a key twice."""
 
 
+class _OtherBase(Exception):
+    """YAML reads an integer in another base than the text suggests."""
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader, but a key that occurs twice is refused: YAML would silently keep the last."""
+    """The safe loader, but a key that occurs twice is refused: YAML would silently keep the last.
+
+    So are integers that YAML 1.1 reads as another number than they look like: `010` is 8, and `1:30` is 90.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         first: dict[str, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):  # as in an unquoted `{{ name }}` of a template
+                raise yaml.constructor.ConstructorError(None, None, "a key is no name", key.start_mark)
             if key.value in first and key.value != "<<":
                 raise _RepeatedKey(f"{key.value} stands in line {first[key.value]} and again in line {line}")
             first[str(key.value)] = line
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        digits = str(node.value).lstrip("+-")
+        if ":" in digits or (digits[:1] == "0" and digits.strip("0_") and digits[1:2] not in "xob"):
+            base = 60 if ":" in digits else 8
+            raise _OtherBase(f"YAML reads {node.value} in base {base}; write it in base 10, or in quotes")
+        return int(super().construct_yaml_int(node))
+
+    def construct_yaml_bool(self, node: yaml.ScalarNode) -> bool:
+        try:
+            return bool(super().construct_yaml_bool(node))
+        except KeyError:
+            raise yaml.constructor.ConstructorError(None, None, "no boolean", node.start_mark) from None
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:bool", _Loader.construct_yaml_bool)

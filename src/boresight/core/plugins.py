@@ -59,7 +59,7 @@ def import_user_module(name: str, field: str) -> ModuleType:
     importlib.invalidate_caches()  # the file may have been written since the folder was listed
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a user's module may raise anything, or parse the command line
         raise UserError(
             f"{field}: cannot import {name!r} ({type(error).__name__}: {error}); "
             "check the path, and that it is installed or in the current folder."

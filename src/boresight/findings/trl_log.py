@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.files import read_json
+from boresight.core.strict_model import LARGEST
 
 NAMES = {
     "loss": "loss",
@@ -65,7 +67,7 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
     """
     try:
         raw = read_json(file)
-        history = [entry for entry in raw["log_history"] if isinstance(entry.get("step"), int)]
+        history = [entry for entry in raw["log_history"] if _is_step(entry.get("step"))]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{file}: not a trainer_state.json, it has no log_history.") from None
     beta = beta or derived_beta(history)
@@ -82,10 +84,13 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
         if numbers:
             lines.append((step, split, numbers))
     planned = raw.get("max_steps")
-    steps = (
-        planned if isinstance(planned, int) and planned else max((step for step, _, _ in lines), default=0)
-    )
+    steps = planned if _is_step(planned) and planned else max((step for step, _, _ in lines), default=0)
     return lines, TrlFacts(steps, ASSUMED_EVAL_ROWS, beta)
+
+
+def _is_step(value: object) -> bool:
+    """Whether a value numbers a step."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def derived_beta(history: list[Mapping[str, Any]]) -> float | None:
@@ -94,10 +99,11 @@ def derived_beta(history: list[Mapping[str, Any]]) -> float | None:
     Both are means over the same held-out rows, and the reference is fixed, so the ratio is exact up to the
     rounding of the log.
     """
+    pairs = [(_number(e.get("eval_rewards/chosen")), _number(e.get("eval_logps/chosen"))) for e in history]
     found = [
-        (float(e["eval_rewards/chosen"]), float(e["eval_logps/chosen"]))
-        for e in history
-        if "eval_rewards/chosen" in e and "eval_logps/chosen" in e
+        (reward, logp)
+        for reward, logp in pairs
+        if reward is not None and logp is not None and math.isfinite(reward) and math.isfinite(logp)
     ]
     if len(found) < 2:
         return None
@@ -121,7 +127,8 @@ def _of_samples(entry: Mapping[str, Any], prefix: str) -> dict[str, float]:
     found["logp_per_token"] = None if entropy is None else -entropy
     if (
         f"{prefix}frac_reward_zero_std" not in entry
-        and (spread := entry.get(prefix + "reward_std")) is not None
+        and (spread := _number(entry.get(prefix + "reward_std"))) is not None
+        and math.isfinite(spread)
     ):
         # Older versions give the mean spread only: at 0 all groups are without one, else at least one is not.
         found["zero_variance"] = 1.0 if spread == 0 else 0.0
@@ -133,4 +140,7 @@ def _of_samples(entry: Mapping[str, Any], prefix: str) -> dict[str, float]:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A number of the log, NaN included; None for anything else, and for an integer beyond all numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if isinstance(value, float) or abs(value) < LARGEST else None

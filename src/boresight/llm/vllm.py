@@ -12,6 +12,7 @@ have been started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True.
 from __future__ import annotations
 
 import json
+import math
 import time
 import urllib.error
 import urllib.request
@@ -40,6 +41,10 @@ MOST_BYTES = 2**28
 """Largest body that is read: token ids and log-probabilities of all completions of a prompt."""
 MOST_ERROR_BYTES = 2**16
 """Largest body of an error that is read."""
+LARGEST_ID = 2**31 - 1
+"""Largest id of a token, which is stored in 32 bits."""
+LARGEST_LOGP = 0.01
+"""Largest log-probability, nats: 0, and the rounding of a server that computes in 16 bits."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -206,6 +211,13 @@ def parse_choice(
         raise UserError(
             f"{section}.base_url: the answer lacks token_ids or their log-probabilities; "
             "use a vLLM version that supports return_token_ids."
+        )
+    if not all(type(token) is int and 0 <= token <= LARGEST_ID for token in ids):
+        raise UserError(f"{section}.base_url: token_ids are not all ids of tokens; give a `vllm serve`.")
+    if not all(isinstance(logp, int | float) and -math.inf < logp <= LARGEST_LOGP for logp in logps):
+        raise UserError(
+            f"{section}.base_url: the log-probabilities are not all finite numbers up to 0; serve the model "
+            "in a precision that holds its logits."
         )
     stopped = ids[-1] in params.stop_token_ids
     if choice["finish_reason"] == "stop" and not stopped:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from boresight.config.yaml_text import read_yaml
 from boresight.core.console import print_warning
 from boresight.core.errors import UserError
+from boresight.core.files import expanded
 from boresight.models.checkpoint.damaged import read_object
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _locate(name: str, above: tuple[Path, ...]) -> ModelSource:
     """The source of `name`, the base of the adapters in the folders `above` it."""
     if name in EMBEDDED:
         return ModelSource(str(_embedded(name)), cached_only=True)
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return _locate_folder(folder, above)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -70,7 +71,7 @@ def tokenizer_place(name: str) -> tuple[str, bool]:
 
     A folder may hold a tokenizer and no model; an adapter's may leave it to the base model.
     """
-    for folder in (Path(name).expanduser(), Path(name).expanduser() / "model"):
+    for folder in (expanded(name), expanded(name) / "model"):
         if name not in EMBEDDED and (folder / "tokenizer.json").is_file():
             return str(folder), True
     source = locate(name)
@@ -142,7 +143,7 @@ def print_note_on_base(model: str, console: Console) -> None:
 
 def _runs_of_adapters(name: str, above: tuple[Path, ...]) -> tuple[Path, ...]:
     """Folders around the adapters of a model, the last one put on first; those `above` it are known."""
-    for candidate in (Path(name).expanduser(), Path(name).expanduser() / "model"):
+    for candidate in (expanded(name), expanded(name) / "model"):
         if (candidate / "adapter_config.json").is_file() and candidate.resolve() not in above:
             below = _runs_of_adapters(_base_of(candidate), (*above, candidate.resolve()))
             return (candidate.parent, *below)

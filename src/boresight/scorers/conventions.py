@@ -11,14 +11,14 @@ parameter `rows`. Either may be `async`. `options` of the recipe are arguments b
 
 from __future__ import annotations
 
+import copy
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, create_model
-from pydantic.errors import PydanticUserError
 
 from boresight.config.section import Section, validate
 from boresight.core.did_you_mean import nearest
@@ -61,13 +61,24 @@ class BoundReward(ABC):
 
     function: RewardCallable
     options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "function"
 
     def __call__(self, batch: RewardBatch) -> list[Any]:
-        """The function's result for the batch, as a list."""
-        returned = self._call(batch)
+        """The function's result for the batch, as a list.
+
+        The function is given copies: one that changes its arguments changes nothing for the next function,
+        nor for another completion of the same prompt.
+
+        Raises:
+            UserError: it returned a mapping, a set or a text, whose items are no rewards in order.
+        """
+        returned = self._call(_copied(batch))
         if inspect.isawaitable(returned):
             with EventLoop() as loop:
                 returned = loop.run(_result(returned))
+        if isinstance(returned, Mapping | Set | str | bytes):
+            kind = type(returned).__name__
+            raise UserError(f"reward {self.name}: returned a {kind}; return a list with one reward for each.")
         return list(returned)
 
     @abstractmethod
@@ -125,10 +136,10 @@ def bind_reward(function: RewardCallable, name: str, options: Mapping[str, Any])
     if inspect.isclass(function):
         raise UserError(f"reward {name}: is a class; name a function, or an instance that can be called.")
     if _is_trl(signature):
-        return TrlReward(function, _trl_options(signature, name, options))
+        return TrlReward(function, _trl_options(signature, name, options), name)
     _refuse_unclear(signature, name)
     checked = validate(options_model(function), dict(options), f"reward {name}", "options")
-    return OwnReward(function, {option: getattr(checked, option) for option in options})
+    return OwnReward(function, {option: getattr(checked, option) for option in options}, name)
 
 
 def options_model(function: RewardCallable) -> type[BaseModel]:
@@ -138,7 +149,7 @@ def options_model(function: RewardCallable) -> type[BaseModel]:
     try:
         hints = get_type_hints(function, include_extras=True)
         return _section(parameters, hints)
-    except (NameError, TypeError, PydanticUserError):  # a user's annotation that pydantic has no use for
+    except Exception:  # a user's annotation that cannot be evaluated, or that pydantic has no use for
         return _section(parameters, {})
 
 
@@ -152,7 +163,8 @@ def _section(parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any]) 
 def _options(signature: inspect.Signature) -> list[inspect.Parameter]:
     parameters = list(signature.parameters.values())
     before = len([p for p in parameters if p.kind in POSITIONAL][:3])
-    return [p for p in parameters[before:] if p.kind in NAMED]
+    own = ("_", "model_config")  # `_cache={}` is the function's own, and no field can have these names
+    return [p for p in parameters[before:] if p.kind in NAMED and not p.name.startswith(own)]
 
 
 def _is_trl(signature: inspect.Signature) -> bool:
@@ -229,6 +241,14 @@ def _as_trl_gives(batch: RewardBatch) -> dict[str, Any]:
         **dict.fromkeys(LOGS, _dropped),
     }
     return given if batch.ids is None else given | {IDS: [list(ids) for ids in batch.ids]}
+
+
+def _copied(batch: RewardBatch) -> RewardBatch:
+    prompts = [
+        replace(prompt, prompt=copy.deepcopy(prompt.prompt), meta=copy.deepcopy(prompt.meta))
+        for prompt in batch.prompts
+    ]
+    return RewardBatch(prompts, list(batch.completions), batch.ids)
 
 
 def _dropped(*args: object, **kwargs: object) -> None:

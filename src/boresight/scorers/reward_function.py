@@ -77,7 +77,7 @@ class RewardFunction(Scorer):
             return self._scores(batch)
         except UserError:
             raise
-        except Exception:
+        except (Exception, SystemExit):  # `sys.exit` in a function must not end the run as if it were done
             return [self._alone(batch.only(i)) for i in range(len(answers))]
 
     def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
@@ -101,7 +101,7 @@ class RewardFunction(Scorer):
     def _alone(self, batch: RewardBatch) -> Score:
         try:
             return self._scores(batch)[0]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return _failed(error)
 
     def _scores(self, batch: RewardBatch) -> list[Score]:
@@ -118,14 +118,14 @@ def _score(reward: float | None) -> Score:
     """None and NaN decline to judge; anything else that is not a finite number is a failure."""
     try:
         number = math.nan if reward is None else float(reward)
-        if math.isinf(number) or isinstance(reward, str):
+        if math.isinf(number) or isinstance(reward, str | bytes | complex):
             raise ValueError(f"the reward is {reward!r}, not a finite number")
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # of the conversion, which a tensor of several elements refuses in its own way
         return _failed(error)
     return DECLINED if math.isnan(number) else Score(number)
 
 
-def _failed(error: Exception) -> Score:
+def _failed(error: BaseException) -> Score:
     return Score(None, failure=f"{type(error).__name__}: {error}")
 
 

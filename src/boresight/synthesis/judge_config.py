@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from boresight.config.section import Section
 from boresight.core.did_you_mean import nearest
@@ -78,6 +78,20 @@ class RubricConfig(JudgeConfig):
     """Longest reply, in tokens."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
+
+    @field_validator("rubric")
+    @classmethod
+    def _can_rank(cls, rubric: object) -> object:
+        if not isinstance(rubric, list):
+            return rubric
+        names = [axis.name for axis in rubric]
+        if len({*names, "reason"}) <= len(names) or any(name.startswith(("_", "model_")) for name in names):
+            raise ValueError(
+                "give each axis a name of its own, other than `reason` and not beginning with _ or model_"
+            )
+        if sum(axis.weight for axis in rubric) <= 0:  # the score is divided by it, which would turn the order
+            raise ValueError("the weights of the axes must sum to more than 0")
+        return rubric
 
     @property
     def axes(self) -> list[Axis]:

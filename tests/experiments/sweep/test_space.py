@@ -59,6 +59,21 @@ MISTAKES = {
     "optuna without trials": ({"search": "optuna"}, "`search: optuna` needs `trials`"),
     "a list without settings": ({"search": "list"}, "`settings` and `search: list` go together"),
     "seeds used twice": ({"seeds": [1000]}, "seeds that the search does not use"),
+    "no value": ({"space": {"optim.lr": []}}, "space.optim.lr is an empty list"),
+    "no value to draw": (
+        {"search": "optuna", "trials": 3, "space": {"optim.lr": []}},
+        "space.optim.lr is an empty list",
+    ),
+    "a value twice": ({"space": {"optim.lr": [1e-5, "1e-5"]}}, "space.optim.lr lists 1e-05 twice"),
+    "a setting twice": (
+        {"search": "list", "space": {}, "settings": [{"optim.lr": 1e-5}, {"optim": {"lr": 1e-5}}]},
+        "settings lists {'optim.lr': 1e-05} twice",
+    ),
+    "a seed twice": ({"seeds": [0, 0]}, "seeds names one twice"),
+    "a grid without end": (
+        {"space": {f"optim.{n}": list(range(10)) for n in range(20)}, "trials": 3},
+        "the grid has 100,000,000,000,000,000,000 points",
+    ),
     "unknown field": ({"sede": 1}, "unknown key sede; did you mean 'seed'"),
 }
 

@@ -22,7 +22,8 @@ def read(record: Record, id: str) -> Preference:
     context = to_messages(record.get("context"), "context")
     answers = [[assistant(text(record, column))] for column in COLUMNS[1:]]
     preferred = record.get("overall_preference")
-    if isinstance(preferred, bool) or not isinstance(preferred, int | float) or not preferred:
+    prefers = isinstance(preferred, int | float) and not isinstance(preferred, bool)
+    if not prefers or not preferred or preferred != preferred:  # the last is NaN
         raise BadField("overall_preference", f"is {preferred!r}, so that neither response is the better one")
     chosen, rejected = answers if preferred < 0 else answers[::-1]
     return preference(record, id, (context, chosen, rejected), COLUMNS, OPTIONAL)

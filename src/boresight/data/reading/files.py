@@ -32,6 +32,21 @@ from boresight.data.reading.shapes import as_table
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 SPACE = re.compile(r"\s*")
 GZIP_MAGIC = b"\x1f\x8b"
+WEB_PAGE = "a web page and no data; download the file itself (on the hub: /resolve/ in place of /blob/)"
+OTHERS = (
+    (b"version https://git-lfs", "a pointer of Git LFS and not the data; fetch them with `git lfs pull`"),
+    (b"<!doctype html", WEB_PAGE),
+    (b"<html", WEB_PAGE),
+    (b"pk\x03\x04", "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; decompress it, or compress it by gzip"),
+    (GZIP_MAGIC, "compressed by gzip twice; decompress it once"),
+    (b"\xfd7zxz", "compressed by xz; decompress it, or compress it by gzip"),
+    (b"\xff\xfe\x00\x00", "UTF-32 text; save it as UTF-8"),
+    (b"\x00\x00\xfe\xff", "UTF-32 text; save it as UTF-8"),
+)
+"""What a file is that begins with these bytes, in small letters: names and contents often disagree."""
+LONGEST_START = 32
+"""Bytes at the beginning of a file that are compared."""
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell; the module's own limit is 131,072, which long answers exceed."""
 
@@ -115,8 +130,12 @@ def _open(path: Path) -> IO[bytes]:
     opened: IO[bytes] = stream
     if compressed:
         opened = io.BufferedReader(Decompressed(gzip.GzipFile(fileobj=stream), path))
-    wide = opened.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    start = opened.read(LONGEST_START)
     opened.seek(0)
+    if (other := next((what for known, what in OTHERS if start.lower().startswith(known)), None)) is not None:
+        opened.close()
+        raise UserError(f"{path}: is {other}.")
+    wide = start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     if not wide:
         return opened
     with opened:
@@ -236,6 +255,8 @@ def _one_after_another(path: Path, content: bytes) -> Iterator[object]:
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise UserError(_broken(path, error.lineno, f"{error.msg}, column {error.colno}")) from error
+        except (ValueError, RecursionError) as error:  # as for the first value
+            raise UserError(_broken(path, text.count("\n", 0, at) + 1, str(error))) from error
         row += 1
         objects.refuse_repeated_keys(path, [(row, value)])
         yield value

@@ -151,7 +151,7 @@ def unused(record: Mapping[str, Any], known: Iterable[str] = ()) -> Counter[str]
     for value in record.values():
         for turn in _turns_in(value):
             if isinstance(turn, dict) and ("role" in turn or "from" in turn):
-                said = str(turn.get("role", turn.get("from"))).lower()
+                said = str(turn.get("role") or turn.get("from")).lower()
                 mine = {*read, *REFERENCES} if said in TOOL else read
                 counts.update(k for k, v in turn.items() if k not in mine and not is_nothing(v))
     return counts

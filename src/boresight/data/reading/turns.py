@@ -6,7 +6,7 @@ instead would move a common opening of both answers ("It is …") into the promp
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from boresight.core.schema import Message, is_scored
 from boresight.data.reading.message_keys import CALLS, TOOL, carried
@@ -75,11 +75,11 @@ def to_messages(value: object, field: str) -> list[Message]:
 def _message(turn: object, field: str, where: str) -> Message:
     if not isinstance(turn, dict):
         raise BadField(field, f"{where} is {type(turn).__name__}, not a message")
-    said = turn.get("role", turn.get("from"))
+    said = _first(turn, "role", "from")
     role = ROLES.get(said.lower()) if isinstance(said, str) else None
     if role is None:
         raise BadField(field, f"{where} has the role {said!r}; known roles: {', '.join(ROLES)}")
-    content = _content(turn.get("content", turn.get("value")), field, where)
+    content = _content(_first(turn, "content", "value"), field, where)
     try:
         rest = carried(turn, role)
     except ValueError as error:
@@ -88,6 +88,12 @@ def _message(turn: object, field: str, where: str) -> Message:
     if not (wordless and (content == "" or (content is None and rest))):
         content = check_text(content, field, f"{where} ({role})")
     return cast("Message", {"role": role, "content": content or "", **rest})
+
+
+def _first(turn: dict[str, Any], key: str, other: str) -> Any:
+    """The value of a key, or of its other spelling: tables that hold both spellings leave one null."""
+    value = turn.get(key)
+    return turn.get(other) if value is None else value
 
 
 def _content(content: object, field: str, where: str) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from boresight.core.errors import UserError
+from boresight.core.files import expanded
 from boresight.data.stop_tokens import end_of_turn
 from boresight.data.tokenizer import Tokenizer
 
@@ -44,15 +45,26 @@ def adds_bos(tokenizer: Tokenizer) -> bool:
 
 def _called(spec: str, tokenizer: Tokenizer) -> str:
     """The text of a template. Raises `UserError`."""
-    own, builtin, file = tokenizer.chat_template, TEMPLATES / f"{spec}.j2", Path(spec).expanduser()
+    own, builtin = tokenizer.chat_template, {file.stem: file for file in TEMPLATES.glob("*.j2")}
     if isinstance(own, dict) and spec in own:
         return own[spec]
-    if builtin.is_file():
+    if spec in builtin:
         # The model has never seen a text without it, and whoever loads the tokenizer will write it again.
-        return (BOS if adds_bos(tokenizer) else "") + builtin.read_text(encoding="utf-8")
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    names = ", ".join(
-        [*sorted(f.stem for f in TEMPLATES.glob("*.j2")), *sorted(own if isinstance(own, dict) else ())]
-    )
+        return (BOS if adds_bos(tokenizer) else "") + builtin[spec].read_text(encoding="utf-8")
+    if (text := _in_file(spec)) is not None:
+        return text
+    names = ", ".join([*sorted(builtin), *sorted(own if isinstance(own, dict) else ())])
     raise UserError(f"model.chat_template: {spec!r} is neither a file nor one of {names}.")
+
+
+def _in_file(spec: str) -> str | None:
+    """The text of a Jinja file; None where there is none. Raises `UserError` for one that is no text."""
+    try:
+        file = expanded(spec)
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"model.chat_template: {spec} is not UTF-8 at byte {error.start}; give the path of a Jinja file."
+        ) from None
+    except (OSError, ValueError):  # a name that no file can have
+        return None

@@ -19,7 +19,14 @@ from boresight.config.recipe_files import recipe_from, recipe_path
 from boresight.config.section import Section, validate
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.experiments.sweep.space import Range, SweepSetting, grid, setting_in_words, setting_of
+from boresight.experiments.sweep.space import (
+    Range,
+    SweepSetting,
+    grid,
+    refuse_empty_or_repeated,
+    setting_in_words,
+    setting_of,
+)
 from boresight.scorers.rewards import check_rewards
 from boresight.stats.paired import LABELS
 
@@ -116,6 +123,9 @@ class SweepRecipe(BaseRecipe):
             raise ValueError("`search: optuna` needs `trials`")
         if self.search == "list" and self.trials is not None:
             raise ValueError("a list is tried whole; leave `trials` out")
+        refuse_empty_or_repeated(self.space, self.settings)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names one twice: the same run again is no second observation")
         return self
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ from boresight.core.errors import UserError
 
 SweepSetting = dict[str, Any]
 """Value by dotted key, such as {"optim.lr": 1e-6, "method.beta": 0.1}."""
+
+
+LARGEST_GRID = 100_000
+"""Largest grid, of which each point is checked as a recipe."""
 
 
 class Range(Section):
@@ -40,11 +45,16 @@ def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[SweepS
     """All combinations of the listed values, the last key fastest; or `trials` of them, drawn at random.
 
     Raises:
-        UserError: a key has a range, or there are fewer combinations than `trials`.
+        UserError: a key has a range, or there are fewer combinations than `trials` or too many.
     """
     for key, values in space.items():
         if not isinstance(values, list):
             raise UserError(f"space.{key}: a grid needs a list of values; ranges need search: optuna.")
+    count = math.prod(map(len, space.values()))
+    if count > LARGEST_GRID:
+        raise UserError(
+            f"space: the grid has {count:,} points, more than {LARGEST_GRID:,}; list fewer values."
+        )
     points = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     if trials is None:
         return points
@@ -52,6 +62,24 @@ def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[SweepS
         raise UserError(f"trials: the grid has {len(points)} points, fewer than {trials}; leave trials out.")
     chosen = np.random.default_rng(seed).permutation(len(points))[:trials]
     return [points[index] for index in sorted(chosen)]
+
+
+def refuse_empty_or_repeated(space: Mapping[str, Any], settings: Sequence[SweepSetting]) -> None:
+    """Raise a `ValueError` for a list without values, or for what is tried twice: it would count as two
+    settings."""
+    for key, values in space.items():
+        if values == []:
+            raise ValueError(f"space.{key} is an empty list; give its values, or leave the key out")
+        if isinstance(values, list) and (value := _repeated(values)) is not None:
+            raise ValueError(f"space.{key} lists {value} twice; keep one of them")
+    if (setting := _repeated(settings)) is not None:
+        raise ValueError(f"settings lists {setting} twice; keep one of them, and give seeds to repeat it")
+
+
+def _repeated(values: Sequence[Any]) -> str | None:
+    """The first value that stands there twice, as text; None where there is none. 1 and True differ."""
+    said = [repr(value) for value in values]
+    return next((shortened(values[n]) for n, one in enumerate(said) if one in said[:n]), None)
 
 
 def setting_of(tree: object, field: str = "a setting") -> SweepSetting:

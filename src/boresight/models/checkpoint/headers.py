@@ -64,8 +64,11 @@ def weight_files(folder: Path) -> list[Path]:
         raise UserError(no_safetensors(folder))
     try:
         names = sorted(set(read_json(index)["weight_map"].values()))
-    except (ValueError, LookupError, TypeError, AttributeError):
+        outside = next((name for name in names if Path(name).name != name), None)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise UserError(damage(index, "it contains no map of weights")) from None
+    if outside is not None:
+        raise UserError(damage(index, f"it names {outside[:80]!r}, which is no file of this folder"))
     lacking = [name for name in names if not (folder / name).is_file()]
     if lacking:
         raise UserError(
@@ -88,15 +91,22 @@ def file_header(file: Path) -> dict[str, Saved]:
         text = stream.read(length) if length <= min(size, LONGEST_HEADER) else b""
     try:
         header = {name: saved for name, saved in json.loads(text).items() if name != "__metadata__"}
-        tensors = {name: Saved(tuple(saved["shape"]), str(saved["dtype"])) for name, saved in header.items()}
+        tensors = {name: Saved(_shape(saved["shape"]), str(saved["dtype"])) for name, saved in header.items()}
         whole = 8 + length + max((int(saved["data_offsets"][1]) for saved in header.values()), default=0)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         raise UserError(damage(file, "its safetensors header cannot be read")) from None
     if size < whole:
         raise UserError(
             f"model: {file} was cut short: it has {size:,} of {whole:,} bytes; download or copy it again."
         )
     return tensors
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    """The shape of a tensor. Raises `ValueError` for anything else."""
+    if not isinstance(value, list) or not all(type(size) is int and 0 <= size < 2**48 for size in value):
+        raise ValueError
+    return tuple(value)
 
 
 def no_safetensors(folder: Path, wanted: str = WEIGHTS) -> str:

@@ -14,6 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
+from boresight.config.recipe_files import read_text_file
 from boresight.core.errors import UserError
 from boresight.core.schema import Message, Prompt
 from boresight.llm.replies.json_text import after_reasoning
@@ -65,9 +68,9 @@ class Config(EndpointConfig):
     and cannot separate the judge's preference from its position bias."""
     prompt: str | None = None
     """A file with the judge's prompt, with the fields {conversation}, {first} and {second}."""
-    max_tokens: int = 512
+    max_tokens: int = Field(default=512, gt=0)
     """Longest reply, in tokens."""
-    temperature: float = 0.0
+    temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature of the judge."""
 
 
@@ -81,7 +84,7 @@ def read_prompt(path: Path) -> str:
     """A judge's prompt from a file."""
     if not path.is_file():
         raise UserError(f"judge.prompt: there is no file {path}; give the path of a text file.")
-    text = path.read_text(encoding="utf-8")
+    text = read_text_file(path, "judge's prompt")
     lacking = [name for name in FIELDS if f"{{{name}}}" not in text]
     if lacking:
         raise UserError(
@@ -141,11 +144,23 @@ def read_verdict(reply: Reply, first: Literal["a", "b"]) -> tuple[Verdict, str]:
     none, else ''."""
     if reply.failure:
         return Verdict(first, None, reply.text), why(reply)
-    found = list(VERDICT.finditer(after_reasoning(reply.text)))
+    said = after_reasoning(reply.text)
+    found = list(VERDICT.finditer(said))
     if not found:
         return Verdict(first, None, reply.text), f"no verdict line in the reply: {reply.text[-80:]!r}"
+    if _repeats_the_list(said, found):
+        return Verdict(first, None, reply.text), f"two verdicts in the reply: {reply.text[-80:]!r}"
     first_wins = FIRST_WINS[found[-1]["choice"].lower()]
     return Verdict(first, first_wins if first == "a" else 1 - first_wins, reply.text), ""
+
+
+def _repeats_the_list(text: str, verdicts: Sequence[re.Match[str]]) -> bool:
+    """Whether the last two verdicts differ and stand in successive lines, as in the list of the prompt."""
+    if len(verdicts) < 2:
+        return False
+    one, last = verdicts[-2:]
+    between = text[one.end() : last.start()]
+    return not between.strip() and one["choice"].lower() != last["choice"].lower()
 
 
 def _problem(reply: Reply) -> str | None:

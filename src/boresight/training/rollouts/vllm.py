@@ -18,6 +18,7 @@ import numpy as np
 
 from boresight.config.recipe import Recipe, RolloutSection
 from boresight.core.errors import UserError
+from boresight.core.files import expanded
 from boresight.llm.vllm import VllmServer
 from boresight.models import lora
 from boresight.models.policy import Policy
@@ -97,6 +98,6 @@ def shared_folder(settings: RolloutSection) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="boresight-adapters-"))
         folder.chmod(0o755)  # the server may be another user
         return folder
-    folder = Path(settings.shared_folder).expanduser().resolve()
+    folder = expanded(settings.shared_folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
