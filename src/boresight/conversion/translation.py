@@ -102,13 +102,23 @@ class Translation:
         return math.ceil(self["num_train_epochs"] * self.rows / batch) * updates
 
 
+COUNTS = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_processes",
+    "num_generations",
+    "num_iterations",
+)
+"""Options whose product is a batch or a number of steps."""
+
+
 def begin(
     raw: Mapping[str, Any], trainer: str, source: str, processes: int | None, rows: int | None
 ) -> Translation:
     """Convert the options of a file to the types that TRL declares.
 
     Raises:
-        UserError: a value of another type.
+        UserError: a value of another type, or a count below 1.
     """
     fields = other_fields() | trl_fields()[trainer]
     values = {name: _default(known) for name, known in fields.items()}
@@ -117,7 +127,11 @@ def begin(
         values[option] = _typed(raw[name], fields[option], name, source)
     if processes is None:
         processes = _processes(values)
-    return Translation(source, trainer, values, given, processes, rows)
+    translation = Translation(source, trainer, values, given, processes, rows)
+    for option in COUNTS:
+        if values.get(option) is not None and values[option] < 1:
+            raise translation.refuse(option, "at least 1 is wanted")
+    return translation
 
 
 def counting_names(raw: Mapping[str, Any]) -> dict[str, str]:

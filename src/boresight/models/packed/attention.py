@@ -88,8 +88,8 @@ def packed_attention(
     if sliding_window is not None and any(span.longest > sliding_window for span in packed.spans):
         raise UnsupportedAttention(f"a row longer than the sliding window of {sliding_window} tokens")
     if packed.calls is not None and not packed.plain:
-        rest = {"scaling": scaling, "dropout": dropout, "softcap": softcap}
-        return attention_by_calls(module, query, key, value, packed.calls.tensors, **rest, **kwargs)
+        kwargs |= {"dropout": dropout, "softcap": softcap}
+        return attention_by_calls(module, query, key, value, packed.calls.tensors, scaling=scaling, **kwargs)
     query, key, value = _in_precision_of_run(query, key, value)
     if query.is_cuda and not dropout and not packed.plain:
         from boresight.models.packed.flex import flex_packed_attention

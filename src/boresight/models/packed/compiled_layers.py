@@ -64,7 +64,7 @@ def compiled_layers(model: PreTrainedModel, packed: PackedBatch) -> Iterator[Non
 
 
 def _compiled(layer: nn.Module, calls: CallTensors) -> Callable[..., Tensor]:
-    run = compiled_forward(type(layer))
+    run = compiled_forward(type(layer))  # type: ignore[arg-type]  # the class is hashable, as all are
     recomputed = _is_recomputed(layer) and layer.training and torch.is_grad_enabled()
 
     def forward(*args: Any, packed: PackedBatch, **kwargs: Any) -> Tensor:

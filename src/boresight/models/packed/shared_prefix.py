@@ -70,10 +70,10 @@ class PrefixCalls:
     @classmethod
     def read(cls, bounds: Tensor, numbers: Tensor) -> PrefixCalls:
         """The calls that `CallTensors` hold. Waits for no device, since `numbers` are on the host."""
-        *sizes, own, before, behind, head_tokens, tail_tokens = numbers.tolist()
-        longest = (own, before, behind)
-        parts = [Sequences(part, most) for part, most in zip(bounds.split(sizes), longest, strict=True)]
-        return cls(*parts, head_tokens, tail_tokens, CallTensors(bounds, numbers))
+        *counts, head_tokens, tail_tokens = numbers.tolist()
+        sizes, longest = counts[:3], counts[3:]
+        segments, heads, tails = map(Sequences, bounds.split(sizes), longest)
+        return cls(segments, heads, tails, head_tokens, tail_tokens, CallTensors(bounds, numbers))
 
     def of_heads(self, x: Tensor) -> Tensor:
         """The part of `x` `(T, …)` that belongs to `heads`, a view."""

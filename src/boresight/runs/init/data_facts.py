@@ -68,7 +68,8 @@ def read_facts(
     Raises:
         UserError: a source that cannot be read, or whose rows no chat template of the tokenizer can render.
     """
-    section = DataSection(train=source, layout=layout, columns=columns, bad_rows="drop")
+    named = None if columns is None else dict(columns)
+    section = DataSection(train=source, layout=layout, columns=named, bad_rows="drop")
     loaded = read_data(source, kind, section)
     prompts = [example for example in loaded.examples[:TRIED] if isinstance(example, Prompt)]
     return DataFacts(
