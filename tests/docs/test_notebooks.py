@@ -97,10 +97,11 @@ def test_first_run(folder, monkeypatch):
     assert (folder / "runs/first/report.html").is_file() and (folder / "my-model/config.json").is_file()
     assert (folder / "compare.html").is_file()
     shown = values("first_run.ipynb", outputs)
-    for last in ("run", "boresight.explain(run.folder)"):
+    compared = "boresight.compare(run.folder, other.folder)"
+    for last in ("run", "boresight.explain(run.folder)", compared):
         lines = shown[last].splitlines()
         assert lines and max(map(len, lines)) <= WIDTH, last
-    assert "| metric | first | first-beta-0.5 |" in shown["boresight.compare(run.folder, other.folder)"]
+    assert "first-beta-0.5 against first: paired differences" in shown[compared]
 
 
 def test_own_reward(folder, monkeypatch):

@@ -89,6 +89,10 @@ def furnish(folder: Path) -> None:
         {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": q}]} for q in asked
     ]
     write_rows(folder / "my_pairs.jsonl", pairs)
+    names = {"prompt": "ask", "chosen": "good", "rejected": "bad"}
+    write_rows(
+        folder / "my_questions.jsonl", [{names[k]: v for k, v in p.items() if k in names} for p in pairs]
+    )
     write_rows(folder / "my_conversations.jsonl.gz", talks)
     for name in ("my-prompts.jsonl", "held-out.jsonl", "seeds.jsonl", "prompts.jsonl"):
         write_rows(folder / name, [{"prompt": q} for q in asked])

@@ -96,7 +96,7 @@ def test_nothing_is_pale_cut_off_or_covered(chromium, tmp_path):
 
 def test_planted_scripts_are_text(page):
     assert "</script><script>alert(1)</script>" in page.locator(".sample").first.inner_text()
-    assert "</script><script>alert(1)</script>" in page.locator(".yaml").inner_text()
+    assert "</script><script>alert(1)</script>" in page.locator(".yaml").text_content()
     assert page.locator("img, iframe, .sample script").count() == 0
 
 
