@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 from boresight.data.reading import names
 from boresight.data.reading.turns import BadField, check_text
@@ -123,9 +123,22 @@ def scores(record: Record) -> tuple[float | None, float | None]:
 def _score(value: object, name: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value) or not math.isfinite(value):
         raise BadField(name, f"is {value!r}, not a finite number")
     return float(value)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value can be compared with numbers: not a boolean, and not NaN."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def from_json(value: object) -> object:
+    """The value of JSON text, as tables hold lists and objects; anything else as it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
 
 
 def extras(record: Record, used: Iterable[str]) -> dict[str, Any]:
@@ -139,15 +152,12 @@ def extras(record: Record, used: Iterable[str]) -> dict[str, Any]:
     if rest.keys() == {"meta"} and isinstance(rest["meta"], dict):
         return rest["meta"]
     if rest.keys() == {"meta_json"}:
-        return _from_json(rest["meta_json"])
+        return _meta(rest["meta_json"])
     return rest
 
 
-def _from_json(value: str) -> dict[str, Any]:
-    try:
-        meta = json.loads(value)
-    except (TypeError, ValueError, RecursionError):
-        meta = None
+def _meta(value: object) -> dict[str, Any]:
+    meta = from_json(value) if isinstance(value, str) else None
     if not isinstance(meta, dict):
         raise BadField("meta_json", "is not a JSON object")
     return meta

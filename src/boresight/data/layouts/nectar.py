@@ -5,7 +5,7 @@ The pair is the best answer and the worst one.
 
 from boresight.core.schema import Preference
 from boresight.data.build import assistant, preference, user
-from boresight.data.columns import Record, has_text, text
+from boresight.data.columns import Record, has_text, is_number, text
 from boresight.data.layouts import hh_rlhf
 from boresight.data.reading.turns import BadField, check_text
 
@@ -25,16 +25,11 @@ def _is_ranked(answer: object) -> bool:
     return isinstance(answer, dict) and "answer" in answer and "rank" in answer
 
 
-def _is_rank(value: object) -> bool:
-    """Whether a value can be sorted by; NaN compares with nothing."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
-
-
 def read(record: Record, id: str) -> Preference:
     said, answers = text(record, "prompt"), record.get("answers")
     if not isinstance(answers, list) or len(answers) < 2 or not all(map(_is_ranked, answers)):
         raise BadField("answers", "is not a list of two or more answers with a rank each")
-    if not all(_is_rank(answer["rank"]) for answer in answers):
+    if not all(is_number(answer["rank"]) for answer in answers):
         raise BadField("answers", "has a rank that is no number")
     ranked = sorted(answers, key=lambda answer: answer["rank"])
     if ranked[0]["rank"] == ranked[-1]["rank"]:

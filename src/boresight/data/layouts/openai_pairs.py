@@ -8,11 +8,9 @@ turns of tools before the answer. Keys of `input` count as columns: `tools` go t
 others, such as `parallel_tool_calls`, to `meta`.
 """
 
-import json
-
 from boresight.core.schema import Preference
 from boresight.data.build import preference
-from boresight.data.columns import Record, has_turns
+from boresight.data.columns import Record, from_json, has_turns
 from boresight.data.reading.turns import BadField, to_messages
 
 TITLE = "OpenAI preference fine-tuning pairs"
@@ -24,12 +22,12 @@ MESSAGES = "messages"
 def matches(record: Record) -> bool:
     if not has_turns(record, *COLUMNS[1:]):
         return False
-    asked = _asked(record)
+    asked = from_json(record.get("input"))
     return isinstance(asked, dict) and has_turns(asked, MESSAGES)
 
 
 def read(record: Record, id: str) -> Preference:
-    asked = _asked(record)
+    asked = from_json(record.get("input"))
     if not isinstance(asked, dict):
         what = "is missing" if asked is None else f"is {type(asked).__name__}, not an object"
         raise BadField("input", what)
@@ -37,12 +35,3 @@ def read(record: Record, id: str) -> Preference:
     chosen, rejected = (to_messages(record.get(column), column) for column in COLUMNS[1:])
     beside = {key: value for key, value in asked.items() if key != MESSAGES and value is not None}
     return preference({**record, **beside}, id, (prompt, chosen, rejected), COLUMNS)
-
-
-def _asked(record: Record) -> object:
-    """The column `input`, which a table holds as JSON."""
-    value = record.get("input")
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        return value

@@ -11,14 +11,13 @@ are the scores; a row without a majority is a bad row. The judge `recorded` read
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable
 
 from boresight.core.schema import Message, Preference
 from boresight.data.build import assistant, preference, user
-from boresight.data.columns import Record, first, has_text, has_turns, text
+from boresight.data.columns import Record, first, from_json, has_text, has_turns, text
 from boresight.data.reading import names
 from boresight.data.reading.turns import BadField, to_messages
 
@@ -110,20 +109,12 @@ def _given(record: Record) -> list[str]:
 def _ratings(value: object, column: str) -> Ratings:
     if column != VERDICTS[0]:
         return Counter([_rating(value, column)])
-    value = _read(value)
+    value = from_json(value)
     if isinstance(value, dict):
         return _counted((_rating(key, column), count) for key, count in value.items())
     if isinstance(value, list):
         return _counted((_rating(one, column), 1) for one in value)
     raise BadField(column, 'is neither counts, as in {"a": 3, "b": 1}, nor a list of verdicts')
-
-
-def _read(value: object) -> object:
-    """Votes that a table holds as JSON."""
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        return value
 
 
 def _counted(votes: Iterable[tuple[float, object]]) -> Ratings:

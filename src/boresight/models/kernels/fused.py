@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from boresight.models.kernels.adapters import DropoutLinear, dropped_inputs
 from boresight.models.kernels.libraries import libraries
+from boresight.models.kernels.linear import forwards_replaced
 from boresight.models.kernels.matmul import (
     add_rows,
     goes_in_place,
@@ -53,30 +54,20 @@ def fused_layers(decoder: nn.Module) -> Iterator[None]:
     Off the CPU, in other precisions than float32, and under activation checkpointing, whose recomputation
     runs after the block and must save the same tensors, this is the embedding of the input alone.
     """
-    changed: list[nn.Module] = []
-    try:
-        table = _input_embedding(decoder)
-        if table is not None and "forward" not in vars(table):
-            changed.append(_replace(table, _embedding(table)))
-        if _applies(decoder):
-            for module in decoder.modules():
-                for dropout, down in dropped_inputs(module):
-                    changed += [
-                        _replace(dropout, _unchanged),
-                        _replace(down, _dropout_linear(down, dropout.p)),
-                    ]
-                recipe = None if "forward" in vars(module) else _recipe_of(module)
-                if recipe is not None:
-                    changed.append(_replace(module, recipe(module)))
+    found: dict[nn.Module, Forward] = {}
+    table = _input_embedding(decoder)
+    if table is not None and "forward" not in vars(table):
+        found[table] = _embedding(table)
+    if _applies(decoder):
+        for module in decoder.modules():
+            for dropout, down in dropped_inputs(module):
+                found |= {dropout: _unchanged, down: _dropout_linear(down, dropout.p)}
+            is_plain = module not in found and "forward" not in vars(module)
+            recipe = _recipe_of(module) if is_plain else None
+            if recipe is not None:
+                found[module] = recipe(module)
+    with forwards_replaced(found):
         yield
-    finally:
-        for module in changed:
-            del module.forward
-
-
-def _replace(module: nn.Module, forward: Forward) -> nn.Module:
-    module.forward = forward
-    return module
 
 
 def _applies(decoder: nn.Module) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from boresight.models.kernels.compact import HalfLinear
+from boresight.models.kernels.linear import forwards_replaced
 from boresight.models.kernels.matmul import gradient_dtype, wide_product
 from boresight.models.policy import Policy, causal_model
 
@@ -38,12 +39,8 @@ def wide_logits(model: Policy) -> Iterator[None]:
     def forward(x: Tensor) -> Tensor:
         return _WideLinear.apply(x.to(narrow), layer.weight, layer.bias)
 
-    module: nn.Module = layer
-    module.forward = forward
-    try:
+    with forwards_replaced({layer: forward}):
         yield
-    finally:
-        del module.forward
 
 
 class _WideLinear(torch.autograd.Function):

@@ -25,21 +25,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from boresight.models.kernels.linear import forwards_replaced
+from boresight.models.packed.last_layer import layers_of
 from boresight.models.packed.packing import PackedBatch, few_lengths
 from boresight.models.packed.shared_prefix import CallTensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-LAYERS = ("layers", "h")
-"""Names of the list of layers in a decoder of transformers."""
-
-
-def layers_of(model: PreTrainedModel) -> nn.ModuleList | None:
-    """The layers of `model`, a causal model or a reward model; None if they are not recognized."""
-    decoder = cast("PreTrainedModel", model.base_model).get_decoder()
-    found = [layers for name in LAYERS if isinstance(layers := decoder._modules.get(name), nn.ModuleList)]
-    return found[0] if found and len(found[0]) else None
 
 
 def can_compile(model: PreTrainedModel, packed: PackedBatch) -> bool:

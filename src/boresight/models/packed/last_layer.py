@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor, nn
 
 from boresight.models.kernels.linear import forwards_replaced
-from boresight.models.packed.compiled_layers import layers_of
 from boresight.models.packed.packing import fills
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+LAYERS = ("layers", "h")
 ATTENTION = ("self_attn", "attention", "attn")
 QUERIES = ("q_proj",)
 """Names of query projections. Layers that compute keys and values as well are not listed: those are needed
@@ -42,8 +42,7 @@ class LastLayer:
     def of(cls, model: PreTrainedModel) -> LastLayer | None:
         """The last layer of `model`, a causal model or a reward model; None if its modules are not
         recognized."""
-        decoder = cast("PreTrainedModel", model.base_model).get_decoder()
-        layers, norm = layers_of(model), _child(decoder, NORM)
+        layers, norm = layers_of(model), _child(_decoder(model), NORM)
         if norm is None or layers is None:
             return None
         attention, mlp = _child(layers[-1], ATTENTION), _child(layers[-1], MLP)
@@ -90,6 +89,17 @@ def _in_place(forward: Callable[..., Tensor], positions: Tensor) -> Callable[...
         return some.new_zeros(1, x.shape[1], some.shape[-1]).index_copy_(1, positions, some)
 
     return spread
+
+
+def layers_of(model: PreTrainedModel) -> nn.ModuleList | None:
+    """The layers of `model`, a causal model or a reward model; None if they are not recognized."""
+    layers = _child(_decoder(model), LAYERS)
+    return layers if isinstance(layers, nn.ModuleList) and len(layers) else None
+
+
+def _decoder(model: PreTrainedModel) -> nn.Module:
+    decoder: nn.Module = cast("PreTrainedModel", model.base_model).get_decoder()
+    return decoder
 
 
 def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:

@@ -83,13 +83,8 @@ def _compared(measured: Sequence[MeasuredMetric], title: str, before: str, after
     return table
 
 
-def not_measured(labels: Sequence[str]) -> str:
-    """The line for metrics that a table leaves out; "" where there are none."""
-    return f"not measured: {', '.join(labels)}" if labels else ""
-
-
 def _table(title: str, lacking: Sequence[str]) -> Table:
-    caption = Text(not_measured(lacking)) if lacking else None
+    caption = Text(f"not measured: {', '.join(lacking)}") if lacking else None
     table = Table(
         title=title, title_justify="left", caption=caption, caption_justify="left", box=None, pad_edge=False
     )

@@ -100,15 +100,15 @@ class Report(Printable):
         """The sentence with which `boresight train` would stop before its first step, if it would."""
         if not self.errors:
             return None
-        if self.errors[0].name in STOPS.values():
-            return self.errors[0].why
+        if self._refused:
+            return self._refused[0].why
         return f"check: {self.errors[0].why.rstrip('.')}; {self._way_out}."
 
     @property
     def closing(self) -> str | None:
         """The last sentence of a command that has printed `before_closing`: `stop`, without a cause that is
         printed there."""
-        if not self.errors or self.errors[0].name in STOPS.values():
+        if not self.errors or self._refused:
             return self.stop
         names = [finding.name for finding in self.errors]
         return f"check: {' and '.join(names)} stop{'s' * (len(names) == 1)} the run; {self._way_out}."
@@ -116,8 +116,12 @@ class Report(Printable):
     @property
     def before_closing(self) -> list[Finding]:
         """The findings without the one that consists of nothing but the sentence of `closing`."""
-        said = self.errors[:1] if self.errors and self.errors[0].name in STOPS.values() else []
-        return [finding for finding in self.findings if finding not in said]
+        return [finding for finding in self.findings if finding not in self._refused]
+
+    @property
+    def _refused(self) -> list[Finding]:
+        """The first error, if training would stop at its input: its sentence is the last of a command."""
+        return [finding for finding in self.errors[:1] if finding.name in STOPS.values()]
 
     @property
     def _way_out(self) -> str:
