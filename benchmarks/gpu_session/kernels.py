@@ -4,9 +4,9 @@
 
 One DPO micro-batch: forward, loss and backward of the loop of `boresight train`, without an update, so that
 both kinds of kernels have the same weights and rows; each has a reference of its own, as a run has. The first
-forwards, in which kernels are compiled, are timed by themselves. On a
-device without fast kernels their refusal is printed, and the proven ones are measured alone. Then the head,
-and rollouts in float32 and bfloat16 (`kernel_parts`).
+forwards, in which kernels are compiled, are timed by themselves. On a device without fast kernels their
+refusal is printed, and the proven ones are measured alone. Then the head, and rollouts in float32 and
+bfloat16 (`kernel_parts`).
 """
 
 from __future__ import annotations

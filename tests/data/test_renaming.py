@@ -206,7 +206,7 @@ def test_a_guess_and_the_layout_by_it(jsonl, row, columns, layout):
         {"x": "q", "y": "a"},
         {"request": "q", "good": "a"},  # no worse answer
         {"request": "q", "reply_1": "a", "reply_2": "b"},  # two replies, and nothing says which is better
-        {"request": "q", "reply": "a", "liked": False},  # a demonstration of what somebody disliked
+        {"request": "q", "reply": "a", "liked": False},  # would be a demonstration of a disliked answer
         {"request": "q", "reply": "a", "thumbs_up": 0},
         {"request": "q", "good": 0.9, "bad": 0.1},  # numbers are no answers
         {"preferred": GOOD, "rejected_output": BAD},  # answers without a prompt
