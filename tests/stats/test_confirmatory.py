@@ -44,6 +44,16 @@ def test_each_answer_by_hand():
     assert found[3].enough.prompts > enough_data(family[3]).prompts
 
 
+def test_a_difference_that_is_shown_may_be_within_the_margin():
+    """Standard error 0.1 points, margin 5: at 1 point, z = 10 against zero and 40 against the margin."""
+    small, large = Question("small", seen(-0.01, 0.001), 0.05), Question("large", seen(0.06, 0.01), 0.05)
+    quality = Question("quality", seen(0.01, 0.001), 0.02, asks="not worse")
+    equal = Question("equal", seen(0.0, 0.01), 0.05)
+    found = decide([small, large, quality, equal])
+    assert [d.verdict for d in found] == ["worse, within the margin", "better", "not worse", "equivalent"]
+    assert [d.within_margin for d in found] == [True, False, False, False]
+
+
 def test_holm_takes_a_verdict_back():
     """z = 2.2, p = 0.028: better alone, and undecided among two."""
     alone = Question("a", seen(0.022, 0.01), 0.03)

@@ -66,7 +66,8 @@ class Decision:
     """The verdict on a question, with its p-values after Holm's adjustment.
 
     `p_equivalent` is None for questions that ask whether b is not worse. `enough` is None unless the question
-    is undecided and at most `MOST_TIMES` the present data would decide it.
+    is undecided and at most `MOST_TIMES` the present data would decide it. `within_margin` is whether a
+    difference that was shown is also smaller than the margin, by the tests of equivalence.
     """
 
     question: Question
@@ -74,6 +75,12 @@ class Decision:
     p: float
     p_equivalent: float | None
     enough: EnoughData | None = None
+    within_margin: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """The answer in words: `worse`, or `worse, within the margin`."""
+        return f"{self.answer}, within the margin" if self.within_margin else self.answer
 
 
 def decide(questions: Sequence[Question], level: float = SIGNIFICANCE_LEVEL) -> list[Decision]:
@@ -82,7 +89,7 @@ def decide(questions: Sequence[Question], level: float = SIGNIFICANCE_LEVEL) -> 
     The tests of what the questions ask are adjusted by Holm's method over all of them, and the tests of
     equivalence over all that ask for a difference. The chance of one false "better", "worse" or "not worse"
     or more is at most `level`, and so is that of one false "equivalent" or more. A difference that is
-    significant and smaller than the margin counts as better or worse.
+    significant and smaller than the margin counts as better or worse, within the margin.
     """
     adjusted = holm([question.p for question in questions])
     asked = [question for question in questions if question.asks == "difference"]
@@ -92,7 +99,9 @@ def decide(questions: Sequence[Question], level: float = SIGNIFICANCE_LEVEL) -> 
         p_equivalent = next(equivalent) if question.asks == "difference" else None
         answer = _answer(question, p, p_equivalent, level)
         enough = enough_data(question, level / len(questions)) if answer == "undecided" else None
-        decisions.append(Decision(question, answer, p, p_equivalent, enough))
+        shown = answer in ("better", "worse")
+        within = shown and p_equivalent is not None and p_equivalent <= level
+        decisions.append(Decision(question, answer, p, p_equivalent, enough, within))
     return decisions
 
 

@@ -25,6 +25,7 @@ from boresight.experiments.study.outcomes.settings import outcome_settings, star
 from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.report.outcome_page import outcome_page_files, page_folder
+from boresight.stats.confirmatory import Decision
 from boresight.stats.intervals import SHARE
 from boresight.stats.pooled_seeds import SeedValues, pooled_difference, pooled_mean
 
@@ -262,22 +263,19 @@ def test_a_plan_of_which_nothing_was_run_has_a_page(written_plan, tmp_path):
 def test_the_headline_counts_verdicts(written_plan):
     plan = load_plan(written_plan)
 
-    def answered(title, answer):
-        class Decided:
-            pass
-
-        decided = Decided()
-        decided.answer = answer
+    def answered(title, answer, within=False):
+        decided = Decision(None, answer, 0.04, None, within_margin=within)
         return AnsweredQuestion(plan.questions[0].model_copy(update={"title": title}), decided)
 
     both = [
         answered("A", "better"),
-        answered("B", "worse"),
+        answered("B", "worse", within=True),
         answered("C", "undecided"),
         answered("D", "undecided"),
     ]
     assert questions_headline(both) == (
-        "2 of 4 questions show a difference: A (better); B (worse). Of the others, 2 are undecided."
+        "2 of 4 questions show a difference: A (better); B (worse, within the margin). "
+        "Of the others, 2 are undecided."
     )
     assert questions_headline(both[:1]) == "1 of 1 question shows a difference: A (better)."
     assert questions_headline([answered("E", "equivalent"), *both[2:]]) == (

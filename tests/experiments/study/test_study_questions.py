@@ -85,6 +85,7 @@ def test_a_family_is_answered_from_its_files(plan, tmp_path):
     assert "for equivalence within 10.0 points" in said
     assert "for not worse by 10.0 points" in question_sentence(third)
     assert ", 3 seeds, n = 120" in question_sentence(third)  # the start model has none
+    assert ", 3 and 3 seeds; p = " in question_sentence(areas)  # one area per run, not per prompt
 
 
 def test_areas_are_compared_by_the_luck_of_seeds_alone(plan, tmp_path):

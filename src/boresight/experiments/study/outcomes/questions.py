@@ -53,13 +53,15 @@ def question_sentence(answered: AnsweredQuestion) -> str:
         return f"{asked.title}: not decided yet; {gone}."
     difference, unit = decision.question.difference, unit_named(asked.unit)
     counts = seeds_in_words(asked, difference.seeds)
-    size = f"{unit.change(difference.mean)}, {counts} seeds, n = {difference.mean.n:,}"
+    size = f"{unit.change(difference.mean)}, {counts} seeds"
+    if difference.mean.n > 1:  # a metric of prompts; one of whole runs has a value per seed
+        size += f", n = {difference.mean.n:,}"
     tested = f"p = {decision.p:.2g} after Holm's adjustment"
     if decision.p_equivalent is not None:
         tested += f", {decision.p_equivalent:.2g} for equivalence within {unit.difference(asked.margin)}"
     else:
         tested += f" for not worse by {unit.difference(asked.margin)}"
-    sentence = f"{asked.title}: {decision.answer}, {size}; {tested}"
+    sentence = f"{asked.title}: {decision.verdict}, {size}; {tested}"
     if (enough := decision.enough) is not None:
         seeds = f"{seeds_in_words(asked, enough.seeds)} seeds"
         sentence += f"; about {seeds} and {rounded_up(enough.prompts):,} prompts would decide"
@@ -78,9 +80,9 @@ def questions_headline(answered: Sequence[AnsweredQuestion]) -> str:
     if waiting := {name for each in answered for name in each.missing}:
         files = f"{plural(len(waiting), 'file')} of results {is_or_are(len(waiting))} missing"
         return f"No question is decided yet, since {files}."
-    verdicts = {each.planned.title: each.decision.answer for each in answered if each.decision}
-    shown = [f"{title} ({answer})" for title, answer in verdicts.items() if answer in ("better", "worse")]
-    others = Counter(answer for answer in verdicts.values() if answer not in ("better", "worse"))
+    verdicts = [(each.planned.title, each.decision) for each in answered if each.decision]
+    shown = [f"{title} ({made.verdict})" for title, made in verdicts if made.answer in ("better", "worse")]
+    others = Counter(made.answer for _, made in verdicts if made.answer not in ("better", "worse"))
     rest = ", ".join(f"{count} {is_or_are(count)} {answer}" for answer, count in others.items())
     asked = plural(len(verdicts), "question")
     if not shown:

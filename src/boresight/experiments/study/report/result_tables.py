@@ -72,7 +72,7 @@ def questions_table(answered: Sequence[AnsweredQuestion], plan: StudyPlan) -> Re
         "difference",
         "margin",
         "p (Holm)",
-        "p (equivalent)",
+        "p (margin)",
         "seeds",
         "topics",
         "would decide",
@@ -94,7 +94,7 @@ def _verdict(each: AnsweredQuestion) -> list[ResultCell | None]:
     difference, enough = decision.question.difference, decision.enough
     within = decision.p_equivalent
     return [
-        _text(decision.answer),
+        _text(decision.verdict),
         _interval(difference.mean, unit, signed=True),
         margin,
         _p(decision.p),
@@ -181,7 +181,7 @@ def _interval(
 
 def _p(p: float) -> ResultCell:
     """A p-value, of which the digits beyond the third are those of a root finder."""
-    return _text(f"{p:.2g}", float(f"{p:.3g}"))
+    return _text("< 0.001" if p < 0.001 else f"{p:.2g}", float(f"{p:.3g}"))
 
 
 def _text(shown: str, value: float | None = None) -> ResultCell:
