@@ -104,7 +104,7 @@ def test_what_rests_on_check_like_is_called_declared():
     chosen = b.recipe("dpo", "check.like=demo", "optim.lr=2e-7", data={"train": "nowhere/pairs"})
     (found,) = (f for f in b.found_in_recipe(chosen, 6_000) if f.name == "learning-rate-budget")
     assert "on demo, which check.like declares your pairs to be like, this sum yielded" in found.why
-    assert "on yours nothing was measured" in found.why
+    assert "On yours nothing was measured" in found.why
 
 
 def test_a_size_and_shape_that_are_guessed_are_called_so(monkeypatch):

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.reports.read_run import read_run
+from boresight.findings.finding import warning
+from boresight.reports.read_run import read_run, without_refuted_forecast
 from tests.reports.fake_run import write_fake_run
 
 
@@ -42,6 +43,17 @@ def test_an_unfinished_run_says_so_and_its_torn_last_line_is_left_out(folder):
         "The run has not finished: there is no model folder yet.",
         "metrics.jsonl: line 50 could not be read and is skipped.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("held_out", "trained", "kept"),
+    [([0.2, 0.9], [4.0], True), ([0.2, 1.0], [0.1], False), ([], [6.7], False), ([], [], True)],
+)
+def test_a_forecast_of_too_small_a_margin_is_dropped_where_the_margin_is_large(held_out, trained, kept):
+    log = [{"split": "eval", "margin": margin} for margin in held_out]
+    log += [{"split": "train", "margin": margin} for margin in trained] + [{"split": "train"}]
+    forecast, other = warning("learning-rate-budget", "w", "f"), warning("few-steps", "w", "f")
+    assert without_refuted_forecast([forecast, other], log) == ([forecast, other] if kept else [other])
 
 
 def test_broken_json_and_yaml_are_notes_not_crashes(folder):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,6 +164,26 @@ FILES = {
 }
 
 
+ENOUGH = 1.0
+"""Margin, nats, from which a run is not reported to be too short."""
+
+
+def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]) -> list[Finding]:
+    """Findings without the forecast of too small a margin, if the run has reached `ENOUGH`.
+
+    Args:
+        findings: those that were stored, forecasts among them.
+        log: lines of `metrics.jsonl`. The last margin of held-out rows counts, or else of training rows.
+    """
+    splits = ([line for line in log if line.get("split") == split] for split in ("eval", "train"))
+    logged = (
+        [line["margin"] for line in lines if isinstance(line.get("margin"), int | float)] for lines in splits
+    )
+    reached = next((margins[-1] for margins in logged if margins), None)
+    refuted = reached is not None and reached >= ENOUGH
+    return [found for found in findings if not (refuted and found.name == "learning-rate-budget")]
+
+
 def read_run(folder: Path) -> RunData:
     """Read a run folder. Raises UserError when it is not one."""
     if not folder.is_dir():
@@ -202,7 +222,7 @@ def read_run(folder: Path) -> RunData:
         metrics=list(_metrics(evaluation, notes)),
         samples=list(_samples(folder, notes)),
         notes=notes,
-        findings=ranked(read_findings(folder)),
+        findings=ranked(without_refuted_forecast(read_findings(folder), steps)),
         by_row=_by_row(end),
         ramp=_ramp(folder, notes),
     )

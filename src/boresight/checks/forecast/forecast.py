@@ -17,7 +17,7 @@ from boresight.checks.forecast.pair_sources import pair_sources
 from boresight.checks.forecast.ramp import Ramp
 from boresight.config.recipe import Recipe
 from boresight.core.wording import plural
-from boresight.findings.finding import Finding, error, warning
+from boresight.findings.finding import Finding, error, note, warning
 from boresight.methods.published import LADDERS, Ladder, Published
 from boresight.training.forward import INPUT_KINDS
 from boresight.training.optimizer.learning_rate import learning_rate_sum
@@ -148,7 +148,10 @@ def learning_rate_too_high(f: Forecast) -> Finding | None:
 
 
 def learning_rate_budget(f: Forecast) -> Finding | None:
-    """The sum of learning rates is too small, for these pairs or for any that were measured."""
+    """The sum of learning rates is too small, for these pairs or for any that were measured.
+
+    Of other pairs a note, and a warning where it is too small by more than such numbers have missed.
+    """
     if f.wanted is None:
         return None
     sum_of_rates = f"The learning rates sum to {f.budget:.1e} over {plural(f.steps, 'step')}"
@@ -167,11 +170,12 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
             numbers=(("budget", f.budget), ("margin", m.middle), ("wanted", f.wanted)),
         )
     if (e := f.elsewhere) is not None and e.fastest < 1.0:
-        return warning(
+        say = warning if e.ends[1] < 1.0 else note
+        return say(
             "learning-rate-budget",
-            f"{sum_of_rates}; on {e.pairs} this sum yielded {e.bought} of margin "
-            f"(borrowed from {e.source}), and on yours nothing was measured.",
-            f"There a good margin took a sum of {f.wanted:.0e}, {times}; {PROBE}.",
+            f"{sum_of_rates}; on {e.pairs} this sum yielded {e.bought} of margin (borrowed from {e.source}). "
+            f"On yours nothing was measured, and such numbers have missed by a factor of {e.missed:g}.",
+            f"{PROBE}. On those pairs a good margin took a sum of {f.wanted:.0e}, {times}.",
             numbers=(("budget", f.budget), ("wanted", f.wanted)),
         )
     return None

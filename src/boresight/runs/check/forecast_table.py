@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from boresight.checks.forecast.expectation import BORROWED, Expectation
+from boresight.checks.forecast.expectation import Expectation
 from boresight.checks.forecast.forecast import PROBE, Forecast, curve_in_words
 from boresight.checks.run.machine import Load
 from boresight.core.console import name_table
@@ -61,7 +61,7 @@ def _unknown(f: Forecast) -> list[tuple[str, str]]:
         ),
         (
             "which gives",
-            f"{low:.2g} to {high:.2g} nats here: borrowed numbers have missed by a factor of {BORROWED:g}"
+            f"{low:.2g} to {high:.2g} nats here: borrowed numbers have missed by a factor of {e.missed:g}"
             + (", and that these pairs are alike is declared by check.like" if e.declared else ""),
         ),
     ]
