@@ -41,7 +41,7 @@ def run_keys(folder: Path) -> Keys:
 
 
 def check_keys(report: Report, overfit: OverfitResult | None) -> Keys:
-    """What preflight found, and whether rows were overfit."""
+    """The result of preflight, and whether rows were overfit."""
     return {
         "passed": report.stop is None and (overfit is None or overfit.passed),
         "stop": report.stop,
@@ -83,7 +83,7 @@ def explain_keys(found: Explanation) -> Keys:
 
 
 def explained(found: Explanation) -> str:
-    """The same in one line."""
+    """A diagnosis in one line."""
     names = ", ".join(finding.name for finding in found.findings)
     return f"{plural(len(found.findings), 'finding')}: {names}" if names else "no findings"
 
@@ -102,7 +102,7 @@ def evaluation_keys(folder: Path, verdicts: Sequence[str]) -> Keys:
 
 
 def comparison_keys(found: Comparison) -> Keys:
-    """Runs beside each other."""
+    """A comparison of runs."""
     return {
         "page": found.page,
         "runs": [run.folder for run in found.runs],
@@ -113,7 +113,7 @@ def comparison_keys(found: Comparison) -> Keys:
 
 
 def file_keys(report: FileReport, verified: VerifiedFile | None) -> Keys:
-    """What is in a data file, and the rows that a reward contradicts."""
+    """The content of a data file, and the rows that a reward contradicts."""
     loaded = report.loaded
     return {
         "source": loaded.source,
@@ -134,7 +134,7 @@ def file_keys(report: FileReport, verified: VerifiedFile | None) -> Keys:
 
 
 def estimate_keys(estimates: Sequence[Estimate]) -> Keys:
-    """What a synthesis would ask for."""
+    """Planned requests of a synthesis, with their cost."""
     return {
         "requests": sum(e.requests - e.cached for e in estimates),
         "stages": [

@@ -182,7 +182,8 @@ class TrainingFolder(LockedFolder):
     def refuse_other_run(self, recipe: Recipe) -> None:
         """As `refuse_other`, but `train.guard` may differ: it changes no training step.
 
-        Neither does `model.dtype` where it names what `auto` is on this device, or the other way round.
+        `model.dtype` may differ too if one is `auto` and the other the precision that `auto` selects on this
+        device.
         """
         wanted, begun = recipe.to_dict(), self.recipe() or {}
         train = {**wanted["train"], "guard": begun.get("train", {}).get("guard")}

@@ -20,7 +20,7 @@ def vllm_command(run: Path) -> str:
     """The command that serves the run's model, as it was trained, under the name of its folder.
 
     Raises:
-        UserError: no trained model, a reward model, or an adapter that vLLM cannot put on its base.
+        UserError: no trained model, a reward model, or an adapter that vLLM cannot apply to its base model.
     """
     folder = run / "model" if (run / "model").is_dir() else run
     if head_of(folder) == "score":

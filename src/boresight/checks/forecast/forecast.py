@@ -178,7 +178,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
 
 
 def over_optimization_ahead(f: Forecast) -> Finding | None:
-    """A budget that goes far past what preference data can support."""
+    """The sum of learning rates is far above the largest at which preference data improve a model."""
     if f.margin is None or f.margin.middle < 20:
         return None
     return warning(
@@ -192,7 +192,7 @@ def over_optimization_ahead(f: Forecast) -> Finding | None:
 
 
 def harm_ahead(f: Forecast) -> Finding | None:
-    """A budget past the one at which the ramp left the start model too far behind."""
+    """The sum of learning rates is above the largest that the ramp found harmless."""
     limit = f.ramp.limit if f.ramp else None
     if limit is None or limit.why is None or f.budget <= limit.budget:
         return None

@@ -67,7 +67,8 @@ class Ramp:
         start: measurement before the first step.
         points: measurements after steps.
         batch: rows per step.
-        answers: likelihood of the pairs' answers beside the start model's own samples; None for other data.
+        answers: likelihood of the pairs' answers compared with the start model's own samples; None for other
+            data.
     """
 
     start: RampPoint
@@ -111,7 +112,8 @@ class Ramp:
 
     @cached_property
     def curve(self) -> tuple[CurvePoint, ...]:
-        """Gains that never fall with the budget (isotonic regression), up to the last significant one."""
+        """Gains over the sum of learning rates, made non-decreasing by isotonic regression, up to the last
+        significant one."""
         errors = [max(point.gain.error, 1e-9) if point.gain.n > 1 else 1.0 for point in self.points]
         means = [point.gain.mean for point in self.points]
         fitted = isotonic_regression(means, weights=[error**-2 for error in errors]).x

@@ -16,7 +16,7 @@ from boresight.methods.base import MethodConfig
 from boresight.training.forward import INPUT_KINDS, InputKind
 
 FEW_STEPS = 30
-"""Steps below which a run is over before its schedule has got anywhere."""
+"""Steps below which a run is too short for its learning-rate schedule."""
 ROUNDING = 1e-9
 """Absolute value below which a gradient counts as zero."""
 LARGEST_TARGET = 20.0
@@ -141,7 +141,7 @@ def alpha_dominates(setting: MethodSetting) -> Finding | None:
 
 
 def not_exploring(setting: MethodSetting) -> Finding | None:
-    """A loss that pays for exploring, on answers that are given: offline XPO is not XPO."""
+    """A loss with a bonus for exploration, on a fixed set of answers: offline XPO does not explore."""
     if not setting.cfg.explores or setting.kind.online:
         return None
     return note(
@@ -190,7 +190,7 @@ def loss_hides_learning(setting: MethodSetting) -> Finding | None:
 
 
 def kl_too_strong(setting: MethodSetting) -> Finding | None:
-    """A KL weight that takes more reward than a verifier gives."""
+    """A KL weight whose penalty exceeds the reward that a verifier gives."""
     beta = getattr(setting.cfg, "beta", None)
     if setting.kind.samples != "group" or beta is None or beta <= 0.1:
         return None
@@ -203,7 +203,7 @@ def kl_too_strong(setting: MethodSetting) -> Finding | None:
 
 
 def one_label(setting: MethodSetting) -> Finding | None:
-    """A method that contrasts good answers with bad ones, and only one of the two."""
+    """A method that contrasts good and bad answers, and data with only one of the two."""
     if setting.cfg.label_weights is None or not setting.labels or 0 not in setting.labels:
         return None
     good = setting.labels[0] > 0
@@ -258,7 +258,7 @@ def few_rollouts(setting: MethodSetting) -> Finding | None:
 
 
 def few_steps(setting: MethodSetting) -> Finding | None:
-    """A run that is over before the schedule has got anywhere."""
+    """A run that is too short for its learning-rate schedule."""
     if setting.steps is None or setting.steps >= FEW_STEPS or setting.recipe.train.steps:
         return None
     warm = setting.recipe.optim.warmup * setting.steps

@@ -170,7 +170,7 @@ def dropout_in_policy(wiring: Wiring) -> Finding | None:
 
 
 def beyond_context(wiring: Wiring) -> Finding | None:
-    """Rows longer than the model's positions: an error where these are a table that ends."""
+    """Rows longer than the model's context; an error if its position embeddings are a table of fixed size."""
     from boresight.training.forward import kind_of
 
     table = position_table(wiring.model)

@@ -110,7 +110,7 @@ def _speaks_first() -> bool:
 
 @contextmanager
 def noticing_losses(run: Path) -> Iterator[None]:
-    """Inside the block the death of another process ends this one like a signal, with one sentence."""
+    """Inside the block, if another process dies, this process ends as after a signal, with one sentence."""
     try:
         yield
     except RuntimeError as error:
@@ -158,8 +158,8 @@ def wait() -> None:
 
 @contextmanager
 def taking_turns() -> Iterator[None]:
-    """The block is run by the first process of every machine, then by the others, so that downloads are
-    shared."""
+    """Run the block in the first process of every machine, then in the others, so that each file is
+    downloaded once per machine."""
     early = os.environ.get("LOCAL_RANK", "0") == "0"
     if not early:
         wait()

@@ -1,4 +1,4 @@
-"""Where numbers go: `metrics.jsonl`, and the status line of the terminal."""
+"""Log metrics to `metrics.jsonl` and to the status line of the terminal."""
 
 from __future__ import annotations
 

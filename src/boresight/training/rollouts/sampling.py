@@ -41,7 +41,7 @@ def policy_sampler(
 ) -> Sampler:
     """A sampler from `model`, in its state at the time of each call, by `kernels` (`model.kernels`).
 
-    `outputs` takes the outputs of the model's linear layers, where they can be kept.
+    `outputs` stores the outputs of the model's linear layers for reuse, if it is given.
     """
 
     def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
