@@ -148,7 +148,7 @@ def device_called(name: str | None) -> torch.device:
     """The device of that name; None is the first CUDA device, or else the CPU.
 
     Raises:
-        UserError: no device is called so, or this machine has none of that kind or number.
+        UserError: no device has this name, or this machine has none of that kind or number.
     """
     import torch
 

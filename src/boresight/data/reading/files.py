@@ -44,7 +44,7 @@ OTHERS = (
     (b"\xff\xfe\x00\x00", "UTF-32 text; save it as UTF-8"),
     (b"\x00\x00\xfe\xff", "UTF-32 text; save it as UTF-8"),
 )
-"""What a file is that begins with these bytes, in small letters: names and contents often disagree."""
+"""File type by the first bytes of a file, in lower case: names and contents often disagree."""
 LONGEST_START = 32
 """Bytes at the beginning of a file that are compared."""
 LONGEST_CELL = 2**31 - 1

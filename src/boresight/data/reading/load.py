@@ -95,7 +95,7 @@ def read(
         bad_rows: "error" stops at the first bad row, "drop" leaves bad rows out and lists them.
         layout: name of a file in `boresight.data.layouts`; None detects it.
         columns: columns of the source by the names that layouts have for them; other columns keep theirs.
-        limit: look at no more than this many rows.
+        limit: read at most this many rows.
 
     Raises:
         UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, `columns` that do

@@ -43,7 +43,7 @@ def put_adapter(base: PreTrainedModel, folder: Path, allowed: Allowed) -> PeftMo
 
     Raises:
         UserError: no safetensors, a file that was cut short, tensors that do not fit the base, or an adapter
-            that is a prompt and not a change of weights.
+            that adds a prompt instead of changing weights.
     """
     settings = _settings(folder)
     saved = file_header(folder / WEIGHTS)

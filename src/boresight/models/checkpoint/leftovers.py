@@ -1,7 +1,7 @@
 """Compare the weights of a model and its checkpoint, and refuse differences that the recipe does not allow.
 
-A weight that the checkpoint lacks is drawn at random by transformers, and one that the model lacks is thrown
-away, both with a warning; training then starts from another model than the one that was saved.
+transformers initializes a weight that the checkpoint lacks at random, and discards one that the model lacks,
+both with a warning. Training would then start from another model than the one that was saved.
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ class Measurement:
 
     @property
     def bfloat16_gain(self) -> float | None:
-        """How many times as fast as the faster library in float32; None where it was not measured."""
+        """Rate in bfloat16 divided by that of the faster library in float32; None where it was not
+        measured."""
         if self.bfloat16 is None:
             return None
         return self.bfloat16 / max(self.products.blas, self.products.onednn)

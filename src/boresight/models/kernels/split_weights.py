@@ -9,8 +9,8 @@
     with master_weights(model):          for saving and loading: all of them are float32, on the CPU
         ...
 
-A bucket is storage that parameters share, so that one pass joins many small ones. Copies of a parameter are
-bfloat16 weights and no more, as a frozen reference should be.
+A bucket is storage that parameters share, so that one pass joins many small ones. A copy of a parameter is a
+plain bfloat16 tensor, which is what a frozen reference needs.
 
 No forward reads the second halves, so they may be in host memory: an update copies those of a bucket to the
 device and back.

@@ -114,7 +114,8 @@ def attention_by_calls(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The same by fast kernels, of rows that any sliding window covers. `torch.compile` can trace it.
+    """As `packed_attention`, by fast kernels, for rows no longer than any sliding window; `torch.compile` can
+    trace it.
 
     Raises:
         UnsupportedAttention: an option would otherwise be ignored silently.

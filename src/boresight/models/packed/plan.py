@@ -140,7 +140,8 @@ def _plan_or_obstacle(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
 
 
 def find_plan_now(model: Policy) -> PackedPlan | str:
-    """The plan for short rows. Found now: later the weights of `model` may be spread over processes."""
+    """The plan for short rows, or the reason why there is none. To be called before the weights of `model`
+    are sharded, since the test needs all of them."""
     return packed_plan(model, _probe_rows(causal_model(model).config.get_text_config().vocab_size))
 
 
