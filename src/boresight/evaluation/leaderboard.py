@@ -88,7 +88,7 @@ def read_leaderboard(path: Path) -> list[Entry]:
     """Rows of a CSV with the columns system, k and n; lines that begin with # are remarks.
 
     Raises:
-        UserError: no such file, a missing column, or numbers that are no share.
+        UserError: no such file, a missing column, or numbers that do not form a share.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give a CSV of system, k and n.")

@@ -169,8 +169,8 @@ class RewardRecipe(EvaluationRecipe):
     samples: int = Field(default=1, gt=0)
     """Completions of every prompt; more than one need `generate.temperature` above 0."""
     k: list[int] = [1]
-    """For each k: the chance that one of k completions is right (pass@k), that the answer of most is (maj@k),
-    and that the one ranked first is (best of k); at most `samples`."""
+    """For each k: the chance that at least one of k completions is right (pass@k), that their most frequent
+    answer is (maj@k), and that the highest-ranked one is (best of k); at most `samples`."""
     correct_at: float | None = None
     """Smallest reward of a right answer; null is 1 where every reward lies between 0 and 1, and otherwise no
     answer is right or wrong."""

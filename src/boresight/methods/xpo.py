@@ -75,7 +75,7 @@ class Config(OptimismConfig):
 
     @property
     def status_metrics(self) -> tuple[str, ...]:
-        """Whether the reward rises, and how far from the reference."""
+        """Metrics of the status line: the reward, and the margin as distance from the reference."""
         return "reward", "margin"
 
     @property

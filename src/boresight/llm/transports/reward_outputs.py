@@ -7,9 +7,9 @@ These paths are next to `/v1` and take a conversation as `messages`, or its toke
               -> {"data": [{"index": 0, "data": [x, …] or [[x, …] per token]}], "usage"}    /pooling
     SGLang    {"model", "input_ids": [id, …]}  ->  {"embedding": [x, …], "meta_info"}
 
-(vllm/entrypoints/pooling, sglang/srt/entrypoints/http_server.py.) Of values per token the last are taken. A
-server that returns anything else has no outputs: the request failed. The outputs become the text of a chat
-completion, so that ledger, budget and retries treat a reward model as any other.
+(vllm/entrypoints/pooling, sglang/srt/entrypoints/http_server.py.) Of values per token those of the last token
+are used. Any other response is a failure of the request. The outputs become the text of a chat completion, so
+that ledger, budget and retries treat a reward model as any other.
 """
 
 from __future__ import annotations

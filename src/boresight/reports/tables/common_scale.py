@@ -46,7 +46,7 @@ def draw_on_one_scale(
     """Every interval on the axis of all; None where no value is finite.
 
     Args:
-        guide: where a line is drawn; the axis reaches it.
+        guide: value at which a line is drawn; the axis includes it.
         ends: those of the axis; by default the axis ends at the first round numbers around all limits.
         signed: the intervals are differences.
     """

@@ -71,7 +71,8 @@ def repeated_share(units: Sequence[str], run: int, text: str) -> float:
     """Share of runs of units that occurred before, case aside; 1 for a text with one character repeated many
     times.
 
-    >>> repeated_share("tea is warm tea is warm".split(), 3, "") 0.25
+    >>> repeated_share("tea is warm tea is warm".split(), 3, "")
+    0.25
     """
     if _STUCK.search(text):
         return 1.0
