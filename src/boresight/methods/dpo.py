@@ -64,12 +64,12 @@ class Config(MethodConfig):
 
 
 def sigmoid_loss(logit: Tensor) -> Tensor:
-    """Negative log-likelihood of the label under Bradley-Terry, nats."""
+    """Negative log-likelihood of the label under Bradley-Terry, nats; `logit` and result are `(batch,)`."""
     return -F.logsigmoid(logit)
 
 
 def hinge_loss(logit: Tensor) -> Tensor:
-    """Hinge: distance of `logit` to one; zero beyond it."""
+    """max(0, 1 - logit), without a unit; `logit` and result are `(batch,)`."""
     return F.relu(1 - logit)
 
 

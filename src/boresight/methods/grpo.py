@@ -118,7 +118,7 @@ def loss(x: GroupTokenLogps, cfg: Config) -> LossOutput:
 
 
 def kl_of(policy: Tensor, ref: Tensor) -> Tensor:
-    """The k3 estimate of KL(pi || ref) at samples of pi, nats; never negative.
+    """The k3 estimate of KL(pi || ref) at samples of pi, nats, of the shape of both inputs; never negative.
 
     Its gradient is that of the other direction, KL(ref || pi), which is the same near the reference.
     """

@@ -115,8 +115,10 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
 
 
 def group_metrics(x: GroupLogps, reward: Tensor, advantage: Tensor, cfg: Config) -> dict[str, Tensor]:
-    """Logged metrics of groups: rewards as given, and `reward` after the truncation rule
-    (`judged_reward`)."""
+    """Logged metrics by group, each `(groups,)`, from `reward` and `advantage` `(groups, k)`.
+
+    The logged reward is as given; `reward` is after the truncation rule (`judged_reward`).
+    """
     kl = (x.old - x.ref).detach()
     metrics = {
         "reward": x.reward.nanmean(-1),

@@ -133,7 +133,7 @@ class Task:
 
     @property
     def temperature(self) -> float:
-        """Temperature at which rows were sampled and log-probabilities are computed; 1 for given text."""
+        """Temperature of sampling and of log-probabilities; 1 for given text."""
         return self.recipe.rollout.temperature if self.kind.online else 1.0
 
     @property

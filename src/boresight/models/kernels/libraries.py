@@ -189,7 +189,8 @@ def _seconds(product: Callable[[], Tensor]) -> float:
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` by oneDNN, without padding; `weight` may be in oneDNN's own layout."""
+    """`x @ weight.T + bias` by oneDNN, without padding, for `x` `(…, in)` and `weight` `(out, in)`, which may
+    be in oneDNN's own layout."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 

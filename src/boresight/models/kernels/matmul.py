@@ -113,7 +113,8 @@ def wide_product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
-    """The tensor to which the gradient of `weight` is added: `.grad` if it exists, else zeros."""
+    """The tensor, of the shape of `weight`, to which its gradient is added: `.grad` if it exists, else
+    zeros."""
     if in_place and weight.grad is not None:
         return weight.grad
     return torch.zeros_like(weight, dtype=gradient_dtype(weight))

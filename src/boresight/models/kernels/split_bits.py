@@ -56,7 +56,7 @@ def split_bits(numbers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def joined_bits(high: Tensor, low: Tensor) -> Tensor:
-    """The float32 numbers from the two parts that `split_bits` returned."""
+    """The float32 numbers from the two parts that `split_bits` returned, of the same shape."""
     numbers = torch.empty(high.shape, dtype=torch.float32, device=high.device)
     join_into(numbers.view(-1), high.reshape(-1), low.reshape(-1))
     return numbers

@@ -114,8 +114,9 @@ def attention_by_calls(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """As `packed_attention`, by fast kernels, for rows no longer than any sliding window; `torch.compile` can
-    trace it.
+    """As `packed_attention`, of the same shapes, by fast kernels.
+
+    For rows no longer than any sliding window; `torch.compile` can trace it.
 
     Raises:
         UnsupportedAttention: an option would otherwise be ignored silently.

@@ -113,7 +113,7 @@ class _FusedSums(RunningSums):
     """The sums of `head`, to which tiles of raw products are added."""
 
     def add_products(self, bend: Bend, tile: slice, weight: Tensor, bias: Tensor | None) -> None:
-        """Add the tile of logits that `weight` and `bias` give."""
+        """Add a tile of logits: raw products with `weight` `(tile, width)`, plus `bias` `(tile,)`."""
         raw = _products(self.hidden, weight)
         inside, column = targets_within(self.targets, tile)
         of_tile = _in_one_pass(tile_sums, raw, bias, inside, column, bend, self.weighted is not None)

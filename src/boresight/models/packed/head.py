@@ -92,7 +92,8 @@ class _Logits:
         self.scale, self.softcap, self.temperature = head.scale, head.softcap, temperature
 
     def tile(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Logits over temperature, at least float32, and their derivative with respect to the raw product.
+        """Logits over temperature, `(positions, tile)`, at least float32, and their derivative by the raw
+        product.
 
         The derivative is None if it is the constant `self.slope`.
         """
@@ -189,8 +190,8 @@ class HeadGradients:
             self.of_bias = torch.empty_like(bias, dtype=gradient_dtype(bias))
 
     def add(self, tile: slice, pull: Tensor, of_bias: Tensor | None) -> None:
-        """Add the gradients of a tile; `pull` is the gradient of its raw products, in the dtype of hidden
-        states."""
+        """Add the gradients of a tile; `pull` `(positions, tile)` is the gradient of its raw products, in the
+        dtype of hidden states, `of_bias` `(tile,)` that of its bias."""
         if self.of_weight is not None:
             add_outer(self.of_weight[tile], pull, self.hidden)
         if self.of_bias is not None and of_bias is not None:
@@ -233,7 +234,8 @@ class RunningSums:
         self.target_slope: Tensor | None = None
 
     def add(self, z: Tensor, derivative: Tensor | None, tile: slice, weight: Tensor) -> Tensor:
-        """Add one tile of logits and return exp(z - self.top); both tensors may be modified in place."""
+        """Add a tile of logits `z` `(positions, tile)`; returns exp(z - self.top). `z` and `derivative` may
+        be modified in place."""
         inside, column = targets_within(self.targets, tile)
         self.target = torch.where(inside, z.gather(1, column).squeeze(1), self.target)
         top = torch.maximum(self.top, z.amax(1))
@@ -257,7 +259,8 @@ class RunningSums:
         return self.top + self.mass.log()
 
     def entropy(self) -> Tensor:
-        """logsumexp(l) - sum_v p_v l_v."""
+        """Entropy of each position, logsumexp(l) - sum_v p_v l_v, nats, `(positions,)`; empty if not
+        requested."""
         if self.weighted is None:
             return torch.empty(0, device=self.top.device)
         return self.logsumexp() - self.weighted / self.mass
@@ -298,7 +301,7 @@ def vocabulary_tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
 
 
 def part_of(bias: Tensor | None, tile: slice) -> Tensor | None:
-    """The bias of a tile, where there is one."""
+    """The bias of a tile, `(tile,)`; None if there is none."""
     return None if bias is None else bias[tile]
 
 

@@ -104,7 +104,8 @@ class PackedPlan:
         return Head(layer.weight, layer.bias, self.scale, self.softcap)
 
     def logits(self, model: Policy, hidden: Tensor) -> Tensor:
-        """Logits by calling the output layer as a module, including any wrapper around it."""
+        """Logits `(…, vocabulary)` of `hidden` `(…, width)` by calling the output layer as a module, with any
+        wrapper around it."""
         with wide_logits(model):
             raw = causal_model(model).get_output_embeddings()(hidden) * self.scale
         return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap

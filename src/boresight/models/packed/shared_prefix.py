@@ -175,8 +175,8 @@ def backward_of(
     calls: PrefixCalls,
     scaling: float,
 ) -> Gradients:
-    """Gradients of the operands of `forward_of`, contiguous, from the gradient of `out` and both of its
-    results."""
+    """Gradients of the operands of `forward_of`, contiguous and of their shapes, from `grad`, the gradient of
+    its output, and both of its results."""
     own, tail, head, grad = calls.segments, calls.of_tails, calls.of_heads, grad.contiguous()
     d_query, d_key, d_value = (
         d.contiguous()

@@ -59,8 +59,8 @@ def sample(
     `kernels_of_run("fast")` steps are captured and replayed, with adapters folded into the weights.
 
     Args:
-        prompts: token ids, one non-empty array each.
-        params: for all prompts, or one for each.
+        prompts: token ids of each prompt, int32 `(length,)`, not empty.
+        params: settings for all prompts, or one for each.
         max_batch: largest number of samples decoded at a time; by memory, if not given: 256 to 1,024 on a
             CPU, 16 to 4,096 on a GPU.
         console: where progress is shown, if anywhere.

@@ -18,7 +18,8 @@ from boresight.models.sharding import whole
 from boresight.training.distributed import collectives
 
 Sampler = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
-"""A function from (prompts, samples per prompt, number of the rollout) to samples `[prompt][k]`."""
+"""A function from (prompts as token ids, samples per prompt, number of the rollout) to samples
+`[prompt][k]`."""
 
 
 def completion(sample: Sample) -> Completion:
