@@ -32,7 +32,7 @@ UNCOMPARED = (SequenceLogps, PolicyPairLogps, PairScores)
 
 
 class ModelSection(Section):
-    """Which model is trained, and how much of it."""
+    """The model to train, its precision, and its adapters."""
 
     name: str = "starter"
     """`starter` (the embedded SmolLM2-135M-Instruct), `countdown-tiny`, a local folder or a hub id."""

@@ -117,7 +117,7 @@ def named_values(raw: object, path: Path, expected: str, noun: str) -> dict[str,
 
     Args:
         expected: what such a file is, as the start of the error: `a recipe is a mapping of sections`.
-        noun: what a key names.
+        noun: kind of thing that a key names, for errors.
 
     Raises:
         UserError: another content, or a key that is no text.

@@ -37,7 +37,7 @@ from boresight.tasks.countdown.scorer import Mode
 
 
 class SystemSection(Section):
-    """Where a system's answers come from: a model or an endpoint that generates them, or a file."""
+    """Source of a system's answers: a model or an endpoint that generates them, or a file."""
 
     model: str | None = None
     """A run folder, a model or adapter folder, a hub id, or `starter`."""

@@ -206,7 +206,7 @@ class TrainingFolder(LockedFolder):
         Args:
             recipe: the resolved recipe.
             data: facts for `data.json`.
-            findings: those of the preflight.
+            findings: findings of the preflight.
             leftovers: accepted ones of the model and its adapters, by name.
 
         Raises:

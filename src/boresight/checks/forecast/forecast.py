@@ -76,9 +76,9 @@ def forecast(
 
     Args:
         steps: number of optimizer steps.
-        parameters: of the model; None where unknown.
+        parameters: number of parameters of the model; None where unknown.
         pairs: sources of the pairs (`pair_sources`); None takes those of `data.train`.
-        ramp: measured on the model and pairs of the recipe; then no curve of other runs is used.
+        ramp: learning-rate ramp of the recipe's model and pairs; with it no curve of other runs is used.
 
     Raises:
         UserError: `check.like` names no data that a run was measured on.

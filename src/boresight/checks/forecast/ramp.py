@@ -125,7 +125,8 @@ class Ramp:
         )
 
     def expect(self, budget: float) -> Expectation | None:
-        """What a run with this sum of learning rates gains, nats; None where no gain is significant.
+        """Expected gain of a run with this sum of learning rates, nats; None if no gain of the ramp is
+        significant.
 
         The range covers the ramp's own noise (95 %) and the factor `WITHIN` between a ramp and a run, which
         grows with `BEYOND` where the budget is beyond the ramp.

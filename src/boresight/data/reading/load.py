@@ -91,7 +91,7 @@ def read(
 
     Args:
         kind: one of `convert.KINDS`; None takes what the file holds.
-        split: which split of a saved folder or of a hub data set.
+        split: split of a saved folder or of a hub data set.
         bad_rows: "error" stops at the first bad row, "drop" leaves bad rows out and lists them.
         layout: name of a file in `boresight.data.layouts`; None detects it.
         columns: columns of the source by the names that layouts have for them; other columns keep theirs.
@@ -195,7 +195,7 @@ def _named(columns: Mapped) -> str:
 def _cleaned(name: str, rows: Raw, columns: Mapped) -> Raw:
     """Records under the names of the layouts, lists that are written as text as lists.
 
-    Columns that are null are absent, as tables have no other way to say so.
+    Columns that are null count as absent, since a table cannot omit a column of one row.
     """
     found: Raw = (
         (row, {c: v for c, v in record.items() if v is not None} if isinstance(record, dict) else record)

@@ -275,8 +275,9 @@ def arm_recipe(
     """The recipe of one run. `here` is the plan's folder.
 
     Args:
-        start: a model that replaces the recipe's.
-        judge: folder of the reward model, where another arm is; without it, the recipe names the arm.
+        start: a model that replaces that of the recipe.
+        judge: folder of the reward model of an arm with `rewarded_by`; None puts the name of the rewarding
+            arm in its place.
 
     Raises:
         UserError: there is no such recipe, or a change is not valid in it.

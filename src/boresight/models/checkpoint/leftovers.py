@@ -82,7 +82,7 @@ class Allowed:
 
     @property
     def missing(self) -> list[str]:
-        """Accepted weights that were drawn at random."""
+        """Names of accepted weights that were missing and so were initialized at random."""
         return [name for leftovers in self.found.values() for name in leftovers.missing]
 
 
@@ -91,9 +91,9 @@ def refuse(leftovers: Leftovers, name: str, kind: str, allowed: Allowed, remedy:
     `found`.
 
     Args:
-        name: what the user called the model or adapter.
+        name: name of the model or adapter as given by the user.
         kind: class of the model that the weights are for.
-        remedy: what to do; None derives it from the names.
+        remedy: end of the message: what to do; None derives it from the names.
 
     Raises:
         UserError: weights are missing, unexpected or of another shape; the last are never accepted.

@@ -135,7 +135,7 @@ def _refuse_unhandled(module: torch.nn.Module, options: dict[str, Any]) -> None:
 
 
 def _in_precision_of_run(*operands: Tensor) -> tuple[Tensor, ...]:
-    """Under autocast in its precision: the rotary embedding may have left float32 behind."""
+    """Cast operands to the precision of autocast, if it is on: rotary embeddings may return float32."""
     device = operands[0].device.type
     if not torch.is_autocast_enabled(device):
         return operands

@@ -103,7 +103,7 @@ def visible_pairs(packed: PackedBatch) -> np.ndarray:
 
 
 def _stretches(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every token where its row begins, where its prompt ends, and where its own completion begins.
+    """For every token, the start of its row, the end of its prompt, and the start of its own completion.
 
     A token of a prompt has none: its own begins after it. All `(T,)`.
     """
@@ -126,7 +126,7 @@ def _in_order(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _membership(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Of every token its row, and its part of the row: 0 the prompt, j the j-th completion; int32 `(T,)`."""
+    """For every token, its row and its part of the row: 0 the prompt, j the j-th completion; int32 `(T,)`."""
     tokens = packed.ids.shape[1]
     row, part = np.zeros(tokens, np.int32), np.zeros(tokens, np.int32)
     for i, span in enumerate(packed.segments):

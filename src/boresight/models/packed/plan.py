@@ -252,7 +252,7 @@ def _same_compiled(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, 
 
 
 def _rounding(base: PreTrainedModel, sequences: Sequence[Tensor]) -> float:
-    """By how much the last hidden states may differ for no other reason than rounding.
+    """Largest difference of the last hidden states that rounding alone may cause.
 
     Some tokens have very large states in a few channels, by which models amplify rounding, those after
     training by LoRA the most. So the embeddings are changed by a few units in the last place, and what comes

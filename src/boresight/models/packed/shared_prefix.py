@@ -214,7 +214,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Of the output alone: nothing reads the log-sum-exp."""
+    """Gradients from the output alone: nothing uses the log-sum-exp."""
     return (*_attend_backward(grad, *ctx.saved_tensors, ctx.scaling), None, None, None)
 
 

@@ -63,7 +63,7 @@ def sample(
         params: settings for all prompts, or one for each.
         max_batch: largest number of samples decoded at a time; by memory, if not given: 256 to 1,024 on a
             CPU, 16 to 4,096 on a GPU.
-        console: where progress is shown, if anywhere.
+        console: shows the progress; None shows nothing.
         outputs: storage for the outputs of the model's linear layers, if the sampler with a cache is used.
 
     Raises:

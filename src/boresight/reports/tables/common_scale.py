@@ -47,7 +47,7 @@ def draw_on_one_scale(
 
     Args:
         guide: value at which a line is drawn; the axis includes it.
-        ends: those of the axis; by default the axis ends at the first round numbers around all limits.
+        ends: ends of the axis; by default the first round numbers around all limits.
         signed: the intervals are differences.
     """
     values = [x for i in intervals.values() for x in (i.value, i.low, i.high) if math.isfinite(x)]

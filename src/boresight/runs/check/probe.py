@@ -139,7 +139,7 @@ def probe_run(
     """Measure a ramp for a recipe, and forecast the run from it.
 
     Args:
-        report: what the preflight found; None makes it.
+        report: result of the preflight; None runs it.
         arguments: recipe and overrides of the suggested command.
 
     Raises:

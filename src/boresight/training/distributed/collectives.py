@@ -235,7 +235,7 @@ class Silent:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is open."""
+        """Does nothing: no file is open."""
 
     def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
         """Does nothing: the first process logs the same numbers."""
