@@ -85,8 +85,8 @@ class Config(OptimismConfig):
 
 
 def optimistic(margin: Tensor, explored: Tensor, cfg: OptimismConfig) -> LossOutput:
-    """DPO's loss plus alpha times `explored` `(batch,)`, the log-probability of the sample that the bonus
-    pushes down."""
+    """DPO's loss on `margin` `(batch,)` plus alpha times `explored` `(batch,)`, the log-probability of the
+    sample that the bonus makes less likely."""
     preference = sigmoid_loss(constant(cfg.beta) * margin)
     per_pair = preference + weighted(constant(cfg.alpha), explored)
     return LossOutput.mean_of(per_pair, preference_loss=preference, explored_logp=explored)

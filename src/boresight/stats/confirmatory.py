@@ -87,8 +87,8 @@ def decide(questions: Sequence[Question], level: float = SIGNIFICANCE_LEVEL) -> 
     """The verdicts on a family of questions, in their order.
 
     The tests of what the questions ask are adjusted by Holm's method over all of them, and the tests of
-    equivalence over all that ask for a difference. The chance of one false "better", "worse" or "not worse"
-    or more is at most `level`, and so is that of one false "equivalent" or more. A difference that is
+    equivalence over all that ask for a difference. The chance of at least one false "better", "worse" or "not
+    worse" is at most `level`, and so is that of at least one false "equivalent". A difference that is
     significant and smaller than the margin counts as better or worse, within the margin.
     """
     adjusted = holm([question.p for question in questions])

@@ -19,7 +19,7 @@ from boresight.training.checkpoints.checkpoint import sha256_of
 
 
 def model_folder(run: Path) -> Path:
-    """The trained model of a run."""
+    """Folder of the trained model of a run."""
     return run / "model"
 
 
