@@ -44,10 +44,10 @@ class Config(rloo.Config):
     """Weight of the KL to the reference, per token. The paper uses 0.04; with a verifier 0 is usual."""
 
     clip: float = Field(default=0.2, gt=0, lt=1)
-    """Ratios below 1 - clip or above 1 + clip gain nothing. Acts with rollout.updates above 1."""
+    """Clip ratios to 1 -/+ clip, as in PPO. Has an effect only with rollout.updates above 1."""
 
     clip_high: float | None = Field(default=None, gt=0)
-    """The same above 1, where it differs: DAPO uses 0.28. Null takes `clip`."""
+    """Clip ratios at 1 + clip_high above 1, if it differs: DAPO uses 0.28. Null takes `clip`."""
 
     standardize: bool = True
     """Divide advantages by the deviation of the group's rewards. Dr. GRPO does not."""

@@ -71,7 +71,7 @@ class Config(OptimismConfig):
     """Settings of XPO."""
 
     replay: float = Field(default=0.0, ge=0, le=16)
-    """Pairs of earlier steps in a step, per prompt of it: 1 doubles the batch, 0 adds none."""
+    """Number of earlier pairs per prompt of a step: 1 doubles the batch, 0 adds none."""
 
     @property
     def status_metrics(self) -> tuple[str, ...]:
