@@ -103,7 +103,7 @@ def read_leaderboard(path: Path) -> list[Entry]:
     names = [entry.name for entry in entries]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(f"{path}: {twice} stands there twice; give each system one row.")
+        raise UserError(f"{path}: {twice} occurs twice; give each system one row.")
     if len(entries) < 2:
         raise UserError(f"{path}: a comparison needs two rows or more, and there are {len(entries)}.")
     return sorted(entries, key=lambda e: -e.k / e.n)

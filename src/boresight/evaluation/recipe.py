@@ -59,9 +59,9 @@ class SystemSection(Section):
     @model_validator(mode="after")
     def _one_source(self) -> SystemSection:
         if [self.model, self.answers, self.endpoint].count(None) != 2:
-            raise ValueError("give one of model, answers and endpoint, not several and not none")
+            raise ValueError("give exactly one of model, answers and endpoint")
         if self.base_url is not None and self.model is None:
-            raise ValueError("base_url answers for a model; name it beside, and leave answers out")
+            raise ValueError("base_url needs a model beside it, and no answers")
         return self
 
 
@@ -270,12 +270,12 @@ class HarnessRecipe(EvaluationRecipe):
     def _models_alone(self) -> Self:
         if self.prompts is not None or self.layout is not None:
             raise ValueError(
-                "prompts and layout have no use beside lm_eval, whose tasks have their documents"
+                "prompts and layout have no effect with lm_eval, whose tasks have their own documents"
             )
         for name, system in self.systems.items():
             if system.model is None or system.base_url is not None:
                 raise ValueError(
-                    f"systems.{name} must be a model that is loaded here; lm_eval asks it itself"
+                    f"systems.{name} must be a model that is loaded here, since lm_eval calls it directly"
                 )
         return self
 

@@ -279,7 +279,7 @@ class Client:
         if failure.kind == "no_money":
             raise Stopped(
                 f"{where} has no money left: {failure.detail}; add credit there and run the same command "
-                "again. What came is kept."
+                "again. Replies received so far are kept."
             )
         if failure.kind == "bad_request" and not (self.progress.answered or self.progress.cached):
             raise Stopped(f"{where} does not take the request: {failure.detail}; change the recipe.")

@@ -59,10 +59,10 @@ class OptimismConfig(MethodConfig):
         share = span(self.alpha)[1] / (span(self.beta)[0] / 2)
         if share > LARGEST_SHARE and not self.allow_large_alpha:
             raise ValueError(
-                f"alpha / (beta / 2) is {share:.3g}, above {LARGEST_SHARE}: alpha would push an answer down "
-                f"with {share:.3g} times the gradient of the preference at the first step, and without a "
-                "floor, and generations degenerate; online runs use alpha from 1e-6 to 1e-5: lower it, or "
-                "set allow_large_alpha: true"
+                f"alpha / (beta / 2) is {share:.3g}, above {LARGEST_SHARE}: alpha would lower "
+                f"the probability of an answer with {share:.3g} times the gradient of the preference at the "
+                "first step, without a lower limit, so that generations degenerate; online runs use alpha "
+                "from 1e-6 to 1e-5: lower it, or set allow_large_alpha: true"
             )
         return self
 

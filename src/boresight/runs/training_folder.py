@@ -108,8 +108,8 @@ class TrainingFolder(LockedFolder):
         """Raise a `UserError` if the locked run was replaced by another one."""
         if not self._lock.intact:
             raise UserError(
-                f"{self.path}: this folder was deleted or replaced during the run, which stops; leave the "
-                "folder of a run alone, and start the command again."
+                f"{self.path}: this folder was deleted or replaced during the run, so it stops; do not "
+                "change the folder of a run, and start the command again."
             )
 
     @property

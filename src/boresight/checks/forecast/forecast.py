@@ -184,7 +184,7 @@ def over_optimization_ahead(f: Forecast) -> Finding | None:
     return warning(
         "over-optimization-ahead",
         f"The learning rates sum to {f.budget:.1e}, enough for a margin of {f.margin.middle:.0f} nats, "
-        f"{f.margin.basis}; past 20 the answers usually get worse while the loss still falls (arXiv "
+        f"{f.margin.basis}; beyond 20 nats answers usually get worse while the loss still falls (arXiv "
         "2406.02900).",
         "Stop on held-out accuracy, or lower optim.lr or train.epochs.",
         numbers=(("margin", f.margin.middle),),

@@ -103,8 +103,8 @@ def kl_sign(setting: MethodSetting) -> Finding | None:
         return None
     return error(
         "kl-sign",
-        f"Of two samples with equal reward, the loss of {setting.name} makes the one likelier that has "
-        "already moved away from the reference: the KL term has the wrong sign.",
+        f"Of two samples with equal reward, the loss of {setting.name} raises the probability of "
+        "the one that has moved further from the reference: the KL term has the wrong sign.",
         "Subtract beta * (log pi - log ref) from the reward, do not add it.",
     )
 
@@ -116,9 +116,9 @@ def kl_without_effect(setting: MethodSetting) -> Finding | None:
         return None
     return error(
         "kl-without-effect",
-        f"The KL weight of {setting.name} pushes a sample that has moved away from the reference no more "
-        "than one that has not, as a log-ratio that is a plain term of the loss does: on the policy's own "
-        "samples its expected gradient is zero.",
+        f"The KL weight of {setting.name} does not change the gradient of a sample that has moved away from "
+        "the reference, as when the log-ratio is a plain term of the loss: on the policy's own samples the "
+        "expected gradient of that term is zero.",
         "Put the KL into the reward, before the baseline.",
     )
 
@@ -133,8 +133,9 @@ def alpha_dominates(setting: MethodSetting) -> Finding | None:
         return None
     return error(
         "alpha-dominates",
-        f"With {setting.in_words} an answer is pushed down with {share:.2g} times the gradient of the "
-        "preference at the first step, and without a floor, and generations degenerate.",
+        f"With {setting.in_words} the bonus lowers the probability of an answer with {share:.2g} times the "
+        "gradient of the preference at the first step, without a lower limit, so that generations "
+        "degenerate.",
         "Use an alpha of 1e-6 to 1e-5, as the open online implementations do.",
         numbers=(("share", share),),
     )
@@ -167,8 +168,8 @@ def ipo_target(setting: MethodSetting) -> Finding | None:
     return warning(
         "ipo-target",
         f"With {setting.in_words} the loss asks for a margin of {target:g} {unit}: it "
-        f"{'' if start is None else f'starts at {start:,.0f}, '}hardly moves, and acts as a push without a "
-        f"limit; in published runs and ours answers get worse past {LARGEST_TARGET:g} nats.",
+        f"{'' if start is None else f'starts at {start:,.0f}, '}hardly changes, and raises the margin "
+        f"without a limit; in published runs and ours answers get worse beyond {LARGEST_TARGET:g} nats.",
         "Set a target of about 5 nats per answer; in IPO, by tau 0.1 with reduction sum, or 0.5 or more with "
         "mean.",
         numbers=(("target_nats", nats),),

@@ -32,7 +32,7 @@ from boresight.data.reading.shapes import as_table
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 SPACE = re.compile(r"\s*")
 GZIP_MAGIC = b"\x1f\x8b"
-WEB_PAGE = "a web page and no data; download the file itself (on the hub: /resolve/ in place of /blob/)"
+WEB_PAGE = "a web page, not data; download the file itself (on the hub: /resolve/ in place of /blob/)"
 OTHERS = (
     (b"version https://git-lfs", "a pointer of Git LFS and not the data; fetch them with `git lfs pull`"),
     (b"<!doctype html", WEB_PAGE),

@@ -103,7 +103,9 @@ def _read(place: Path, console: Console | None) -> StoredRows | None:
         if not place.is_dir():  # another process has deleted it since
             return None
         if console is not None:
-            print_warning(console, f"token rows of an earlier run are damaged and made again: {error}")
+            print_warning(
+                console, f"token rows of an earlier run are damaged, so they are made again: {error}"
+            )
         with suppress(FileNotFoundError):
             remove_folder(place)
     return None

@@ -169,7 +169,7 @@ class StudyPlan(BaseRecipe):
     def _names_must_exist(self) -> StudyPlan:
         for where, name, known in self._names():
             if name not in known:
-                raise ValueError(f"{where} names {name!r}, which there is not{nearest(name, known)}")
+                raise ValueError(f"{where} names {name!r}, which does not exist{nearest(name, known)}")
         earlier: dict[str, Arm] = {}
         for name, arm in self.arms.items():
             for needed, how in ((arm.starts_from, "starts from"), (arm.rewarded_by, "is rewarded by")):

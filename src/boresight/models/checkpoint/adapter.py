@@ -71,7 +71,7 @@ def _settings(folder: Path) -> PeftConfig:
         settings = PeftConfig.from_pretrained(str(folder))
     if settings.is_prompt_learning:
         raise UserError(
-            f"model: the adapter of {str(folder)!r} is a prompt and not a change of weights, so it cannot "
+            f"model: the adapter of {str(folder)!r} is a prompt, which changes no weights, so it cannot "
             "be merged into its base; take an adapter of low-rank matrices."
         )
     settings.inference_mode = True

@@ -164,7 +164,7 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
     before = base.config._attn_implementation
     if not attention.install(base):
         remedy = "" if before in attention.DELEGATES else f" for {before!r}; load it with attention='sdpa'"
-        return f"the attention of {type(base).__name__} cannot be exchanged{remedy}"
+        return f"the attention of {type(base).__name__} cannot be replaced{remedy}"
     try:
         with _undisturbed(base):
             found = _try_out(base, config)
@@ -215,7 +215,7 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
     if unlike and max(float((both - state).abs().max()) for both, state in unlike) > _rounding(
         base, sequences
     ):
-        return f"{type(base).__name__} gives other hidden states packed than plain"
+        return f"{type(base).__name__} returns other hidden states for packed rows than for plain ones"
     plan = replace(plan, compiled=can_compile(base, batch) and _same_compiled(base, plan, batch, got))
     return replace(plan, partial_last_layer=_same_at_some(base, plan, batch, got))
 
@@ -244,10 +244,8 @@ def _same_compiled(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, 
     else:
         if _close(compiled, states, arithmetic_of(base)):
             return True
-        reason = "they give other hidden states compiled"
-    log.warning(
-        "The layers of %s run without being compiled, which is slower: %s.", type(base).__name__, reason
-    )
+        reason = "they return other hidden states when compiled"
+    log.warning("The layers of %s are not compiled, which is slower: %s.", type(base).__name__, reason)
     return False
 
 

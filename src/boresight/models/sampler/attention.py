@@ -36,7 +36,7 @@ def unsupported(model: PreTrainedModel) -> str | None:
     if layers - {"full_attention", "sliding_attention"}:
         return f"{name} has layers of kind {', '.join(sorted(layers))}"
     if not (getattr(model, "_supports_attention_backend", False) and model._can_set_attn_implementation()):
-        return f"the attention of {name} cannot be exchanged"
+        return f"the attention of {name} cannot be replaced"
     shared: object = getattr(config, "num_kv_shared_layers", 0)
     if model.config.is_encoder_decoder or shared:
         return f"{name} shares keys between layers or with an encoder"

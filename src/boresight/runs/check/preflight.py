@@ -408,7 +408,7 @@ def refusals(missing: Missing) -> list[Finding]:
     for part, name in STOPS.items():
         if part in missing.refused:
             names.setdefault(missing.refused[part], name)
-    return [error(name, why, "Nothing can be trained until this is right.") for why, name in names.items()]
+    return [error(name, why, "Training is not possible until this is fixed.") for why, name in names.items()]
 
 
 def not_checked(missing: Missing) -> list[Finding]:

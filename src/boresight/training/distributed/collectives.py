@@ -117,7 +117,9 @@ def noticing_losses(run: Path) -> Iterator[None]:
         if world() == 1 or not _is_loss(error):
             raise
         last = checkpoint.latest_sound(run)
-        good = f"{last} is good: resume with --resume" if last else "there is no checkpoint to resume from"
+        good = (
+            f"{last} is complete: resume with --resume" if last else "there is no checkpoint to resume from"
+        )
         raise Interrupted(f"another process of this run has died; {good}.") from error
 
 
