@@ -4,9 +4,9 @@ Adam moves every weight by at most about the learning rate per step, so the sum 
 can go, and runs of different length, rate and schedule on the same pairs fall on one curve over it. How steep
 that curve is depends on the pairs, by a factor of ten and more, and on the model. So a forecast is made only
 from curves that were measured on the same pairs: it is their geometric mean. Earlier runs of the same model
-and method are evidence; curves of other models are borrowed, and the range is as wide as borrowed curves have
-missed. `calibration.jsonl` holds measured points, one line per run or model card; `scripts/calibrate.py` adds
-a run's own.
+and method are evidence; curves of other models are borrowed, and the range is then as wide as the largest
+error of such forecasts so far. `calibration.jsonl` holds measured points, one line per run or model card;
+`scripts/calibrate.py` adds a run's own.
 
     {"model", "parameters", "lora", "method", "beta", "data", "pairs", "own_answers", "source",
      "points": [[sum of learning rates, held-out margin in nats, held-out accuracy or null], ...]}
