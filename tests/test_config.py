@@ -87,7 +87,7 @@ def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
         ("method={beta: 0.1}", "method.name is missing"),
         ("method=5", "method.name is missing"),
         ("method.name=[dpo]", "method.name is ['dpo']: must be a name"),
-        ("method.beta=true", "method.beta is True: a number is wanted"),
+        ("method.beta=true", "method.beta is True: must be a number"),
         ("optim.lr=.inf", "optim.lr is inf: input should be a finite number"),
         ("optim.lr=[", "optim.lr is '[': input should be a valid number"),
         ("optim.lr=" + 2000 * "[", 79 * "[" + "…: input should be a valid number"),
@@ -168,8 +168,8 @@ def test_integers_in_the_forms_that_are_clear(tmp_path):
     ("text", "why"),
     [
         ("a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + ALIASES, "unfold to more than 1,000,000 values"),
-        ("data: &a {train: [*a]}\n", "an alias stands inside of what it names"),
-        ("model: &m {name: x, more: *m}\n", "an alias stands inside of what it names"),
+        ("data: &a {train: [*a]}\n", "an alias is inside the value that it refers to"),
+        ("model: &m {name: x, more: *m}\n", "an alias is inside the value that it refers to"),
     ],
 )
 def test_aliases_that_unfold_without_end_are_refused(text, why, tmp_path):

@@ -4,11 +4,10 @@
     run.metric("accuracy").after             # Interval(value=…, low=…, high=…, n=…)
     run.series("margin", "eval")             # steps, nats
 
-A recipe is the path of a YAML file or the same thing as nested dictionaries. Keywords are its sections,
-merged into it key by key: `method={"beta": 0.3}` does what `method.beta=0.3` does on the command line.
+A recipe is the path of a YAML file, or its contents as nested dictionaries. Keywords are its sections, merged
+into it key by key: `method={"beta": 0.3}` does what `method.beta=0.3` does on the command line.
 
-Whatever is wrong with what was given raises `boresight.UserError` with one sentence: what, where, how to
-fix it.
+Invalid input raises `boresight.UserError` with one sentence: what is wrong, where, and how to fix it.
 """
 
 from __future__ import annotations
@@ -60,13 +59,13 @@ def train(
         rows: training rows in memory, a list of dictionaries or a `datasets.Dataset`, in any layout that a
             file may have. They are written to `<run>-rows.jsonl`, from which the run can resume.
         eval_rows: held-out rows in memory; written to `<run>-eval-rows.jsonl`.
-        tokenizer: of `model`, where that is a model in memory, which is written to `<run>-model/`.
+        tokenizer: tokenizer of `model`, if that is a model in memory; it is written to `<run>-model/`.
         run: folder of the run; by default a new one under `runs/`. A run there that was cut short resumes
         from its last checkpoint.
-        resume: insist on that: without a run in `run` it is an error.
-        quiet: print nothing. What is found is in the run either way.
-        sections: changes to the recipe, a dictionary a section: `optim={"lr": 5e-5}`. `method` and `model`
-            may be a name, `model` also a transformers model.
+        resume: raise an error if there is no run in `run` to resume.
+        quiet: print nothing. Findings are in the run in either case.
+        sections: changes to the recipe, one dictionary per section: `optim={"lr": 5e-5}`. `method` and
+            `model` may be a name, `model` also a transformers model.
 
     Returns:
         The run: `metrics` (before, after and paired difference with 95 % intervals), `series(name, split)`,
@@ -106,13 +105,13 @@ def check(recipe: Recipe, *, rows: int | None = None, **sections: Any) -> Report
 
     Args:
         recipe: a YAML file, or the same as nested dictionaries.
-        rows: number of training rows where the data are not at hand; they are not read then.
-        sections: changes to the recipe, a dictionary a section.
+        rows: number of training rows, if the data are not available; no data are read then.
+        sections: changes to the recipe, one dictionary per section.
 
     Returns:
         `findings` (errors first, each with cause, fix and rows), `errors`, and `forecast`: the sum of
         learning rates, the expected margin in nats with its range and whether it is `borrowed` from runs of
-        other models, and the loss it makes. `print` shows what the command shows.
+        other models, and the loss at that margin. `print` shows what the command shows.
 
     Raises:
         UserError: a mistake in the recipe. Data or a model that cannot be read become a finding, and `stop`
@@ -129,7 +128,7 @@ def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
 
     Args:
         run: a run folder, or the `trainer_state.json` that transformers and TRL write.
-        beta: of a TRL run, where its log does not contain it; margins are then in nats.
+        beta: beta of a TRL run whose log does not contain it; with it, margins are in nats.
 
     Returns:
         `outcome`, a sentence each, and `findings`, the most likely cause first.
@@ -150,16 +149,16 @@ def evaluate(
     Args:
         recipe: a YAML file of an evaluation (`eval-winrate`), or nested dictionaries. Or the
             folder of a training run, whose trained model is measured again by the run's own recipe.
-        run: folder of the results; by default a new one under `runs/`. One that an interrupted evaluation of
-            the same recipe left is continued.
+        run: folder of the results; by default a new one under `runs/`. An interrupted evaluation by the same
+            recipe is continued.
         quiet: print nothing.
         sections: changes to the recipe: `systems={"dpo": {"model": "runs/dpo"}}`.
 
     Returns:
         `pairs`, each with `rate` (a share with its 95 % interval, ties one half), `verdict`, `counts` and
         `comparisons` by prompt; `trust`, the judge's results on controls with a known answer; `folder`,
-        `page`. Of a recipe with `reward`: `metrics` and `results` (every completion) by system,
-        `found.verdicts`, `folder`, `page`; the same with `lm_eval`, where results are documents. Of a run
+        `page`. For a recipe with `reward`: `metrics` and `results` (every completion) by system,
+        `found.verdicts`, `folder`, `page`; the same with `lm_eval`, where results are documents. For a run
         folder: the run, as `train` returns it.
 
     Raises:
@@ -238,7 +237,7 @@ def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
         `verdicts` (paired by prompt, p-values adjusted by Holm's method), `differences` in set-up, `page`.
 
     Raises:
-        UserError: fewer than two runs, or a folder that holds none.
+        UserError: fewer than two runs, or a folder that is not a run folder.
     """
     from boresight.reports.compare import write_comparison
 

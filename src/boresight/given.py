@@ -31,7 +31,7 @@ class GivenObjects:
         rows: training rows, mappings from column names to values: a list, a `datasets.Dataset`.
         eval_rows: held-out rows.
         model: a transformers model.
-        tokenizer: of `model`.
+        tokenizer: tokenizer of `model`.
     """
 
     run: Path

@@ -256,7 +256,7 @@ def test_sources():
     }
     joined = converted(BASE | {"datasets": [files, {"path": "a/b"}]}, trainer="dpo")
     assert [name for name, _ in joined.lists["missing"]] == ["datasets"]
-    assert ("dataset_name", "datasets is there, so TRL ignores it") in joined.lists["unneeded"]
+    assert ("dataset_name", "datasets is set, so TRL ignores it") in joined.lists["unneeded"]
 
 
 def test_a_file_has_no_test_split():
@@ -271,7 +271,7 @@ def test_a_file_has_no_test_split():
     assert (found.data.train, found.data.eval, found.data.eval_rows) == ("d.jsonl.gz", None, 200)
     settings = converted(options, trainer="dpo").settings
     (rows,) = (setting for setting in settings if setting.key == "data.eval_rows")
-    assert rows.why == "eval_strategy: held out of the training rows, where TRL wants a test split"
+    assert rows.why == "eval_strategy: held out of the training rows, where TRL requires a test split"
 
 
 def test_names_of_earlier_versions_count_where_the_present_ones_do_not():
@@ -279,12 +279,12 @@ def test_names_of_earlier_versions_count_where_the_present_ones_do_not():
     both = BASE | {"warmup_ratio": 0.05, "warmup_steps": 0}
     found = converted(both, trainer="dpo")
     assert as_recipe(found.settings)["optim"]["warmup"] == 0.05
-    assert ("warmup_steps", "warmup_ratio is there too, and counts") in found.lists["unneeded"]
+    assert ("warmup_steps", "warmup_ratio is set too and takes precedence") in found.lists["unneeded"]
     both |= {"warmup_steps": 5, "max_steps": 50, "evaluation_strategy": None, "eval_strategy": "no"}
     found = converted(both, trainer="dpo")
     assert as_recipe(found.settings)["optim"]["warmup"] == 0.1
-    assert ("warmup_ratio", "warmup_steps is there too, and counts") in found.lists["unneeded"]
-    assert ("evaluation_strategy", "eval_strategy is there too, and counts") in found.lists["unneeded"]
+    assert ("warmup_ratio", "warmup_steps is set too and takes precedence") in found.lists["unneeded"]
+    assert ("evaluation_strategy", "eval_strategy is set too and takes precedence") in found.lists["unneeded"]
     found = recipe(BASE | {"kl_coef": 0.1, "rloo_k": 4, "response_length": 9}, trainer="rloo")
     assert (found.method.beta, found.rollout.k, found.rollout.max_new_tokens) == (0.1, 4, 9)
 
@@ -340,22 +340,22 @@ def test_a_trainer_that_is_not_clear_is_asked_for(options, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("learning_rate: fast", "learning_rate is 'fast': a number is wanted"),
-        ("learning_rate: .inf", "learning_rate is inf: a number is wanted"),
+        ("learning_rate: fast", "learning_rate is 'fast': must be a number"),
+        ("learning_rate: .inf", "learning_rate is inf: must be a number"),
         ("learning_rate: -1", r"optim\.lr is -1\.0: .* \(from learning_rate\)"),
-        ("per_device_train_batch_size: 0", "per_device_train_batch_size is 0: at least 1 is wanted"),
-        ("gradient_accumulation_steps: -2", "gradient_accumulation_steps is -2: at least 1 is wanted"),
-        ("num_processes: 0", "num_processes is 0: at least 1 is wanted"),
-        ("max_steps: 1.5", "max_steps is 1.5: a whole number is wanted"),
-        ("use_peft: maybe", "use_peft is 'maybe': true or false is wanted"),
-        ("lr_scheduler_type: [cosine]", "lr_scheduler_type is .*: a text is wanted"),
-        ("loss_type: [sigmoid, hinge]", "loss_type is .*: dpo here has"),
-        ("loss_type: exo_pair", "dpo here has sigmoid, hinge"),
+        ("per_device_train_batch_size: 0", "per_device_train_batch_size is 0: must be at least 1"),
+        ("gradient_accumulation_steps: -2", "gradient_accumulation_steps is -2: must be at least 1"),
+        ("num_processes: 0", "num_processes is 0: must be at least 1"),
+        ("max_steps: 1.5", "max_steps is 1.5: must be a whole number"),
+        ("use_peft: maybe", "use_peft is 'maybe': must be true or false"),
+        ("lr_scheduler_type: [cosine]", "lr_scheduler_type is .*: must be a text"),
+        ("loss_type: [sigmoid, hinge]", "loss_type is .*: dpo supports one of"),
+        ("loss_type: exo_pair", "dpo supports one of sigmoid, hinge"),
         ("loss_weights: [1, 2]", "loss_weights is .*: loss_type has 1"),
         ("{fp16: true, bf16: true}", "bf16 is true as well"),
-        ("datasets: [mine.jsonl]", "a list of mappings is wanted"),
+        ("datasets: [mine.jsonl]", "must be a list of mappings"),
         ("datasets: [{path: json, data_file: x}]", "did you mean 'data_files'"),
-        ("eval_strategy: often", "no, steps or epoch is wanted"),
+        ("eval_strategy: often", "must be no, steps or epoch"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_with_its_name(options, words):
@@ -464,7 +464,7 @@ def test_nothing_is_replaced_without_being_told(place, capsys):
         ("a.yaml", b"1: 2", "1 is no name of an option"),
         ("a.yaml", b"\xff", "not UTF-8"),
         ("a.json", b"{", "not valid JSON at line 1"),
-        ("a.json", b'{"beta": 1, "beta": 2}', "beta stands there twice"),
+        ("a.json", b'{"beta": 1, "beta": 2}', "beta occurs twice"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
         ("a.json", b'{"log_history": []}', "boresight explain"),
         ("training_args.bin", b"anything", "a pickle can run code"),

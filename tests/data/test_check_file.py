@@ -54,7 +54,7 @@ def test_counts(jsonl):
     assert {c.label: (c.count, c.total) for c in report.counts} == {
         "multi-turn": (1, 4),
         "with a system prompt": (1, 4),
-        "one role twice running": (1, 4),
+        "the same role twice in a row": (1, 4),
         "repeated prompts": (1, 4),
         "repeated ids": (1, 4),
         "identical answers": (1, 4),

@@ -92,7 +92,7 @@ def test_records_are_streamed(tmp_path: Path):
         ("r.jsonl.gz", gzip.compress(LINES, mtime=0)[:-12], "gzip file is damaged"),
         ("r.jsonl.gz", gzip.compress(gzip.compress(LINES)), "compressed by gzip twice"),
         ("r.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a pointer of Git LFS"),
-        ("r.json", b"<!DOCTYPE html>\n<html></html>", "is a web page and no data; download the file itself"),
+        ("r.json", b"<!DOCTYPE html>\n<html></html>", "is a web page, not data; download the file itself"),
         ("r.csv", b"PK\x03\x04\x14\x00\x06\x00", "a zip archive or a spreadsheet"),
         ("r.jsonl", b"\x28\xb5\x2f\xfd\x04", "compressed by zstd"),
         ("r.jsonl", '{"a": 1}'.encode("utf-32"), "is UTF-32 text; save it as UTF-8"),

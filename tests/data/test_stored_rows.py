@@ -185,7 +185,8 @@ def test_damaged_rows_are_made_again(name, damage, rendered):
     again, said = stored()
     assert again == first and len(rendered) == 12
     assert (
-        said.startswith("token rows of an earlier run are damaged and made again: ") and str(folder) in said
+        said.startswith("token rows of an earlier run are damaged, so they are made again: ")
+        and str(folder) in said
     )
     assert stored() == (first, "")
 

@@ -52,7 +52,10 @@ def test_a_recipe_without_judge_and_countdown_is_refused():
             {"systems": {"a": {"modl": "x"}, "b": {"model": "x"}}},
             "unknown key systems.a.modl; did you mean 'model'",
         ),
-        ({"systems": {"a": {"model": "x", "answers": "y"}, "b": {"model": "x"}}}, "not several and not none"),
+        (
+            {"systems": {"a": {"model": "x", "answers": "y"}, "b": {"model": "x"}}},
+            "give exactly one of model, answers",
+        ),
         ({"prompts": None}, "prompts is missing"),
         ({"prompt": "x"}, "unknown key prompt; did you mean 'prompts'"),
     ],

@@ -194,7 +194,7 @@ def test_differences_are_paired_and_say_what_they_could_resolve():
     least = half_width * (1.959964 + 0.841621) / 1.959964
     assert found.verdicts[0].startswith("after beats before by 50.0 points")
     assert (
-        f"30 prompts resolve a difference of {100 * least:.1f} points with a power of 80 %."
+        f"30 prompts suffice for a significant difference of {100 * least:.1f} points with a power of 80 %."
         in found.verdicts[0]
     )
     json.dumps(found.as_dict())
@@ -259,7 +259,7 @@ def test_what_the_reading_decides_is_counted():
     decided = found.as_dict()["systems"]["a"]["decided_by_reading"]
     rules = ["the last of several <answer> counts", "'= target' after the answer is left out"]
     assert decided == [{"rule": rule, "completions": 1} for rule in rules]
-    assert any("decides the grade of 1 by “the last of several" in note for note in found.notes)
+    assert any("the grade of 1 by “the last of several" in note for note in found.notes)
 
 
 def test_truncated_completions_are_counted_and_unknown_ones_said():
@@ -305,4 +305,4 @@ def test_failures_and_declined_scores_are_missing_with_a_reason():
     assert "no number" in lines[0]["failure"] and lines[1]["failure"] == "declined"
     assert lines[4]["failure"] == "there is no completion" and lines[2]["failure"] is None
     assert [line["reading"] and line["reading"]["answer"] for line in lines] == ["f", "d", "f", None, None]
-    assert "a: the reading raised on 1 of 5 completions." in compared(system, correct_at=4.0).notes
+    assert "a: the reading function raised on 1 of 5 completions." in compared(system, correct_at=4.0).notes

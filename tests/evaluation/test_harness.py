@@ -305,7 +305,7 @@ def test_a_task_file_that_refuses_remote_code_itself_is_taken(harness, tmp_path)
     [
         ({"systems": {"a": {"answers": "a.jsonl"}}}, "systems.a must be a model"),
         ({"systems": {"a": {"model": "m", "base_url": "http://h/v1"}}}, "systems.a must be a model"),
-        ({"prompts": "p.jsonl"}, "prompts and layout have no use beside lm_eval"),
+        ({"prompts": "p.jsonl"}, "prompts and layout have no effect with lm_eval"),
         ({"judge": {"name": "countdown"}}, "judge and lm_eval are two evaluations"),
         ({"lm_eval": {"tasks": []}}, "lm_eval.tasks"),
         ({"lm_eval": {"tasks": ["t"], "batch": 3}}, "batch_size"),

@@ -79,7 +79,7 @@ def test_one_prompt_below_the_bar_is_not_below_the_bar():
         ("system,k,n\na,x,10\nb,1,10\n", "row 1: k is 'x'"),
         ("system,k,n\na,1,10\nb,11,10\n", "row 2: 11 of 10 is not a share"),
         ("system,k,n\na,1,0\nb,1,10\n", "row 1: 1 of 0 is not a share"),
-        ("system,k,n\na,1,10\na,2,10\n", "a stands there twice"),
+        ("system,k,n\na,1,10\na,2,10\n", "a occurs twice"),
         ("# only a remark\nsystem,k,n\na,1,10\n", "needs two rows or more, and there are 1"),
     ],
 )

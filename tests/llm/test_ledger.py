@@ -139,7 +139,7 @@ def test_the_live_line_says_rate_money_and_troubles(tmp_path: Path) -> None:
         client.budget.reserve(Cost(10, 5.0))  # under way, and not spent yet
         client.progress.failures["rate_limit"] = 4
         line = meter.line(done=30, total=90)
-    assert line.startswith("3.0 a second")
+    assert line.startswith("3.0 per second")
     assert "$2.00 spent, $6.00 at the end" in line and "4 rate_limit" in line
 
 

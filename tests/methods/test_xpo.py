@@ -60,7 +60,7 @@ def test_without_alpha_it_is_dpo_bit_for_bit(seed, dtype, batches):
 @pytest.mark.parametrize(("alpha", "beta"), [(0.1, 0.05), (0.01, 0.1), (0.1, 1.0)])
 def test_settings_that_drown_the_preference_are_refused(alpha, beta):
     """alpha / (beta / 2) is 4, 0.2 and 0.2; the first is the study's."""
-    with pytest.raises(ValidationError, match=rf"is {alpha / (beta / 2):.3g}, above 0.05: alpha would push"):
+    with pytest.raises(ValidationError, match=rf"is {alpha / (beta / 2):.3g}, above 0.05: alpha would lower"):
         Config(alpha=alpha, beta=beta)
     assert Config(alpha=alpha, beta=beta, allow_large_alpha=True).alpha == alpha
 

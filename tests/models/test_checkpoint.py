@@ -366,8 +366,8 @@ def test_an_adapter_that_is_a_prompt(saved, tmp_path):
     settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
     get_peft_model(tiny_model(tie_word_embeddings=False), settings).save_pretrained(tmp_path / "a")
     configure(tmp_path / "a", "adapter_config.json", base_model_name_or_path=str(saved))
-    assert "is a prompt and not a change of weights" in refused(tmp_path / "a")
-    with pytest.raises(UserError, match="is a prompt and not a change of weights"):
+    assert "is a prompt, which changes no weights" in refused(tmp_path / "a")
+    with pytest.raises(UserError, match="is a prompt, which changes no weights"):
         load_model(str(tmp_path / "a"), merge=False)
 
 

@@ -153,7 +153,7 @@ def test_a_layer_that_is_not_one_graph_runs_uncompiled_with_the_reason(graphs, m
     with caplog.at_level(logging.WARNING, logger="boresight"):
         found = run(model, random_rows(3, 2, seed=1))
     compiled_forward.cache_clear()
-    assert "LlamaForCausalLM run without being compiled" in caplog.text
+    assert "LlamaForCausalLM are not compiled" in caplog.text
     assert not packed_plan_of(model).compiled and found[0].isfinite().all()
 
 
@@ -168,7 +168,7 @@ def test_layers_that_compute_something_else_compiled_are_not_used(monkeypatch, g
     model = build(hf.LlamaConfig(**GROUPED), torch.float64)
     with caplog.at_level(logging.WARNING, logger="boresight"):
         assert not packed_plan_of(model).compiled
-    assert "give other hidden states compiled" in caplog.text
+    assert "return other hidden states when compiled" in caplog.text
 
 
 def test_proven_kernels_compile_no_layer(graphs):

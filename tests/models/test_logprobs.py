@@ -250,7 +250,7 @@ def test_a_row_beyond_the_sliding_window_takes_the_padded_path_and_says_so_once(
 
 def test_models_with_attention_of_their_own_take_the_padded_path():
     bloom = build(hf.BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_head=4, n_layer=2))
-    with pytest.raises(UserError, match=r"\(the attention of BloomForCausalLM cannot be exchanged\)"):
+    with pytest.raises(UserError, match=r"\(the attention of BloomForCausalLM cannot be replaced\)"):
         completion_logprobs(bloom, random_rows(2, 2, seed=8), layout="packed")
     sinks = build(hf.GptOssConfig(**GROUPED, head_dim=8, num_local_experts=2, num_experts_per_tok=1))
     with pytest.raises(UserError, match="s_aux"):

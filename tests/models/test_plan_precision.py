@@ -71,7 +71,7 @@ def test_a_wrong_layout_is_seen_where_bfloat16_alone_would_hide_it(monkeypatch):
         attention.install(model)
         rough = plan._run_probe(model, model.config, plain=False)
     assert isinstance(rough, PackedPlan)
-    assert "gives other hidden states packed than plain" in plan_in("bfloat16")
+    assert "returns other hidden states for packed rows than for plain ones" in plan_in("bfloat16")
 
 
 def test_what_a_model_makes_of_rounding_is_no_other_layout(monkeypatch):
@@ -82,7 +82,7 @@ def test_what_a_model_makes_of_rounding_is_no_other_layout(monkeypatch):
     assert isinstance(plan_in("float32"), PackedPlan)
     right = packing._positions
     monkeypatch.setattr(packing, "_positions", lambda span: right(span) + (right(span) > 4))
-    assert "gives other hidden states packed than plain" in plan_in("float32")
+    assert "returns other hidden states for packed rows than for plain ones" in plan_in("float32")
 
 
 def test_a_nudge_moves_states_by_units_in_the_last_place_and_is_taken_back():

@@ -245,7 +245,7 @@ def test_a_server_answers_what_the_model_itself_answers(tmp_path):
         assert {len(body["prompt"]) + body["max_tokens"] for body in server.asked} == {70}
     with pytest.raises(UserError, match=r"^systems\.a\.base_url: 'nowhere' does not begin with http"):
         vllm_responses("a", section.model_copy(update={"base_url": "nowhere"}), prompts, settings, 1, quiet)
-    with pytest.raises(UserError, match="base_url answers for a model"):
+    with pytest.raises(UserError, match="base_url needs a model"):
         EvaluationRecipe.parse(
             {
                 "systems": {n: {"answers": "x", "base_url": "http://x"} for n in "ab"},

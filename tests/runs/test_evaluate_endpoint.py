@@ -84,7 +84,7 @@ def test_answers_that_did_not_come_stop_and_the_same_command_goes_on(tmp_path: P
         return "400" if len(server.answered) >= 4 else None
 
     with FakeServer(answer=answer_or_judge, faults=first_run) as server:
-        with pytest.raises(Stopped, match=r"systems\.gpt: 2 of 6 answers did not come .*max_requests = 4"):
+        with pytest.raises(Stopped, match=r"gpt: 2 of 6 answers were not received .*max_requests = 4"):
             evaluate(server, tmp_path, budget={"max_requests": 4})
         server.faults = some({})
         evaluate(server, tmp_path)  # with another budget, which may be raised

@@ -41,6 +41,6 @@ def test_the_first_line_of_a_run_on_cuda_is_the_warning(tmp_path, monkeypatch, d
 
 def test_a_device_that_is_not_there_stops_the_run_before_its_folder(tmp_path):
     recipe = Recipe.parse(RECIPE | {"model": {"device": "cuda:7"}})
-    with pytest.raises(UserError, match="'cuda:7' was asked for"):
+    with pytest.raises(UserError, match="'cuda:7' was requested"):
         run_training(recipe, tmp_path / "run", Console(file=io.StringIO()))
     assert not (tmp_path / "run" / "recipe.yaml").exists()

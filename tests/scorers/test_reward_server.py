@@ -179,8 +179,8 @@ def test_settings_that_make_no_score_are_refused_before_anything_is_asked(settin
 HUGE = b'{"data": [{"probs": [' + b"1.0, " * 2**22 + b"1.0]}]}"
 
 HOSTILE = {
-    "no result": ((200, {"data": []}), "0 results came for one conversation"),
-    "two results": ((200, {"data": [{"probs": [1.0]}] * 2}), "2 results came for one conversation"),
+    "no result": ((200, {"data": []}), "0 results were returned for one conversation"),
+    "two results": ((200, {"data": [{"probs": [1.0]}] * 2}), "2 results were returned for one conversation"),
     "NaN": (classified(float("nan")), "an output is 'nan', not a finite number"),
     "infinity": (classified(float("-inf")), "an output is '-inf', not a finite number"),
     "text": (classified("0.5"), "an output is '0.5', not a finite number"),
@@ -190,10 +190,10 @@ HOSTILE = {
     "no list": ((200, {"data": [{"probs": 0.5}]}), "the result has no list of numbers"),
     "base64": ((200, {"data": [{"data": "AACAPw=="}]}), "the result has no list of numbers"),
     "no object": ((200, {"data": [3]}), "the result has no list of numbers"),
-    "empty": (classified(), "0 numbers came, where a reward model has 1 to 64"),
-    "an embedding": (classified(*[0.1] * 4096), "4,096 numbers came"),
+    "empty": (classified(), "0 numbers were returned, where a reward model has 1 to 64"),
+    "an embedding": (classified(*[0.1] * 4096), "4,096 numbers were returned"),
     "ragged": ((200, {"data": [{"data": [[1.0], 2.0]}]}), "an output is '[1.0]', not a finite number"),
-    "wrong count": (classified(0.5, num_classes=3), "1 numbers came for num_classes 3"),
+    "wrong count": (classified(0.5, num_classes=3), "1 numbers were returned for num_classes 3"),
     "a chat": ((200, {"choices": [{"message": {"content": "0.5"}}]}), "the result has no list of numbers"),
     "a list": ((200, [0.5]), "no JSON object"),
     "HTML": ((200, b"<html>Bad gateway</html>"), "no JSON"),

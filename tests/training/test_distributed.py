@@ -530,7 +530,7 @@ def test_a_killed_process_ends_the_run_with_one_sentence_and_a_good_checkpoint(t
     left = told[1 - number]
     assert left.error == "Interrupted"
     assert left.message.startswith("another process of this run has died; ")
-    assert left.message.endswith("checkpoints/step-4 is good: resume with --resume.")
+    assert left.message.endswith("checkpoints/step-4 is complete: resume with --resume.")
     assert not list((tmp_path / "cut/checkpoints").glob(".*"))
     run_recipe(text, tmp_path / "cut")
     assert_same_run(tmp_path / "whole", tmp_path / "cut")

@@ -160,7 +160,7 @@ def test_a_run_whose_folder_is_deleted_stops(tmp_path, runs, monkeypatch, when, 
         monkeypatch.setattr(train, "answer", deleting(train.answer, due))
     else:
         monkeypatch.setattr(train, "write_run_report", deleting(train.write_run_report))
-    with pytest.raises(UserError, match=r"deleted or (replaced|moved) during the run, which stops"):
+    with pytest.raises(UserError, match=r"deleted or (replaced|moved) during the run, so it stops"):
         run_training(recipe, run, QUIET)
     left = names(run) if run.exists() else []
     assert left == (names(home / "cut") if replaced and when != "the last save" else left)

@@ -39,7 +39,7 @@ class Duels:
 
     @property
     def sentence(self) -> str:
-        """What there is to vote on."""
+        """Number of prompts to vote on, and of those skipped, as a sentence."""
         said = f"{plural(len(self.duels), 'prompt')} to vote on"
         for count, what in ((self.identical, "equal answers"), (self.missing, "an answer missing")):
             if count:

@@ -3,8 +3,8 @@
     preferences.jsonl   decided votes as canonical preference pairs: `boresight train` reads the file as it is
     ties.jsonl          votes for neither, with both answers
 
-A vote is one line, written and flushed to the disk. A line that a power cut left torn is cut off when the
-folder is opened again; nothing before it can be.
+A vote is one line, written and flushed to the disk. If a power failure leaves the last line incomplete, it is
+removed when the folder is opened again; earlier lines are complete.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def read_cached(key: str) -> Looked | None:
 
 
 def write_cached(key: str, looked: Looked) -> None:
-    """Cache `looked` under `key`, and delete what no recipe has used for long.
+    """Cache `looked` under `key`, and delete entries that have not been used for long.
 
     Does nothing if the cache folder cannot be written.
     """

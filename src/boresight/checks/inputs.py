@@ -142,8 +142,8 @@ def make_skeleton(recipe: Recipe, tokenizer: Tokenizer) -> Policy:
     """The recipe's model without weights: on torch's `meta` device, wired and with adapters as in training.
 
     Raises:
-        UserError: what training would raise: no such model, weights that it does not share with its
-            checkpoint (by the headers of its files), or adapters that fit no layer of it.
+        UserError: what training would raise: no such model, weights that its checkpoint lacks or has in
+            excess (by the headers of its files), or adapters that fit no layer of it.
     """
     name, head = recipe.model.name, kind_of(recipe).head
     source, allowed = locate(name), Allowed((*recipe.model.allow_weights,))

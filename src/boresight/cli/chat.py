@@ -1,11 +1,11 @@
-"""`boresight chat`: talk to a run's model in the terminal, and ask its start model the same thing.
+"""`boresight chat`: chat with a run's model in the terminal, and compare its start model's answers.
 
     /before   let the start model answer the last question, given the same conversation
     /reset    forget the conversation
     /help     these lines
     /quit     leave; so does the end of the input
 
-Ctrl-C stops an answer, which stays as far as it came; at the prompt it leaves.
+Ctrl-C stops an answer and keeps its beginning; at the prompt it exits.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Unrolled:
     _ids: list[int] = field(default_factory=list)
 
     def hear(self, ids: Sequence[int]) -> None:
-        """Add ids: `ids` are all ids of the answer so far."""
+        """Print the text of new tokens; `ids` are all token ids of the answer so far."""
         self._ids = list(ids)
         text = self.tokenizer.decode(self._ids, skip_special_tokens=True)
         if not text.endswith("\N{REPLACEMENT CHARACTER}"):

@@ -38,7 +38,8 @@ JSON = Annotated[
 
 @dataclass(frozen=True)
 class Result:
-    """What a verb ends with: a line, a JSON object, which is made where it is printed, and the exit code."""
+    """The result of a verb: a line, a JSON object, which is computed only if it is printed, and the exit
+    code."""
 
     line: str
     keys: Callable[[], Mapping[str, Any]]
@@ -51,10 +52,10 @@ def with_result(
     """Give a verb `--quiet` and `--json`.
 
     Args:
-        quiet: whether there is anything to leave out.
-        starts_with: arguments of which the first line names the first that is given, for a verb that loads
-            torch: it is printed before, unless a table is all that is printed.
-        tables: parameters that print a table and have no result, each with its option.
+        quiet: whether the verb prints anything that `--quiet` omits.
+        starts_with: names of arguments; the first line of output names the first of them that is given. It is
+            printed before torch is loaded, unless the verb only prints a table.
+        tables: parameters with which a verb only prints a table and has no result, each with its option.
     """
 
     def decorate(verb: Callable[..., Result]) -> Callable[..., None]:

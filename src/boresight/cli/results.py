@@ -24,7 +24,7 @@ Keys = dict[str, Any]
 
 
 def run_keys(folder: Path) -> Keys:
-    """A run folder after `train`, or after `evaluate` of it."""
+    """Keys of a run folder, after `train` or after `evaluate` of it."""
     from boresight.reports.read_run import read_run
 
     run = read_run(folder)
@@ -41,7 +41,7 @@ def run_keys(folder: Path) -> Keys:
 
 
 def check_keys(report: Report, overfit: OverfitResult | None) -> Keys:
-    """What preflight found, and whether rows were overfit."""
+    """Keys of the result of preflight, and of whether rows were overfit."""
     return {
         "passed": report.stop is None and (overfit is None or overfit.passed),
         "stop": report.stop,
@@ -72,7 +72,7 @@ def _forecast(found: Forecast) -> Keys:
 
 
 def explain_keys(found: Explanation) -> Keys:
-    """A diagnosis."""
+    """Keys of a diagnosis."""
     return {
         "run": found.name,
         "outcome": found.outcome,
@@ -83,13 +83,13 @@ def explain_keys(found: Explanation) -> Keys:
 
 
 def explained(found: Explanation) -> str:
-    """The same in one line."""
+    """A diagnosis in one line."""
     names = ", ".join(finding.name for finding in found.findings)
     return f"{plural(len(found.findings), 'finding')}: {names}" if names else "no findings"
 
 
 def evaluation_keys(folder: Path, verdicts: Sequence[str]) -> Keys:
-    """An evaluation; its numbers as `evaluation.json` of its folder has them."""
+    """Keys of an evaluation: its folder, its verdicts, and the content of `evaluation.json`."""
     from boresight.core.files import read_state
 
     numbers = read_state(folder / "evaluation.json")
@@ -102,7 +102,7 @@ def evaluation_keys(folder: Path, verdicts: Sequence[str]) -> Keys:
 
 
 def comparison_keys(found: Comparison) -> Keys:
-    """Runs beside each other."""
+    """Keys of a comparison of runs."""
     return {
         "page": found.page,
         "runs": [run.folder for run in found.runs],
@@ -113,7 +113,7 @@ def comparison_keys(found: Comparison) -> Keys:
 
 
 def file_keys(report: FileReport, verified: VerifiedFile | None) -> Keys:
-    """What is in a data file, and the rows that a reward contradicts."""
+    """Keys of a report on a data file, and of the rows that a reward contradicts."""
     loaded = report.loaded
     return {
         "source": loaded.source,
@@ -134,7 +134,7 @@ def file_keys(report: FileReport, verified: VerifiedFile | None) -> Keys:
 
 
 def estimate_keys(estimates: Sequence[Estimate]) -> Keys:
-    """What a synthesis would ask for."""
+    """Keys of the planned requests of a synthesis, with their cost."""
     return {
         "requests": sum(e.requests - e.cached for e in estimates),
         "stages": [

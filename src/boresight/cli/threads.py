@@ -1,7 +1,7 @@
-"""How long the arithmetic library's threads wait for work before they sleep.
+"""Time that idle threads of the arithmetic library spin before they sleep.
 
-GNU's OpenMP lets idle threads spin for milliseconds by default. Beside any other busy process they then
-burn the core the other thread needs: with one competitor on two cores, 768 x 576 x 1536 products ran at
+GNU's OpenMP lets idle threads spin for milliseconds by default. If another process is busy, they then take
+time of a core that a working thread needs: with one competitor on two cores, 768 x 576 x 1536 products ran at
 25 GF/s by default and at 39 GF/s with a short spin (82 instead of 50 GF per CPU second, 2026-11-23).
 """
 

@@ -21,7 +21,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
 
 
 def read_value(text: str) -> Any:
-    """A value of a command line: YAML, or the text itself where it is none.
+    """A value of a command line: YAML, or the text itself if it is not YAML.
 
     Paths may hold what YAML takes for syntax: `[v2]/p.jsonl`, `#1/p.jsonl`, `100% pairs: new.jsonl`.
     """
@@ -54,7 +54,7 @@ def flat(
 ) -> dict[str, Any]:
     """Values by dotted key: `{"optim": {"lr": 1e-4}}` becomes `{"optim.lr": 1e-4}`.
 
-    Mappings for which `is_value` returns True are kept whole. Other empty ones have no key.
+    Mappings for which `is_value` returns True are kept whole. Other empty mappings are omitted.
     """
     found: dict[str, Any] = {}
     for name, value in tree.items():

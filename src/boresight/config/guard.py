@@ -10,8 +10,8 @@ from boresight.config.section import Section
 class GuardSection(Section):
     """Bounds on held-out numbers. A run stops when one of them is exceeded by more than its interval.
 
-    All are changes against the start model, measured at every evaluation. Null in place of a number does not
-    look at it; `train.guard: null` turns the guard off.
+    All are changes against the start model, measured at every evaluation. Null in place of a number turns
+    that bound off; `train.guard: null` turns the guard off.
     """
 
     kl: float | None = Field(default=0.15, gt=0)

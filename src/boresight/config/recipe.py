@@ -32,7 +32,7 @@ UNCOMPARED = (SequenceLogps, PolicyPairLogps, PairScores)
 
 
 class ModelSection(Section):
-    """Which model is trained, and how much of it."""
+    """The model to train, its precision, and its adapters."""
 
     name: str = "starter"
     """`starter` (the embedded SmolLM2-135M-Instruct), `countdown-tiny`, a local folder or a hub id."""
@@ -109,7 +109,7 @@ class DataSection(Section):
     """Handling of a malformed row: stop with its row number, or drop and count it."""
     weight: str | None = None
     """Column with a weight above 0 for every training row: a row of weight 2 counts as two in the mean of its
-    batch. Held-out rows count alike."""
+    batch. Held-out rows have equal weights."""
     limit: int | None = Field(default=None, gt=0)
     """Use at most this many training rows, drawn with the seed."""
     max_length: int = Field(default=1024, gt=1)
@@ -201,7 +201,7 @@ class RolloutSection(Section):
 
 
 class TrainSection(Section):
-    """How long, in what pieces, and what is written on the way."""
+    """Length of training, batches, evaluations and checkpoints."""
 
     batch: int = Field(default=32, gt=0, le=10**6)
     """Rows (pairs, demonstrations, prompts) per optimizer step."""
@@ -264,9 +264,10 @@ class CheckSection(Section):
     probes: int = Field(default=32, ge=0)
     """Held-out prompts answered at every evaluation, to see whether answers still end; 0 asks none."""
     like: str | None = None
-    """Name of pairs that yours are similar to, such as `UltraFeedback`, `HH-RLHF harmless`, `demo`, or
-    your own by `scripts/calibrate.py`: where no run on your pairs was measured, the margin that the budget
-    yielded on those is printed with the unknown forecast. Without it, the margins on all pairs are."""
+    """Name of pairs that yours are similar to, such as `UltraFeedback`, `HH-RLHF harmless`, `demo`, or your
+    own by `scripts/calibrate.py`. Where no run on your pairs was measured, there is no forecast; the margins
+    that the same budget yielded on those pairs are then printed, or without this setting those on all
+    pairs."""
 
 
 def _is_chosen(method: MethodConfig, name: str) -> bool:

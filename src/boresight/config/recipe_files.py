@@ -32,7 +32,7 @@ SENTENCE = re.compile(r".+?[.?](?= |$)")
 def recipe_path(name: str | Path) -> Path:
     """The file that a path or a name stands for. The user's files come before those of the package.
 
-    Returns the path itself where there is neither.
+    Returns the path itself if neither exists.
     """
     path = Path(name)
     packaged = [FOLDER / f"{path}.yaml"] if not path.is_absolute() and ".." not in path.parts else []
@@ -117,7 +117,7 @@ def named_values(raw: object, path: Path, expected: str, noun: str) -> dict[str,
 
     Args:
         expected: what such a file is, as the start of the error: `a recipe is a mapping of sections`.
-        noun: what a key names.
+        noun: kind of thing that a key names, for errors.
 
     Raises:
         UserError: another content, or a key that is no text.

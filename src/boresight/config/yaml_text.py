@@ -27,7 +27,7 @@ def read_yaml(text: str, source: str) -> Any:
             )
         return value
     except _HoldsItself:
-        raise UserError(f"{source}: an alias stands inside of what it names; write it out.") from None
+        raise UserError(f"{source}: an alias is inside the value that it refers to; write it out.") from None
     except _RepeatedKey as error:
         raise UserError(f"{source}: {error}; keep one of them.") from None
     except _OtherBase as error:

@@ -113,12 +113,12 @@ def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
     """Outcome for one option of the file: its group and a short text."""
     option, names = renamed_options().get(name, name), counting_names(raw)
     if names.get(option, name) != name:
-        return Remark("unneeded", f"{names[option]} is there too, and counts")
+        return Remark("unneeded", f"{names[option]} is set too and takes precedence")
     if option not in trl_fields()[t.trainer] | other_fields():
         return _unknown(t.trainer, option, raw[name])
     known, remark = trl_options()[option], t.remarks.get(option)
     if remark is None and known.group == "missing" and t[option] in known.harmless:
-        return Remark("unneeded", "at this value, nothing is to be translated")
+        return Remark("unneeded", "at this value, there is nothing to translate")
     group = remark.group if remark else known.group
     note = remark.text if remark else "" if group == "same" else known.note.replace("`", "")
     if group in ("unneeded", "missing"):

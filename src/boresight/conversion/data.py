@@ -55,23 +55,23 @@ def _mixture(t: Translation) -> None:
         for source in _sources(t, entry):
             fraction = entry.get("fraction")
             if fraction is not None and (isinstance(fraction, bool) or not isinstance(fraction, int | float)):
-                raise t.refuse("datasets", "fraction wants a number")
+                raise t.refuse("datasets", "fraction must be a number")
             shares[source] = fraction
     for option in ("dataset_name", "dataset_config"):
-        t.remark(option, "unneeded", "datasets is there, so TRL ignores it")
+        t.remark(option, "unneeded", "datasets is set, so TRL ignores it")
     if len(shares) == 1:
         t.put("data.train", next(iter(shares)), "datasets")
         return
     t.put("data.train", {source: share or 1.0 for source, share in shares.items()}, "datasets")
     if None in shares.values():
-        text = "TRL joins the rows of all; data.train wants shares: set them to the numbers of rows"
+        text = "TRL joins the rows of all; data.train takes shares: set them by the numbers of rows"
         t.remark("datasets", "missing", text)
 
 
 def _sources(t: Translation, entry: Any) -> list[str]:
     """Sources of one entry, as in `data.train`."""
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
-        raise t.refuse("datasets", "a list of mappings is wanted, each with a path")
+        raise t.refuse("datasets", "must be a list of mappings, each with a path")
     for name in entry:
         if name not in SOURCE_OPTIONS:
             raise t.refuse("datasets", f"a source has no {name}{nearest(str(name), SOURCE_OPTIONS)}")
@@ -83,7 +83,7 @@ def _sources(t: Translation, entry: Any) -> list[str]:
     if entry["path"] in FILE_BUILDERS:
         found = [files] if isinstance(files, str) else files
         if not found or not all(isinstance(file, str) for file in found):
-            raise t.refuse("datasets", "data_files wants the paths of files")
+            raise t.refuse("datasets", "data_files must be paths of files")
         return list(found)
     if files:
         t.remark("datasets", "missing", "data_files of a hub id is not read: save these rows as a file")
@@ -100,7 +100,7 @@ def _held_out(t: Translation) -> None:
     elif not t["datasets"] and t["dataset_name"] is not None and not _is_file(t["dataset_name"]):
         t.put("data.eval", _named(t, t["dataset_test_split"]), "dataset_test_split")
     elif t["test_split_size"] is None:
-        why = "held out of the training rows, where TRL wants a test split"
+        why = "held out of the training rows, where TRL requires a test split"
         t.put("data.eval_rows", HELD_OUT, "eval_strategy", why=why)
     else:
         t.put("data.eval_rows", _held_out_rows(t), "test_split_size", why="held out of the training rows")

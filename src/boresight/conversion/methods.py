@@ -49,9 +49,7 @@ def _dpo(t: Translation) -> None:
         return
     preference = [loss for loss in losses if loss in DPO_LOSSES]
     if len(preference) != 1 or set(losses) - {*preference, "sft"} or len(set(losses)) < len(losses):
-        raise t.refuse(
-            "loss_type", f"dpo here has {', '.join(DPO_LOSSES)} and ipo, one of them, and sft beside it"
-        )
+        raise t.refuse("loss_type", f"dpo supports one of {', '.join(DPO_LOSSES)} and ipo, and sft beside it")
     t.put("method.name", "dpo", "loss_type")
     t.put("method.beta", t["beta"], "beta")
     t.exact("beta")
@@ -75,7 +73,9 @@ def _sft_term(t: Translation, losses: list[str], preference: str) -> None:
     weight = by_loss.get("sft", t["rpo_alpha"] or 0.0) / by_loss[preference]
     if weight:
         t.put("method.sft_weight", weight, "loss_type", "loss_weights", "rpo_alpha")
-        t.remark("loss_type", "differs", "each answer's mean counts, in TRL the batch's tokens")
+        t.remark(
+            "loss_type", "differs", "averaged over each answer; TRL averages over the tokens of the batch"
+        )
     if by_loss[preference] != 1 and t["max_grad_norm"] > 0:
         _scale_clip(t, 1 / by_loss[preference], "loss_weights")
 
@@ -93,7 +93,7 @@ def _scale_clip(t: Translation, factor: float, option: str) -> None:
 
 def _kto(t: Translation) -> None:
     if t["loss_type"] != "kto":
-        raise t.refuse("loss_type", "kto is the one loss of single answers here")
+        raise t.refuse("loss_type", "kto is the only loss for single answers here")
     t.put("method.name", "kto", "loss_type")
     for option in ("beta", "desirable_weight", "undesirable_weight"):
         t.put(f"method.{option}", t[option], option)
@@ -114,7 +114,9 @@ def _orpo(t: Translation) -> None:
 
 def _cpo(t: Translation) -> None:
     if t["loss_type"] != "simpo" or t["cpo_alpha"] != 0 or t["alpha"]:
-        raise t.refuse("loss_type", "of CPO's losses simpo is here, with cpo_alpha: 0 (and alpha: 0)")
+        raise t.refuse(
+            "loss_type", "of CPO's losses only simpo is supported, with cpo_alpha: 0 (and alpha: 0)"
+        )
     t.put("method.name", "simpo", "loss_type", "cpo_alpha")
     t.put("method.beta", t["beta"], "beta")
     t.put("method.gamma", t["simpo_gamma"], "simpo_gamma")
@@ -137,7 +139,7 @@ def _rloo(t: Translation) -> None:
 
 def _grpo(t: Translation) -> None:
     if t["loss_type"] not in AVERAGES:
-        raise t.refuse("loss_type", f"grpo here has {', '.join(AVERAGES)}")
+        raise t.refuse("loss_type", f"grpo supports {', '.join(AVERAGES)}")
     t.put("method.name", "grpo")
     _grouped(t)
     t.put("method.average", AVERAGES[t["loss_type"]], "loss_type")
@@ -151,7 +153,7 @@ def _grpo(t: Translation) -> None:
             _scale_clip(t, length, "loss_type")
     _standardize(t)
     if t["importance_sampling_level"] not in ("token", "sequence"):
-        raise t.refuse("importance_sampling_level", "token or sequence is wanted")
+        raise t.refuse("importance_sampling_level", "must be token or sequence")
     t.put("method.ratio", t["importance_sampling_level"], "importance_sampling_level")
     if t["num_iterations"] > 1:
         t.put("method.clip", t["epsilon"], "epsilon")
@@ -174,7 +176,7 @@ def _standardize(t: Translation) -> None:
     elif value in ("group", "yes", "true", "none", "no", "false"):
         t.exact("scale_rewards")
     else:
-        raise t.refuse("scale_rewards", "group, batch or none is wanted")
+        raise t.refuse("scale_rewards", "must be group, batch or none")
 
 
 def _grouped(t: Translation) -> None:
@@ -186,18 +188,18 @@ def _grouped(t: Translation) -> None:
         t.exact("mask_truncated_completions")
     if t["num_iterations"] == 1:
         for option in ("epsilon", "epsilon_high"):
-            t.remark(option, "unneeded", "cannot act with num_iterations 1, in TRL neither")
+            t.remark(option, "unneeded", "has no effect with num_iterations 1, in TRL either")
 
 
 def _online(t: Translation) -> None:
     if t["loss_type"] != "sigmoid":
-        raise t.refuse("loss_type", f"{t.trainer} here has sigmoid alone")
+        raise t.refuse("loss_type", f"{t.trainer} supports only sigmoid")
     t.put("method.name", t.trainer)
     options = ("beta", "alpha") if t.trainer == "xpo" else ("beta",)
     for option in options:
         values = t.numbers(option)
         if not values:
-            raise t.refuse(option, "a number is wanted")
+            raise t.refuse(option, "must be a number")
         t.put(f"method.{option}", values[0], option)
         t.exact(option)
         if len(set(values)) > 1:

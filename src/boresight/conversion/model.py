@@ -57,7 +57,7 @@ def _template(t: Translation) -> None:
         t.put("model.chat_template", path, "chat_template_path")
         t.exact("chat_template_path")
     else:
-        t.remark("chat_template_path", "missing", "a Jinja file is wanted: save its chat_template into one")
+        t.remark("chat_template_path", "missing", "must be a Jinja file: save its chat_template into one")
 
 
 def _adapters(t: Translation, sampled: bool) -> None:

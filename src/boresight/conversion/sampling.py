@@ -19,7 +19,7 @@ BUILT_IN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "think_format_reward": (
         {"function": "format", "options": {"tags": ["think"], "alone": False}},
-        "think_format_reward is `format` here, which also wants the thought not to be empty",
+        "think_format_reward is `format` here, which also requires that the thought is not empty",
     ),
 }
 """Rewards that TRL has by name: the corresponding reward here, and how it differs."""
@@ -75,7 +75,7 @@ def _function(t: Translation, name: str) -> dict[str, Any]:
 
 def _vllm(t: Translation) -> None:
     if t["vllm_mode"] != "server":
-        text = "vllm inside of the training process is left out: the built-in sampler draws"
+        text = "vllm inside the training process is not supported: the built-in sampler is used"
         t.remark("use_vllm", "differs", text)
         t.remark("vllm_mode", "differs", text)
         return

@@ -75,7 +75,7 @@ def _batch(t: Translation, grouped: bool) -> int:
         return t.batch
     k = t["num_generations"]
     if not k or k < 2:
-        raise t.refuse("num_generations", "at least 2 are wanted")
+        raise t.refuse("num_generations", "must be at least 2")
     if t.batch % k and not t.has("generation_batch_size", "steps_per_generation"):
         problem = (
             f"a step has {t.batch} completions ({_product(t, grouped=False)}), which is no multiple of it; "
@@ -103,7 +103,7 @@ def _schedule(t: Translation, steps: int | None) -> None:
         t.remark(
             "lr_scheduler_type",
             "missing",
-            f"{name} is not here; cosine is written, linear and constant are there",
+            f"{name} is not supported; cosine is written (linear and constant are supported)",
         )
     warmup = t["warmup_steps"]
     if name == "constant" and warmup:
@@ -145,7 +145,7 @@ def _optimizer(t: Translation) -> None:
         t.remark(
             "optim",
             "missing",
-            f"{name} is not here; AdamW is what there is (optim.states: 8bit saves memory)",
+            f"{name} is not supported; AdamW is used (optim.states: 8bit saves memory)",
         )
 
 
@@ -172,7 +172,7 @@ def _evaluations(t: Translation, steps: int | None, epoch: int | None) -> None:
         if epoch is None:
             t.remark("eval_strategy", "differs", "about eight evaluations; the steps of an epoch need --rows")
     elif strategy not in ("no", None):
-        raise t.refuse("eval_strategy", "no, steps or epoch is wanted")
+        raise t.refuse("eval_strategy", "must be no, steps or epoch")
 
 
 def _checkpoints(t: Translation, steps: int | None, epoch: int | None) -> None:
@@ -187,7 +187,7 @@ def _checkpoints(t: Translation, steps: int | None, epoch: int | None) -> None:
         if epoch is None:
             t.remark("save_strategy", "differs", "every five minutes; the steps of an epoch need --rows")
     elif strategy not in ("no", "best", None):
-        raise t.refuse("save_strategy", "no, steps, epoch or best is wanted")
+        raise t.refuse("save_strategy", "must be no, steps, epoch or best")
     if strategy != "steps":
         t.remark("save_steps", "unneeded", f"save_strategy is {strategy}, so TRL ignores it")
     if t["save_total_limit"]:
@@ -234,6 +234,6 @@ def _trackers(t: Translation) -> None:
     t.put("train.trackers", known, "report_to")
     others = [name for name in wanted if name not in (*TRACKERS, "all")]
     if others:
-        t.remark("report_to", "missing", f"{', '.join(others)}: {', '.join(TRACKERS)} are what there is")
+        t.remark("report_to", "missing", f"{', '.join(others)}: not supported; {', '.join(TRACKERS)} are")
     else:
         t.exact("report_to")

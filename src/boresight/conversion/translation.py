@@ -130,7 +130,7 @@ def begin(
     translation = Translation(source, trainer, values, given, processes, rows)
     for option in COUNTS:
         if values.get(option) is not None and values[option] < 1:
-            raise translation.refuse(option, "at least 1 is wanted")
+            raise translation.refuse(option, "must be at least 1")
     return translation
 
 

@@ -81,5 +81,5 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice} stands there twice; keep one of them")
+        raise ValueError(f"{twice} occurs twice; keep one of them")
     return found

@@ -33,7 +33,7 @@ def read_typed(value: object, types: frozenset[str]) -> Any:
             return READERS[name](value)
         except (TypeError, ValueError, OverflowError, RecursionError):
             continue
-    raise ValueError(" or ".join(WANTED[name] for name in READERS if name in types) + " is wanted")
+    raise ValueError("must be " + " or ".join(WANTED[name] for name in READERS if name in types))
 
 
 def read_numbers(value: object) -> list[float]:

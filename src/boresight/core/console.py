@@ -69,8 +69,8 @@ class Terminal(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as usual; on a screen, where `soft_wrap` is the default, break lines between words.
 
-        A screen would break them inside of words. With a word that is longer than a line, such as a path, the
-        line is left to the screen, which copies it as one.
+        A terminal by itself would break them inside of words. A line with a word that is too long for the
+        width, such as a path, is left to the terminal, from which it is copied as one line.
         """
         if self.soft_wrap and self.is_terminal and not options.keys() & WRAPPING:
             words = (word for text in objects for word in str(text).split())
@@ -230,7 +230,7 @@ def name_table(
     """A table of names and texts without borders; names keep to one line, long texts are folded.
 
     Args:
-        style: of the names.
+        style: style of the names.
         gap: empty lines after each row.
     """
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""Did you mean …?"""
+"""Suggest the nearest known word for an unknown one: `did you mean 'beta'?`"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class UserError(OneSentence):
 
     Args:
         message: the sentence.
-        closing: what the command line prints in its place, where it has printed the cause already.
+        closing: the sentence that the command line prints instead, if it has printed the cause already.
     """
 
     def __init__(self, message: str, *, closing: str | None = None) -> None:

@@ -168,7 +168,7 @@ def write_new_text(path: Path, text: str, force: bool, option: str) -> None:
 
     Args:
         force: replace a file of that name.
-        option: the one that names the file, for errors.
+        option: name of the option for this file, for errors.
 
     Raises:
         UserError: a file of that name without `force`, a folder, or no folder to write into.

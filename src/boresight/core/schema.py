@@ -46,7 +46,7 @@ def turn_key(message: Message) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation that waits for an assistant turn.
+    """A conversation that ends before an assistant turn.
 
     `as_text`: the source has the prompt as text, not as messages; reward functions written for TRL are given
     it in the same form.

@@ -23,7 +23,7 @@ class StrictModel(BaseModel):
         if isinstance(value, bool) and info.field_name is not None:
             types = _types(cls.model_fields[info.field_name].annotation)
             if bool not in types and types & {int, float}:
-                raise ValueError("a number is wanted")
+                raise ValueError("must be a number")
         return value
 
     @field_validator("*", mode="after")

@@ -71,7 +71,8 @@ with its own prompt, have at most this many times the tokens that the forward ma
 
 @dataclass(frozen=True, slots=True)
 class PromptLengths:
-    """Tokens of rows, int64 `(n,)` each: of the prompt, of all completions, and a number for each prompt.
+    """Per row, int64 `(n,)` each: tokens of the prompt, tokens of all completions, and a number that
+    identifies the prompt.
 
     Equal prompts have equal numbers, counted in the order in which they first appear.
     """
@@ -98,10 +99,10 @@ def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
 def within_budget(rows: PromptLengths, max_tokens: int) -> Iterator[list[int]]:
     """Divide rows, longest first, into groups of at most `max_tokens` packed tokens.
 
-    Yields the indices of each group's rows. Rows with the same prompt follow the longest of them, and the
-    prompt counts once in a group, as it is computed. A row longer than the budget is a group of its own.
-    Sorting groups rows of similar length, which reduces padding in the padded layout, and makes the first
-    allocation the largest.
+    Yields the indices of each group's rows. Rows with the same prompt follow the longest of them; their
+    prompt counts once per group, since it is computed once. A row longer than the budget is a group of its
+    own. Sorting groups rows of similar length, which reduces padding in the padded layout, and makes the
+    first allocation the largest.
     """
     group: list[int] = []
     room, unshared = max_tokens, REPEATED * max_tokens

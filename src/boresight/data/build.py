@@ -31,8 +31,8 @@ def preference(
     """A pair from (prompt, chosen, rejected), whose `columns` are named in errors, in this order.
 
     A pair with an implicit prompt has two columns, chosen and rejected. `also` are columns that were read
-    into the turns as well and so do not go to `meta`. A column with the system prompt becomes the first turn,
-    here and below.
+    into the turns as well, so that they do not go to `meta`. A column with the system prompt becomes the
+    first turn, as in the other constructors.
 
     Raises:
         BadField: an empty prompt or one that does not end with the user, or an answer that does not
@@ -59,8 +59,8 @@ def demonstration(
     """A conversation that ends with an assistant's turn after a user's.
 
     Raises:
-        BadField: otherwise; it names the last of `columns`. Also where a label marks the answer as good or
-        bad: only the layout `unpaired` reads those.
+        BadField: it does not end so; the error names the last of `columns`. Or a label marks the answer as
+            good or bad: only the layout `unpaired` reads labels.
     """
     label = label_column(record)
     if label is not None and read_label(record[label]) is not None:
@@ -81,7 +81,7 @@ def prompt(
     columns: tuple[str, ...],
     also: tuple[str, ...] = (),
 ) -> Prompt:
-    """A conversation that waits for the assistant.
+    """A conversation that ends before an assistant's turn.
 
     Raises:
         BadField: it does not end with the user.

@@ -27,10 +27,10 @@ def encode_last_turn(tokenizer: Tokenizer, messages: Sequence[Message], id: str)
 
 
 def encode_answer(tokenizer: Tokenizer, messages: Sequence[Message], answer: str, id: str) -> Row:
-    """A row whose one completion is a generated answer and its end of turn, whatever the form of the answer.
+    """A row whose one completion is a generated answer, of any form, and its end of turn.
 
-    It follows the generation prompt as the model generated it: the template does not render it, since it may
-    refuse it or render it differently.
+    The answer follows the generation prompt unchanged, as the model generated it. The template is not applied
+    to it, since it may refuse the answer or render it differently.
 
     Raises:
         UserError: the template refuses the messages before the answer, so that none could be generated.

@@ -116,9 +116,9 @@ def _of_all(examples: Sequence[Example]) -> list[Count]:
 
     prompts = (repr([turn_key(m) for m in prompt_of(example)]) for example in examples)
     return [
-        count("multi-turn", _is_multi_turn, "an answer stands before the last user turn"),
+        count("multi-turn", _is_multi_turn, "an answer comes before the last user turn"),
         count("with a system prompt", _has_system, "some chat templates refuse the system role"),
-        count("one role twice running", _repeats_role, "some chat templates refuse it"),
+        count("the same role twice in a row", _repeats_role, "some chat templates refuse it"),
         Count("repeated prompts", _repeats(prompts), total, "keep copies out of held-out data"),
         Count("repeated ids", _repeats(e.id for e in examples), total, "each gets an id of its own"),
     ]

@@ -134,7 +134,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 def from_json(value: object) -> object:
-    """The value of JSON text, as tables hold lists and objects; anything else as it is."""
+    """Parse JSON text, as which tables store lists and objects; any other value is returned unchanged."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):

@@ -53,7 +53,7 @@ def end_of_turn(tokenizer: Tokenizer) -> EndOfTurn:
     """The first special token that the chat template writes after an assistant's words.
 
     Raises:
-        UserError: no chat template, one that cannot write a question and its answer, or one that ends a turn
+        UserError: no chat template, one that cannot render a question and its answer, or one that ends a turn
             with ordinary text or with the beginning of the next.
     """
     probe, text = _rendered_probe(tokenizer)

@@ -15,7 +15,7 @@ from boresight.data.reading.message_keys import WORDS
 
 
 def write_examples(examples: Sequence[Example], path: str | Path) -> None:
-    """Write examples of one kind to `.jsonl`, `.jsonl.gz` or `.parquet`; all of the file or none of it.
+    """Write examples of one kind to `.jsonl`, `.jsonl.gz` or `.parquet`; the write is atomic.
 
     `meta` becomes an object in JSON Lines and a JSON string, `meta_json`, in Parquet, where a column
     has one type for all rows. Dates and other values that JSON lacks are written as text.

@@ -67,7 +67,7 @@ class AnswerControls:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For evaluation.json."""
+        """The counts as a dictionary, as in `evaluation.json`."""
         return asdict(self) | {"fault": self.fault}
 
 

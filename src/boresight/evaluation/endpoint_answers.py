@@ -87,8 +87,8 @@ def _refuse_incomplete(name: str, replies: Sequence[Reply], over: str | None) ->
     if over or lacking:
         why = f"{over} is reached" if over else f"{lacking[0].failure}: {lacking[0].detail}"
         raise Stopped(
-            f"systems.{name}: {len(lacking):,} of {len(replies):,} answers did not come ({why}); what came "
-            "is kept: run the same command again."
+            f"systems.{name}: {len(lacking):,} of {len(replies):,} answers were not received ({why}); "
+            "the others are kept: run the same command again."
         )
 
 

@@ -49,7 +49,7 @@ class Control:
 
     @property
     def sentence(self) -> str:
-        """For people: 48 of 50."""
+        """The count as text, such as `48 of 50`."""
         right = round(self.share.value * self.share.n)
         lost = f", {self.share.missing} failed" if self.share.missing else ""
         return f"{self.expected} in {right} of {self.share.n} planted cases{lost}"
@@ -79,7 +79,7 @@ class Trust:
     """Checks that were requested and could not be run, and warnings about recorded verdicts."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For evaluation.json."""
+        """The results as a dictionary, as in `evaluation.json`."""
         return asdict(self)
 
     @property
@@ -177,7 +177,7 @@ def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
     majority.
 
     Raises:
-        UserError: no such file, a missing column, or a verdict that is none.
+        UserError: no such file, a missing column, or a value that is not a verdict.
     """
     prompts, a, b, labels = read_labels(path)
     found = judge.compare(prompts, a, b)

@@ -88,7 +88,7 @@ def read_leaderboard(path: Path) -> list[Entry]:
     """Rows of a CSV with the columns system, k and n; lines that begin with # are remarks.
 
     Raises:
-        UserError: no such file, a missing column, or numbers that are no share.
+        UserError: no such file, a missing column, or numbers that do not form a share.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give a CSV of system, k and n.")
@@ -103,7 +103,7 @@ def read_leaderboard(path: Path) -> list[Entry]:
     names = [entry.name for entry in entries]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(f"{path}: {twice} stands there twice; give each system one row.")
+        raise UserError(f"{path}: {twice} occurs twice; give each system one row.")
     if len(entries) < 2:
         raise UserError(f"{path}: a comparison needs two rows or more, and there are {len(entries)}.")
     return sorted(entries, key=lambda e: -e.k / e.n)

@@ -37,7 +37,7 @@ from boresight.tasks.countdown.scorer import Mode
 
 
 class SystemSection(Section):
-    """Where a system's answers come from: a model or an endpoint that generates them, or a file."""
+    """Source of a system's answers: a model or an endpoint that generates them, or a file."""
 
     model: str | None = None
     """A run folder, a model or adapter folder, a hub id, or `starter`."""
@@ -59,9 +59,9 @@ class SystemSection(Section):
     @model_validator(mode="after")
     def _one_source(self) -> SystemSection:
         if [self.model, self.answers, self.endpoint].count(None) != 2:
-            raise ValueError("give one of model, answers and endpoint, not several and not none")
+            raise ValueError("give exactly one of model, answers and endpoint")
         if self.base_url is not None and self.model is None:
-            raise ValueError("base_url answers for a model; name it beside, and leave answers out")
+            raise ValueError("base_url needs a model beside it, and no answers")
         return self
 
 
@@ -169,8 +169,8 @@ class RewardRecipe(EvaluationRecipe):
     samples: int = Field(default=1, gt=0)
     """Completions of every prompt; more than one need `generate.temperature` above 0."""
     k: list[int] = [1]
-    """For each k: the chance that one of k completions is right (pass@k), that the answer of most is (maj@k),
-    and that the one ranked first is (best of k); at most `samples`."""
+    """For each k: the chance that at least one of k completions is right (pass@k), that their most frequent
+    answer is (maj@k), and that the highest-ranked one is (best of k); at most `samples`."""
     correct_at: float | None = None
     """Smallest reward of a right answer; null is 1 where every reward lies between 0 and 1, and otherwise no
     answer is right or wrong."""
@@ -270,12 +270,12 @@ class HarnessRecipe(EvaluationRecipe):
     def _models_alone(self) -> Self:
         if self.prompts is not None or self.layout is not None:
             raise ValueError(
-                "prompts and layout have no use beside lm_eval, whose tasks have their documents"
+                "prompts and layout have no effect with lm_eval, whose tasks have their own documents"
             )
         for name, system in self.systems.items():
             if system.model is None or system.base_url is not None:
                 raise ValueError(
-                    f"systems.{name} must be a model that is loaded here; lm_eval asks it itself"
+                    f"systems.{name} must be a model that is loaded here, since lm_eval calls it directly"
                 )
         return self
 

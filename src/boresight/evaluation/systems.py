@@ -94,7 +94,8 @@ def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prom
 def generate_answers(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
-    """One answer of a model to every prompt, printed and missing as `generate_responses` does."""
+    """One answer of a model to every prompt; prints counts and treats long prompts as `generate_responses`
+    does."""
     return as_system(name, prompts, generate_responses(name, model, prompts, settings, 1, console))
 
 

@@ -231,7 +231,7 @@ class Tournament:
 
     @property
     def distinct_answers(self) -> str:
-        """Distinct answers: new 1 of 805, old 805 of 805."""
+        """Counts as text, such as `Distinct answers: new 1 of 805, old 805 of 805.`"""
         controls = {name: found for pair in self.pairs for name, found in pair.controls.items()}
         counts = (f"{name} {c.distinct:,} of {c.repeated.n:,}" for name, c in controls.items())
         return f"Distinct answers: {', '.join(counts)}."

@@ -89,7 +89,7 @@ def write_merged(plan: ExportPlan, folder: Path) -> Drift:
 
 
 def write_adapter(plan: ExportPlan, folder: Path) -> None:
-    """The adapter as trained; an embedded base is named so that any machine finds it."""
+    """Write the adapter as trained; an embedded base is named in a form that is found on any machine."""
     from boresight.export.plan import base_of
     from boresight.models.head import BESIDE_ADAPTER
     from boresight.models.load import load_tokenizer
@@ -104,7 +104,7 @@ def write_adapter(plan: ExportPlan, folder: Path) -> None:
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Tokenizer and chat template under names that transformers 4 and 5 both know.
+    """Write tokenizer and chat template in a form that transformers 4 and 5 both read.
 
     transformers 5 writes a class that 4 does not have, additional special tokens as a list where 4 expects a
     mapping, and the arguments with which this machine loaded it.

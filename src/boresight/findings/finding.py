@@ -1,8 +1,8 @@
 """The result of a check: one problem, in two sentences and a link.
 
 A check is a public function that takes the facts of its area and returns a `Finding` or None. Checks are not
-registered: `run_checks` calls every such function of a module in the order of definition, which is the order
-of their causes: what explains more comes first.
+registered: `run_checks` calls every such function of a module in the order of definition, causes before the
+findings that they explain.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ PROSE = ("why-is-my-dpo-loss-flat", "a-study-diagnosed", "measured-on-your-model
 
 
 def section(name: str) -> str:
-    """What the page has about the finding `name`, without markup of links.
+    """The section of the page on the finding `name`, without the markup of links.
 
     Raises:
         KeyError: no finding has this name.
@@ -32,7 +32,7 @@ def is_finding(name: str) -> bool:
     """Whether a finding has this name.
 
     Raises:
-        UserError: none has, but one that is spelled almost like it.
+        UserError: no finding has this name, but one with a similar name exists.
     """
     near = get_close_matches(name, names(), n=1, cutoff=0.8)
     if near and near != [name]:

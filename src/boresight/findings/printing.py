@@ -19,7 +19,7 @@ def print_findings(
 ) -> None:
     """One block per finding: severity and name, why, fix, rows; nothing when there are none.
 
-    `commands` has one to try by the name of a finding. With `--quiet` notes are not shown.
+    `commands` maps names of findings to commands to try. With `--quiet` notes are not shown.
     """
     target = warning_console(console)
     if target is not console:
@@ -48,7 +48,7 @@ def _told(finding: Finding, command: str | None) -> Text:
 
 
 def print_section(name: str, console: Console) -> None:
-    """What the page of findings has about the finding `name`.
+    """Print the section of the findings page on the finding `name`.
 
     Raises:
         KeyError: no finding has this name.
@@ -58,5 +58,6 @@ def print_section(name: str, console: Console) -> None:
 
 
 def section_text(name: str) -> str:
-    """The same as one paragraph. Raises KeyError: no finding has this name."""
+    """The section of the findings page on the finding `name`, as one paragraph. Raises KeyError if no finding
+    has this name."""
     return " ".join(section(name).split())

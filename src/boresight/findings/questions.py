@@ -14,9 +14,10 @@ Seen = Callable[[History], str | None]
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:
-    """`asked` in the user's words; `findings` that say yes; `seen`, the answer where there is none of them.
+    """A frequent question: its text `asked`, names of the `findings` that mean yes, and `seen`, a function
+    that returns the answer if there is none of them.
 
-    `seen` returns None if the log lacks `metric`.
+    `seen` returns None if the log does not contain `metric`.
     """
 
     asked: str

@@ -171,11 +171,11 @@ class Client:
             raise _first(several) from None
 
     def probe(self, request: Request) -> AbstractAsyncContextManager[None]:
-        """A context for one request whose reply is reported in `usable`: few may be entered until one reply
-        was usable, then any number.
+        """Context manager for one request whose reply is reported to `usable`. Only a few can be entered at a
+        time until one reply was usable, any number afterwards.
 
-        A model in this process costs nothing, and a batch is paid as a whole, so there the number is not
-        limited.
+        The number is not limited for a model in this process, which costs nothing, and for a batch, which is
+        paid as a whole.
         """
         if self._doors[request.endpoint, request.model].endpoint.slow:
             return nullcontext()
@@ -279,7 +279,7 @@ class Client:
         if failure.kind == "no_money":
             raise Stopped(
                 f"{where} has no money left: {failure.detail}; add credit there and run the same command "
-                "again. What came is kept."
+                "again. Replies received so far are kept."
             )
         if failure.kind == "bad_request" and not (self.progress.answered or self.progress.cached):
             raise Stopped(f"{where} does not take the request: {failure.detail}; change the recipe.")

@@ -50,12 +50,12 @@ class Meter:
         self.began, self.usd, self.requests = clock(), client.budget.spent_usd, client.progress.answered
 
     def line(self, done: int, total: int | None) -> str:
-        """The status line, for instance `31.4 a second · 32 at once · $0.52 spent, $1.10 at the end · 12
+        """The status line, for instance `31.4 per second · 32 at once · $0.52 spent, $1.10 at the end · 12
         rate_limit`."""
         progress, budget = self.client.progress, self.client.budget
         seconds = max(self.clock() - self.began, 1e-6)
         parts = [
-            f"{(progress.answered - self.requests) / seconds:.1f} a second",
+            f"{(progress.answered - self.requests) / seconds:.1f} per second",
             f"{self.client.concurrency()} at once",
         ]
         if budget.usd:

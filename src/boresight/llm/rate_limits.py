@@ -83,10 +83,10 @@ class Bucket:
 class Concurrency:
     """Adaptive limit of concurrent requests: additive increase, multiplicative decrease.
 
-    It doubles every round until the first cut, then grows by one a round. A refusal (429) cuts it by a
-    quarter, once per burst: requests sent before the cut say nothing new. Servers without a limit of their
-    own queue instead of refusing, so a round that took twice as long per token as the best one cuts it by a
-    tenth.
+    It doubles every round until the first cut, then grows by one per round. A refusal (429) cuts it by a
+    quarter, once per burst: refusals of requests that were sent before the cut are ignored. Servers without a
+    limit of their own queue instead of refusing, so a round that took twice as long per token as the best one
+    cuts it by a tenth.
     """
 
     limit: float

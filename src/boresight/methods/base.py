@@ -67,7 +67,7 @@ class MethodConfig(StrictModel):
 
     @property
     def replays(self) -> float:
-        """Pairs of earlier iterations per prompt of a step, for methods that sample pairs."""
+        """Number of earlier pairs per prompt of a step, for methods that sample pairs."""
         return 0.0
 
     @property

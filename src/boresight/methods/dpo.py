@@ -38,10 +38,10 @@ class Config(MethodConfig):
     """Strength of the pull towards the reference, per nat of margin. The paper's default is 0.1."""
 
     loss_type: Literal["sigmoid", "hinge"] = "sigmoid"
-    """Shape of the loss: the paper's logistic one, or SLiC's hinge, which is flat past beta * h = 1."""
+    """Shape of the loss: the paper's logistic one, or SLiC's hinge, which is zero for beta * h above 1."""
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    """Share of labels assumed to be flipped (cDPO); the best margin becomes finite."""
+    """Share of labels assumed to be flipped (cDPO); the loss is then smallest at a finite margin."""
 
     length_normalised: bool = False
     """Compare log-ratios per token. Margins become about |y| times smaller, so raise beta to match."""
@@ -64,12 +64,12 @@ class Config(MethodConfig):
 
 
 def sigmoid_loss(logit: Tensor) -> Tensor:
-    """Negative log-likelihood of the label under Bradley-Terry, nats."""
+    """Negative log-likelihood of the label under Bradley-Terry, nats; `logit` and result are `(batch,)`."""
     return -F.logsigmoid(logit)
 
 
 def hinge_loss(logit: Tensor) -> Tensor:
-    """Hinge: distance of `logit` to one; zero beyond it."""
+    """max(0, 1 - logit), without a unit; `logit` and result are `(batch,)`."""
     return F.relu(1 - logit)
 
 

@@ -5,7 +5,7 @@
     L   = - mean_i mean_t [ min(q_t * A_i, clip(q_t, 1 - e, 1 + e') * A_i) - beta * K_t ]
 
 Shao et al. 2024 (DeepSeekMath, arXiv 2402.03300), equations 3 and 4; std divides by n - 1, as TRL's does.
-While the policy is what sampled, q = 1 and nothing is clipped. Others changed one setting each:
+While the policy is the one that sampled, q = 1 and nothing is clipped. Later methods changed single settings:
 
     standardize: false, average: sum    Dr. GRPO (Liu et al. 2025, arXiv 2503.20783): A_i = r_i - mean r, and
                                         tokens are summed; RLOO's gradient times (k - 1) / k
@@ -14,8 +14,9 @@ While the policy is what sampled, q = 1 and nothing is clipped. Others changed o
     ratio: sequence                     GSPO (Zheng et al. 2025, arXiv 2507.18071): q of a completion is the
                                         geometric mean of its tokens' q; clip about 3e-4
 
-A completion that could not be scored is missing: no loss, no place in mean and deviation. One alone has no
-advantage. The KL stands in the loss, with a gradient, and not in the reward as RLOO's does.
+A completion that could not be scored is missing: it has no loss and enters neither mean nor deviation. A
+single scored completion has no advantage. The KL is a term of the loss, with a gradient; RLOO's is a part of
+the reward.
 
 Left out: the ratio that TRL multiplies K by, standardizing over the batch, two-sided clipping, DAPO's dynamic
 sampling, and the constant by which TRL divides Dr. GRPO's sum, which only scales the loss.
@@ -43,10 +44,10 @@ class Config(rloo.Config):
     """Weight of the KL to the reference, per token. The paper uses 0.04; with a verifier 0 is usual."""
 
     clip: float = Field(default=0.2, gt=0, lt=1)
-    """Ratios below 1 - clip or above 1 + clip gain nothing. Acts with rollout.updates above 1."""
+    """Clip ratios to 1 -/+ clip, as in PPO. Has an effect only with rollout.updates above 1."""
 
     clip_high: float | None = Field(default=None, gt=0)
-    """The same above 1, where it differs: DAPO uses 0.28. Null takes `clip`."""
+    """Clip ratios at 1 + clip_high above 1, if it differs: DAPO uses 0.28. Null takes `clip`."""
 
     standardize: bool = True
     """Divide advantages by the deviation of the group's rewards. Dr. GRPO does not."""
@@ -117,7 +118,7 @@ def loss(x: GroupTokenLogps, cfg: Config) -> LossOutput:
 
 
 def kl_of(policy: Tensor, ref: Tensor) -> Tensor:
-    """The k3 estimate of KL(pi || ref) at samples of pi, nats; never negative.
+    """The k3 estimate of KL(pi || ref) at samples of pi, nats, of the shape of both inputs; never negative.
 
     Its gradient is that of the other direction, KL(ref || pi), which is the same near the reference.
     """

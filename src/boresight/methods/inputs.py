@@ -45,7 +45,7 @@ class LossOutput:
         )
 
     def by_weights(self, weights: Tensor) -> LossOutput:
-        """The same mean with `weights` `(batch,)` for the examples: a weight of 2 is the example twice.
+        """The mean with `weights` `(batch,)` of the examples: a weight of 2 counts the example twice.
 
         Raises:
             UserError: the loss is no mean of `per_example` by `counts`, so that weights have no meaning.

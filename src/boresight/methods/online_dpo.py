@@ -34,7 +34,7 @@ class Config(MethodConfig):
 
     @property
     def status_metrics(self) -> tuple[str, ...]:
-        """Whether the reward rises, and how far from the reference."""
+        """Metrics of the status line: the reward, and the margin as distance from the reference."""
         return "reward", "margin"
 
     @property

@@ -56,7 +56,7 @@ class Config(MethodConfig):
 
     @property
     def status_metrics(self) -> tuple[str, ...]:
-        """Whether the reward rises, and its price; the length where no KL is measured."""
+        """Metrics of the status line: the reward, and the KL as its cost; the length if no KL is measured."""
         return "reward", "kl", "length"
 
     @model_validator(mode="after")
@@ -92,7 +92,7 @@ def all_equal(reward: Tensor) -> Tensor:
 
 
 def clipped_gain(policy: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """PPO's pessimistic objective with one ratio per completion, to be maximized."""
+    """PPO's clipped objective with one ratio per completion, to be maximized; all tensors `(groups, k)`."""
     ratio = torch.exp(policy - old.detach())
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
@@ -115,8 +115,10 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
 
 
 def group_metrics(x: GroupLogps, reward: Tensor, advantage: Tensor, cfg: Config) -> dict[str, Tensor]:
-    """Logged metrics of groups: rewards as given, and `reward` after the truncation rule
-    (`judged_reward`)."""
+    """Logged metrics by group, each `(groups,)`, from `reward` and `advantage` `(groups, k)`.
+
+    The logged reward is as given; `reward` is after the truncation rule (`judged_reward`).
+    """
     kl = (x.old - x.ref).detach()
     metrics = {
         "reward": x.reward.nanmean(-1),

@@ -59,10 +59,10 @@ class OptimismConfig(MethodConfig):
         share = span(self.alpha)[1] / (span(self.beta)[0] / 2)
         if share > LARGEST_SHARE and not self.allow_large_alpha:
             raise ValueError(
-                f"alpha / (beta / 2) is {share:.3g}, above {LARGEST_SHARE}: alpha would push an answer down "
-                f"with {share:.3g} times the gradient of the preference at the first step, and without a "
-                "floor, and generations degenerate; online runs use alpha from 1e-6 to 1e-5: lower it, or "
-                "set allow_large_alpha: true"
+                f"alpha / (beta / 2) is {share:.3g}, above {LARGEST_SHARE}: alpha would lower "
+                f"the probability of an answer with {share:.3g} times the gradient of the preference at the "
+                "first step, without a lower limit, so that generations degenerate; online runs use alpha "
+                "from 1e-6 to 1e-5: lower it, or set allow_large_alpha: true"
             )
         return self
 
@@ -71,11 +71,11 @@ class Config(OptimismConfig):
     """Settings of XPO."""
 
     replay: float = Field(default=0.0, ge=0, le=16)
-    """Pairs of earlier steps in a step, per prompt of it: 1 doubles the batch, 0 adds none."""
+    """Number of earlier pairs per prompt of a step: 1 doubles the batch, 0 adds none."""
 
     @property
     def status_metrics(self) -> tuple[str, ...]:
-        """Whether the reward rises, and how far from the reference."""
+        """Metrics of the status line: the reward, and the margin as distance from the reference."""
         return "reward", "margin"
 
     @property
@@ -85,8 +85,8 @@ class Config(OptimismConfig):
 
 
 def optimistic(margin: Tensor, explored: Tensor, cfg: OptimismConfig) -> LossOutput:
-    """DPO's loss plus alpha times `explored` `(batch,)`, the log-probability of the sample that the bonus
-    pushes down."""
+    """DPO's loss on `margin` `(batch,)` plus alpha times `explored` `(batch,)`, the log-probability of the
+    sample that the bonus makes less likely."""
     preference = sigmoid_loss(constant(cfg.beta) * margin)
     per_pair = preference + weighted(constant(cfg.alpha), explored)
     return LossOutput.mean_of(per_pair, preference_loss=preference, explored_logp=explored)

@@ -35,7 +35,7 @@ def arithmetic(
     Policy and reference must compute alike: in bfloat16 an answer of forty tokens deviates by a third of a
     nat from its float32 log-probability (SmolLM2-135M), which is not a difference between two models. On a
     GPU rounding also depends on the length of a forward, so forwards are padded to one of a few lengths:
-    `tokens_per_forward` of a recipe, a half or a quarter of it. It depends on the `kernels` too
+    `tokens_per_forward` of a recipe, a half or a quarter of it. Rounding depends on the `kernels` too
     (`model.kernels`).
 
     Raises:

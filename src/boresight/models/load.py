@@ -148,7 +148,7 @@ def device_called(name: str | None) -> torch.device:
     """The device of that name; None is the first CUDA device, or else the CPU.
 
     Raises:
-        UserError: no device is called so, or this machine has none of that kind or number.
+        UserError: no device has this name, or this machine has none of that kind or number.
     """
     import torch
 
@@ -163,5 +163,5 @@ def device_called(name: str | None) -> torch.device:
         raise UserError("device: 'mps' is the GPU of a Mac, and torch sees none; use cpu or leave it out.")
     if device.type == "cuda" and (device.index or 0) >= there:
         found = f"{there} CUDA devices" if there else "no CUDA device"
-        raise UserError(f"device: {name!r} was asked for and there is {found}; use cpu or leave it out.")
+        raise UserError(f"device: {name!r} was requested, but there is {found}; use cpu or leave it out.")
     return device

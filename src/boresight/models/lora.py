@@ -125,7 +125,7 @@ def _write(model: Policy, folder: Path, weights: dict[str, torch.Tensor] | None)
 
 
 def _check_targets(model: PreTrainedModel, targets: list[str] | str) -> None:
-    """Every named target must exist: PEFT is content when one of them does."""
+    """Every named target must exist; PEFT raises an error only if none does."""
     import torch
     from transformers.pytorch_utils import Conv1D
 

@@ -51,7 +51,7 @@ class Policy(GenerativeModel, Protocol):
 
 
 def causal_model(policy: Policy) -> PreTrainedModel:
-    """The transformers model inside a PEFT wrapper, or the model itself; its adapters stay where they are."""
+    """The transformers model inside a PEFT wrapper, with its adapters attached, or the model itself."""
     return cast("PreTrainedModel", policy.get_base_model() if hasattr(policy, "get_base_model") else policy)
 
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 TOKEN_NOISE = {torch.bfloat16: 0.06, torch.float16: 0.0075}
-"""Upper bound of the standard deviation that rounding gives a token's log-probability, nats: of bfloat16
-the largest of four models of 0.5B to 7B that were measured on one GPU (verl issue 6280), and more than for
-the starter (benchmarks/RESULTS.md). float16 has three bits more."""
+"""Upper bound of the standard deviation that rounding gives a token's log-probability, nats: in bfloat16 the
+largest value of four models of 0.5B to 7B that were measured on one GPU (verl issue 6280), which is above
+that of the starter (benchmarks/RESULTS.md). float16 has three bits more."""
 FEWEST_TOKENS = 16
 """Tokens that a shorter completion counts as: the rounding error of one token has heavier tails than a
 normal distribution."""

@@ -136,7 +136,7 @@ def note_on_base(name: str) -> str | None:
 
 
 def print_note_on_base(model: str, console: Console) -> None:
-    """Print that a run's adapter is loaded on another base than it was trained on, where it is."""
+    """Print a warning if a run's adapter is loaded on another base than the one it was trained on."""
     if note := note_on_base(model):
         print_warning(console, note)
 

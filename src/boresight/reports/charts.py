@@ -82,7 +82,7 @@ CHARTS = (
     Chart(
         "Log-ratio to the reference",
         "nats",
-        "Positive: likelier than before training. Both falling means answers of both kinds get rarer.",
+        "Positive: more likely than before training. If both fall, answers of both kinds become less likely.",
         (
             Curve("chosen_logratio", "chosen", "chosen"),
             Curve("rejected_logratio", "rejected", "rejected"),
@@ -102,7 +102,7 @@ CHARTS = (
     Chart(
         "Distance from the reference",
         "nats per token",
-        "How far the policy has moved: the price paid for the margin.",
+        "How far the policy has moved from the reference to reach the margin.",
         (
             Curve("logratio_per_token", "log-ratio, training", "after"),
             Curve("kl_per_token", "KL, training", "before"),
@@ -113,7 +113,7 @@ CHARTS = (
     Chart(
         "Negative log-likelihood",
         "nats per token",
-        "How surprised the model is by the answers it learns from.",
+        "Falls as the answers to learn become more likely under the model.",
         both("nll_per_token"),
     ),
     Chart(
@@ -143,7 +143,7 @@ CHARTS = (
     Chart(
         "Answer length",
         "tokens",
-        "Chosen and rejected should be alike, or length is what is learned.",
+        "Chosen and rejected answers should be equally long; otherwise the model learns their length.",
         (
             Curve("chosen_len", "chosen", "chosen"),
             Curve("rejected_len", "rejected", "rejected"),

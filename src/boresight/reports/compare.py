@@ -85,7 +85,7 @@ class Comparison(Printable):
 def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:
     """Write the page that compares two or more run folders to `path`; the first run is the baseline.
 
-    Beside it stand the metrics as Markdown, CSV and LaTeX.
+    The metrics are written beside it as Markdown, CSV and LaTeX.
     """
     if len(runs) < 2:
         raise UserError("A comparison needs at least two run folders; for one run use `boresight report`.")

@@ -41,7 +41,7 @@ class MachineUse:
 
 
 def _logged(run: RunData, name: str) -> Iterator[float]:
-    """A number of every training step, NaN where it is not there."""
+    """A number of every training step, NaN where it was not logged."""
     for line in run.train:
         value = line.get(name)
         yield float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

@@ -109,7 +109,7 @@ class Diagnosis:
 
 
 def diagnosis() -> Diagnosis:
-    """Look at packages and machine; the rates of matrix products are measured once per machine."""
+    """Examine packages and machine; the rates of matrix products are measured once per machine."""
     facts, free = environment(), available_gb()
     versions = {name: version for name, version in facts["packages"].items() if version}
     needed = ((size.name, size.needed_gb(lora=True), size.needed_gb(lora=False)) for size in SIZES)

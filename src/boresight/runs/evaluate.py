@@ -113,7 +113,7 @@ def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = 
 
 
 def _evaluated(recipe: WinRateRecipe, files: EvaluationFolder, console: Console) -> Evaluation:
-    """Everything of `run_win_rate` that the folder is locked for."""
+    """The part of `run_win_rate` during which the folder is locked."""
     from boresight.reports.evaluations.win_rate import write_win_rate_page
 
     given = {name: read_answers(s.answers) for name, s in recipe.systems.items() if s.answers is not None}
@@ -147,7 +147,8 @@ def examine(
 ) -> Trust:
     """Sanity checks of the judge, on the answers of the first two systems.
 
-    Recorded verdicts exist for these answers only, so there are no controls and no repeated requests.
+    A judge of recorded verdicts has verdicts for these answers only, so it gets no controls and no repeated
+    requests.
     """
     wanted = recipe.trust
     if isinstance(judge, RecordedJudge):

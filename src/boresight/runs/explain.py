@@ -116,8 +116,8 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
-    """Findings sorted by severity, and within it causes before symptoms; a budget that explains a flat run
-    comes first."""
+    """Findings sorted by severity, and within it causes before symptoms; a sum of learning rates that
+    explains a flat run comes first."""
     names = {finding.name for finding in findings if finding.severity != "note"}
     if "learning-rate-budget" in names and "not-learning" in names:
         findings = [replace(f, severity="error") if f.name == "learning-rate-budget" else f for f in findings]
@@ -144,7 +144,7 @@ def rows_lost(data: Mapping[str, Any]) -> Finding | None:
 
 
 def with_measured_budget(findings: Sequence[Finding], history: History) -> list[Finding]:
-    """Findings in which the measured margin replaces the forecast."""
+    """The findings, with the measured margin in place of the forecast one."""
     bought = _margin_bought(history)
     if bought is None:
         return list(findings)

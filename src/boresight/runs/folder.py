@@ -33,7 +33,7 @@ class RunFolder:
 
     Args:
         path: the folder, which need not exist.
-        noun: what it holds, for messages.
+        noun: name of what the folder holds, for messages.
         section: a section that only recipes of this kind have.
         recipe_name: name of the file with the resolved recipe.
     """

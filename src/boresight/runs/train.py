@@ -61,7 +61,7 @@ def run_training(
 
     A run that was cut short is completed with what is missing (steps after its checkpoint, answers, metrics,
     the report), with `resume` or without; with it, there must be a run. `listeners` get every line of
-    metrics; what they raise ends the run. The caller has locked `claimed` folders.
+    metrics; what they raise ends the run. With `claimed`, the caller has locked the folder already.
     `datasets` keeps the data for the caller's next run. `arguments` are recipe and overrides of the commands
     that are suggested.
 
@@ -162,7 +162,7 @@ def train_and_measure(
 ) -> list[Measured]:
     """Measure the start model, train from the beginning or a checkpoint, and measure the trained model.
 
-    `ramp` is what the run was planned by, `arguments` are those of the command.
+    `ramp` is the learning-rate ramp that chose or forecast the rate, `arguments` are those of the command.
     """
     anew = place.checkpoint is None
     findings = preflight_findings(recipe, console, datasets, ramp, arguments) if anew else []

@@ -108,8 +108,8 @@ class TrainingFolder(LockedFolder):
         """Raise a `UserError` if the locked run was replaced by another one."""
         if not self._lock.intact:
             raise UserError(
-                f"{self.path}: this folder was deleted or replaced during the run, which stops; leave the "
-                "folder of a run alone, and start the command again."
+                f"{self.path}: this folder was deleted or replaced during the run, so it stops; do not "
+                "change the folder of a run, and start the command again."
             )
 
     @property
@@ -182,7 +182,8 @@ class TrainingFolder(LockedFolder):
     def refuse_other_run(self, recipe: Recipe) -> None:
         """As `refuse_other`, but `train.guard` may differ: it changes no training step.
 
-        Neither does `model.dtype` where it names what `auto` is on this device, or the other way round.
+        `model.dtype` may differ too if one is `auto` and the other the precision that `auto` selects on this
+        device.
         """
         wanted, begun = recipe.to_dict(), self.recipe() or {}
         train = {**wanted["train"], "guard": begun.get("train", {}).get("guard")}
@@ -205,7 +206,7 @@ class TrainingFolder(LockedFolder):
         Args:
             recipe: the resolved recipe.
             data: facts for `data.json`.
-            findings: those of the preflight.
+            findings: findings of the preflight.
             leftovers: accepted ones of the model and its adapters, by name.
 
         Raises:

@@ -70,7 +70,8 @@ class RewardFunction(Scorer):
         `ids` are the tokens of the answers, for a function with a parameter `completion_ids`.
 
         Raises:
-            UserError: the function returned another number of rewards than there are answers, or raised one.
+            UserError: the function returned another number of rewards than there are answers, or raised a
+                `UserError`.
         """
         batch = RewardBatch(prompts, answers, ids)
         try:

@@ -20,7 +20,7 @@ def vllm_command(run: Path) -> str:
     """The command that serves the run's model, as it was trained, under the name of its folder.
 
     Raises:
-        UserError: no trained model, a reward model, or an adapter that vLLM cannot put on its base.
+        UserError: no trained model, a reward model, or an adapter that vLLM cannot apply to its base model.
     """
     folder = run / "model" if (run / "model").is_dir() else run
     if head_of(folder) == "score":
@@ -53,11 +53,11 @@ def _unservable(settings: Mapping[str, object], base: str) -> str | None:
     if embedded_in(base):
         return "the adapter's base comes with boresight, and vLLM cannot find it"
     if any((Path(base) / part / "adapter_config.json").is_file() for part in ("", "model")):
-        return "the adapter's base has adapters too, and vLLM puts on one"
+        return "the adapter's base has adapters too, and vLLM applies only one"
     if settings.get("use_dora") or settings.get("bias", "none") != "none" or settings.get("modules_to_save"):
-        return "vLLM does not put on adapters with DoRA, biases or whole layers"
+        return "vLLM does not support adapters with DoRA, biases or whole layers"
     if _rank(settings) > RANKS[-1]:
-        return f"vLLM puts on adapters up to rank {RANKS[-1]}"
+        return f"vLLM supports adapters up to rank {RANKS[-1]}"
     return None
 
 

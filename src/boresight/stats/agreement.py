@@ -117,8 +117,9 @@ def rater_agreement(ratings: Sequence[Mapping[float, int]], prompts: Sequence[st
     its answers.
 
     Args:
-        ratings: of each comparison the number of raters by side: 1 the first answer, 0 the second, 0.5 a tie.
-        prompts: of each comparison the prompt; those of one prompt are one unit of the interval.
+        ratings: for each comparison, the number of raters by side: 1 the first answer, 0 the second, 0.5 a
+            tie.
+        prompts: prompt of each comparison; comparisons with one prompt are one unit of the interval.
 
     Returns:
         None where no comparison has two raters.

@@ -2,8 +2,8 @@
 
     decisions = decide([Question("online against offline", difference, margin=0.05), …])
 
-Each verdict is better, worse, equivalent or undecided; undecided ones contain the seeds and prompts that
-would suffice.
+Each verdict is better, worse, equivalent or undecided; an undecided one has the numbers of seeds and prompts
+that would suffice.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def decide(questions: Sequence[Question], level: float = SIGNIFICANCE_LEVEL) -> 
     """The verdicts on a family of questions, in their order.
 
     The tests of what the questions ask are adjusted by Holm's method over all of them, and the tests of
-    equivalence over all that ask for a difference. The chance of one false "better", "worse" or "not worse"
-    or more is at most `level`, and so is that of one false "equivalent" or more. A difference that is
+    equivalence over all that ask for a difference. The chance of at least one false "better", "worse" or "not
+    worse" is at most `level`, and so is that of at least one false "equivalent". A difference that is
     significant and smaller than the margin counts as better or worse, within the margin.
     """
     adjusted = holm([question.p for question in questions])
@@ -123,7 +123,7 @@ def enough_data(
         k = variance · ((z(1 - level/2) + z(power)) / |d|)²           show a difference d
         k = variance · ((z(1 - level) + z(power)) / (margin - |d|))²  show that it is within the margin
 
-    the less. None where this is more than `MOST_TIMES` those at hand, or the variance is unknown.
+    whichever is smaller. None if k is more than `MOST_TIMES`, or if the variance is unknown.
     """
     difference, margin = question.difference, question.margin
     seen, beyond = question.sign * difference.center, float(norm.ppf(power))

@@ -72,7 +72,7 @@ class Interval:
         return Interval(increasing(self.value), *limits, self.n, self.missing)
 
     def as_dict(self) -> dict[str, float | int]:
-        """For evaluation.json."""
+        """The interval as a dictionary, as in `evaluation.json`."""
         return asdict(self)
 
 

@@ -43,9 +43,9 @@ def length_controlled_win_rate(
 
     and the answer is sigmoid(theta). This is the length term of length-controlled AlpacaEval (Dubois et al.
     2024, arXiv 2404.04475, equation 2) without its per-instruction difficulty, which exists only for their
-    805 prompts. Outcomes in [0, 1]; a tie is 0.5. Limits are Student's t on the logit
-    scale; `_fit_logistic` has the variances. `prompts` is the prompt of each outcome, where some
-    have several; n counts prompts.
+    805 prompts. Outcomes in [0, 1]; a tie is 0.5. Limits are Student's t on the logit scale, with the
+    variances of `_fit_logistic`. `prompts` is the prompt of each outcome, where some have several; n counts
+    prompts.
 
     Raises UserError when the data cannot answer: fewer than three prompts; no spread in the length
     difference; answers of equal length outside the data (`LEAST_OVERLAP`); or length decides every outcome,
@@ -95,7 +95,8 @@ def length_matched_split(
     tolerance: float = 0.1,
     prompts: Sequence[str] | None = None,
 ) -> LengthSplit:
-    """Win rates by length: |difference| within `tolerance` of the longer answer is similar.
+    """Win rates by relative length. Lengths count as similar if they differ by at most `tolerance` times the
+    longer one.
 
     `prompts` as in `length_controlled_win_rate`.
     """

@@ -109,9 +109,9 @@ def pooled_difference(
     Args:
         pool: the arms of the class, usually with a and b among them; those of one seed add nothing.
         topics: None takes each prompt for a topic of its own.
-        bounds: of a value. Limits and p are then those of the data with two topics of one prompt added whose
-            differences are the least and the greatest possible, so that prompts which all agree do not read
-            as certainty (Bonett & Price 2012).
+        bounds: smallest and largest possible value. Limits and p are then those of the data with two topics
+            of one prompt added whose differences are the least and the greatest possible, so that identical
+            values of all prompts do not give an interval of width 0 (Bonett & Price 2012).
 
     Raises:
         UserError: no prompt has a value for every seed of both arms, or one has no topic.

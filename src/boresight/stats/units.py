@@ -21,7 +21,7 @@ class Unit:
     value_suffix: str = ""
     difference_suffix: str = ""
     decimals: int = 1
-    """Of 0 and of numbers from 1 to 10."""
+    """Number of decimals of 0 and of numbers from 1 to 10."""
 
     def number(self, x: float) -> str:
         """A number without the unit's name, e.g. 62.5 for a share of 0.625."""
@@ -80,7 +80,7 @@ SMALLEST = 5e-7
 def format_number(x: float, decimals: int = 1) -> str:
     """Enough digits to act on: one decimal from 1 up, two significant below, none from 1,000 up.
 
-    `decimals` is their number from 1 to 10, and of 0.
+    `decimals` is the number of decimals of 0 and of numbers from 1 to 10.
     """
     if not math.isfinite(x):
         return "∞" if x > 0 else "-∞" if x < 0 else "?"

@@ -66,8 +66,8 @@ def after_holm(sentence: str, p: float, resolved: bool) -> str:
     """A verdict among several, with its p-value adjusted by Holm; states if the adjustment makes a difference
     insignificant.
 
-    >>> after_holm("B beats A.", 0.053, resolved=True) "B beats A; p = 0.053 after Holm's adjustment: not
-    significant among so many comparisons."
+    >>> after_holm("B beats A.", 0.053, resolved=True)
+    "B beats A; p = 0.053 after Holm's adjustment: not significant among so many comparisons."
     """
     undone = ": not significant among so many comparisons" if resolved and p >= SIGNIFICANCE_LEVEL else ""
     return f"{sentence[:-1]}; p = {p:.2g} after Holm's adjustment{undone}."

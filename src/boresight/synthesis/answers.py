@@ -45,7 +45,7 @@ class Answered:
 
 
 def make_answers(session: Session, recipe: SynthesisRecipe, prompts: Sequence[Prompt]) -> None:
-    """Bring every answer, or its failure, into the ledger."""
+    """Request every answer; answers and failures are stored in the ledger."""
     total = len(prompts) * sum(section.n for section in recipe.answers.values())
     session.each(STAGE, _requests(recipe, prompts), session.client.ask_usable, total)
 

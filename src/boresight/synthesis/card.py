@@ -205,7 +205,7 @@ def _cost(ledger: Ledger, unpriced: Sequence[str]) -> list[str]:
     if spent.lost_tokens:
         lines.append(
             f"Up to {spent.lost_tokens:,} further tokens (${spent.lost_usd:.4f}) may have been billed for "
-            "calls that never came back; the budget counts them."
+            "requests without a response; the budget counts them."
         )
     for model, responses, why in ledger.estimates():
         lines.append(

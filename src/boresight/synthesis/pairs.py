@@ -164,7 +164,8 @@ def _origin(scored: Scored) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How well length in words predicts the label. `auc` 0.5 is chance, 0 and 1 are certainty.
+    """How well length in words predicts the label. `auc` is 0.5 by chance, and 0 or 1 if length decides the
+    label.
 
     `auc` compares every chosen answer with every rejected one, `within_pairs` each chosen answer with that of
     its pair.

@@ -60,7 +60,7 @@ def read_prompt_source(section: PromptsSection, seed: int) -> list[Prompt]:
 def make_prompts(
     session: Session, recipe: SynthesisRecipe, found: list[Prompt], sieve: Sieve
 ) -> list[Prompt]:
-    """The prompts of stage 1; `found` are those of the source."""
+    """The prompts of stage 1, filtered; `found` are the prompts of the source."""
     if recipe.prompts.new is not None:
 
         async def ask(request: Request) -> None:

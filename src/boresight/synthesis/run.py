@@ -3,7 +3,8 @@
     runs/NAME/
       config.yaml      the resolved recipe
       ledger.sqlite    every paid response; if it is deleted, all requests are sent again
-      prompts.jsonl    the prompts answers.jsonl    every answer with its score, or why it has none
+      prompts.jsonl    the prompts
+      answers.jsonl    every answer with its score, or why it has none
       pairs.jsonl      the data for `boresight train`; pairs.parquet contains the same
       card.md          description of the data set
 

@@ -1,7 +1,7 @@
-"""Activation checkpointing: keep activations for the backward or recompute them, by an estimate or as set.
+"""Activation checkpointing: keep activations for the backward or recompute them, as set or by an estimate.
 
-Recomputing takes about a third more computation (a second forward of every layer) and a few percent of the
-memory; the results are the same.
+Recomputation adds about a third to the operations (a second forward of every layer) and reduces the memory of
+activations to a few percent; the results are the same.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class ActivationChoice:
 def largest_forward(recipe: Recipe, kind: InputKind, rows: Sequence[Row], limit: int) -> int:
     """Tokens of the largest forward with a backward: a full micro-batch, or a whole batch if that is smaller.
 
-    A row is never split, so one may hold more than `limit`, the tokens of a full one. Rows of methods that
-    sample are prompts, to which the longest answers are added.
+    `limit` is the number of tokens of a full micro-batch. A row is never split, so a single row may exceed
+    it. For methods that sample, rows are prompts, and the longest possible answers are added.
     """
     answers = {None: 0, "pair": 2, "group": recipe.rollout.k}[kind.samples]
     sampled = answers * recipe.rollout.max_new_tokens

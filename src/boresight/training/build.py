@@ -85,9 +85,10 @@ def build_task(
     """The run of a recipe: batches, reference and probes for a loaded policy and its data.
 
     Args:
-        prompts: held-out prompts, of which probes take some.
+        prompts: held-out prompts; probes use some of them.
         folder: the run folder, which need not exist yet.
-        outputs: where sampling keeps the outputs of linear layers for the first update on a rollout.
+        outputs: storage for the outputs of linear layers during sampling, for reuse in the first update on a
+            rollout.
 
     Raises:
         UserError: a reward is missing or cannot be loaded, or a sampling server cannot be reached.
@@ -152,7 +153,8 @@ def offline(
     held_out: Sequence[Row],
     console: Console,
 ) -> tuple[Batches, Reference | None]:
-    """Batches of given answers. The reference is computed once, now, for every row that will be used."""
+    """Batches of given answers, and the reference, whose log-probabilities are computed here for every row
+    that will be used."""
     batches = OfflineBatches(train, batch_plan(recipe, len(train)))
     reference = None
     if kind.needs_reference and recipe.method.wants_reference:

@@ -1,7 +1,7 @@
 """Settings that a recipe leaves open, as chosen before the first step and stored in the run folder
 (`choices.json`).
 
-A resumed run keeps those that it can, and prints changes.
+A resumed run keeps them where possible and prints those that change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Choices:
     base: str | None = None
     """Storage of the frozen weights under adapters (`model.lora.base`); None without adapters."""
     libraries: dict[str, Library] | None = None
-    """Library of each kind of product on a CPU (`models.kernels.libraries`); None on other devices."""
+    """Library of each kind of matrix product on a CPU (`models.kernels.libraries`); None on other devices."""
 
     reuse: bool | None = None
     """Whether outputs of linear layers are reused after sampling; None in runs in which they cannot be."""

@@ -41,12 +41,13 @@ RowSequence = Sequence[Row]
 class InputKind:
     """Requirements of an input type, and how it is computed.
 
-    `build` runs the policy. `unmoved` returns the same without a forward while stored log-probabilities are
-    valid for the policy: the reference's before the first step, the sampler's for fresh samples; None if
-    there are none. `data` is the kind of data that trains it; `prompt` means that answers are sampled during
-    training, and `samples` is how: a group of the policy's, or a pair, maybe with one of the reference's.
-    `head` is the model's: a language model's, or one scalar per sequence. `mismatched`: rows contain an
-    answer to another prompt, from which the KL is estimated over the batch.
+    `build` runs the policy. `unmoved` makes the same input without a forward, from stored log-probabilities
+    that are still those of the policy: the reference's before the first step, the sampler's for fresh
+    samples; None if there are none. `data` is the kind of training data. With `prompt`, answers are sampled
+    during training; `samples` is then what is sampled per prompt: a group from the policy, or a pair, one of
+    which may be from the reference. `head` is the output of the model: that of a language model, or one
+    scalar per sequence. `mismatched`: rows contain an answer to another prompt, from which the KL is
+    estimated over the batch.
     """
 
     data: str

@@ -161,7 +161,7 @@ def _beyond_start(x: PairLogps | LabeledLogps, found: StepZero, noise: float) ->
         if beyond := _beyond_zero(x.kl[:1], longest[None], noise):
             return f"in the estimate of the KL {beyond}"
     if not abs(found.loss - found.expected) <= (math.inf if noise else 1e-4 * max(1.0, abs(found.expected))):
-        return "the loss is another one"
+        return "the loss is not the expected one"
     return None
 
 

@@ -115,7 +115,8 @@ class Task:
     replay: Replay | None = None
     """Pairs of earlier steps, where the method trains on them again; part of every checkpoint."""
     outputs: LinearOutputs | None = None
-    """Where sampling keeps the outputs of linear layers for the first update on a rollout."""
+    """Storage for the outputs of linear layers during sampling, for reuse in the first update on a
+    rollout."""
     loss_scale: LossScale = field(init=False)
     """Factor on the loss in float16, 1 in other precisions."""
     guard: Guard | None = None
@@ -132,7 +133,7 @@ class Task:
 
     @property
     def temperature(self) -> float:
-        """Temperature at which rows were sampled and log-probabilities are computed; 1 for given text."""
+        """Temperature of sampling and of log-probabilities; 1 for given text."""
         return self.recipe.rollout.temperature if self.kind.online else 1.0
 
     @property
@@ -159,10 +160,10 @@ class Task:
 
     @property
     def current_reference(self) -> Reference | None:
-        """The reference of the next step. None for groups of a policy that has not moved.
+        """The reference of the next step; None for groups sampled from a policy without any update.
 
-        Its log-ratios are then exactly zero. With rounding they would be about 1e-6 nats, a difference of
-        rewards within a group of equal rewards, and Adam scales any gradient up to a full step.
+        Without a reference, log-ratios are exactly zero. Computed, they would be about 1e-6 nats because of
+        rounding, which makes equal rewards of a group differ, and Adam scales any gradient up to a full step.
         """
         return self.reference if self.moved or self.kind.samples != "group" else None
 
@@ -303,7 +304,8 @@ def _keep_final(task: Task, after: ByRow, step: int) -> None:
 
 
 def how_to_go_on(run: Path) -> str:
-    """In words; torchrun keeps `--run` for itself."""
+    """How to resume, for an error. Under torchrun the option is `--run-folder`, since torchrun has a `--run`
+    option."""
     return (
         f"run the same command with {'--run' if collectives.world() == 1 else '--run-folder'} {run} to resume"
     )

@@ -110,8 +110,8 @@ def _(x: GroupLogps) -> RowMetrics:
 
 
 def sampler_gap(policy: Tensor, drawn: Tensor, length: Tensor) -> Tensor:
-    """|policy - drawn| of each completion, in nats per token; completions shorter than `SHORTEST` count as
-    `SHORTEST` tokens."""
+    """|policy - drawn| of each completion, nats per token, all of one shape such as `(rows, k)`; completions
+    shorter than `SHORTEST` count as `SHORTEST` tokens."""
     return (policy - drawn).abs() / length.clamp(min=SHORTEST)
 
 
@@ -211,5 +211,5 @@ class Gathered:
 
 
 def quantiles(values: Tensor, at: Sequence[float]) -> list[float]:
-    """Quantiles by linear interpolation, ignoring NaN."""
+    """Quantiles of `values` `(n,)` by linear interpolation, ignoring NaN."""
     return torch.nanquantile(values, torch.tensor(at, dtype=values.dtype)).tolist()

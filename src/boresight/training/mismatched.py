@@ -166,8 +166,8 @@ def estimate_kl(
     To be called by all processes. Dropout is off. With one process the device is not synchronized.
 
     Args:
-        forwards: this process's share of `mismatched_alone(rows)`, divided into forwards, each with whether
-            it counts.
+        forwards: this process's share of `mismatched_alone(rows)`, as `(rows of one forward, whether it
+            counts)`.
     """
     training = policy.training
     policy.eval()

@@ -54,12 +54,12 @@ def seed_everything(seed: int) -> None:
 def load_policy(
     recipe: Recipe, kind: InputKind, tokenizer: Tokenizer, *, split: bool | None = None
 ) -> tuple[Policy, Mapping[str, Leftovers]]:
-    """The model to train, on its device: adapters attached, stop tokens wired, trained weights in float32.
+    """The model to train, on its device: adapters attached, stop tokens set, trained weights in float32.
 
     It is built on the CPU, so that the device never holds more than the run needs.
 
     Args:
-        split: store trained weights in two halves, which together are float32; None decides by the recipe.
+        split: store trained float32 weights as two 16-bit halves; None decides by the recipe.
 
     Returns:
         The model, and the weights that the recipe allowed to be missing or left over, by model or adapter.
@@ -110,7 +110,8 @@ def _split_where_possible(model: torch.nn.Module, low_on_host: bool) -> None:
 
 
 def refuse_random_base(allowed: Allowed) -> None:
-    """Raise a `UserError` where the base of adapters would be drawn at random, anew at every load."""
+    """Raise a `UserError` if base weights under adapters would be initialized at random, differently at every
+    load."""
     if allowed.missing:
         raise UserError(
             f"model.lora: {allowed.missing[0]} is missing from the checkpoint and would be drawn at random, "
@@ -183,10 +184,11 @@ def choose_activations(
 def choose_reuse(
     recipe: Recipe, policy: Policy, data: Prepared, console: Console, recompute: bool, earlier: Choices | None
 ) -> ReuseChoice | None:
-    """Reuse outputs of linear layers after sampling or not, by an estimate, and print the choice.
+    """Choose by an estimate of memory whether outputs of linear layers are reused after sampling, and print
+    it.
 
-    None where nothing can be reused. `recompute` are the activations; `earlier` are the choices of a resumed
-    run, which computes as it did.
+    None if nothing can be reused. `recompute`: whether activations are recomputed. `earlier`: choices of the
+    run to resume, which are kept.
     """
     before = None if earlier is None else bool(earlier.reuse)
     choice = reuse_choice(recipe, policy, data.train.rows, recompute=recompute, earlier=before)

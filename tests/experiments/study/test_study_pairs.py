@@ -76,10 +76,10 @@ def test_a_method_that_ranks_no_pairs_is_refused(ranked, raw, tmp_path):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("blocks.R.prompts=x.jsonl", "has prompts or pairs; give one of both"),
-        ("blocks.R.pairs=null", "has prompts or pairs; give one of both"),
+        ("blocks.R.prompts=x.jsonl", "has prompts or pairs; give exactly one of them"),
+        ("blocks.R.pairs=null", "has prompts or pairs; give exactly one of them"),
         ("blocks.R.reward=[{function: constraints}]", "prompts need a reward, and pairs have none"),
-        ("blocks.R.limit=null", "pairs need a limit, the most that are ranked"),
+        ("blocks.R.limit=null", "pairs need a limit, the largest number that is ranked"),
         ("blocks.R.judge=slow", "pairs are not answered; leave out judge and samples"),
     ],
 )

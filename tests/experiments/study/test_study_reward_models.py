@@ -126,7 +126,7 @@ def test_an_arm_needs_what_it_starts_from_and_is_judged_by(judged):
     [
         (["arms.paid.rewarded_by=judge"], "is rewarded by 'judge', which must stand before it"),
         (["arms.paid.seeds=[0,1]"], "is rewarded by 'rm', which lacks one of its seeds"),
-        (["blocks.B.judge=mr"], "blocks.B.judge names 'mr', which there is not.*'rm'"),
+        (["blocks.B.judge=mr"], "blocks.B.judge names 'mr', which does not exist.*'rm'"),
         (["blocks.B.judge=pairs"], "its judge 'pairs' is in a block itself"),
         (["blocks.B.reward=[{judge: {name: reward_model, model: x}}]"], "leave out judge"),
     ],

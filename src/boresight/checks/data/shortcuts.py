@@ -159,7 +159,7 @@ def near_identical_pairs(data: Examples) -> Finding | None:
 
 
 def foreign_answers(data: Examples) -> Finding | None:
-    """Answers in another script than their prompt."""
+    """Answers in another script than their prompt, such as Cyrillic and Latin."""
     paired = _prompts_and_answers(data)
     odd = [p for p in paired if text.script(p[1]) != text.script(p[2]) and text.script(p[2])]
     odd = [p for p in odd if text.script(p[1])]

@@ -81,7 +81,7 @@ def common_prefix(a: str, b: str) -> int:
 
 
 def script(words: str) -> str:
-    """The script that most letters of the start are in; '' where there are few letters."""
+    """The script (Latin, Cyrillic, …) of most letters at the start of the text; '' if it has few letters."""
     counts = {name: len(pattern.findall(words[:400])) for name, pattern in SCRIPTS.items()}
     name = max(counts, key=lambda key: counts[key])
     return name if counts[name] >= 5 else ""

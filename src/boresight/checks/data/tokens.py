@@ -175,7 +175,7 @@ def padding_in_rows(tokens: Tokens) -> Finding | None:
 
 
 def template_refuses(tokens: Tokens) -> Finding | None:
-    """Conversations that the chat template cannot write."""
+    """Conversations that the chat template cannot render."""
     refused = tokens.refused
     if not refused:
         return None
@@ -204,7 +204,7 @@ def turns_split(tokens: Tokens) -> Finding | None:
 
 
 def unknown_tokens(tokens: Tokens) -> Finding | None:
-    """Text that the vocabulary cannot write."""
+    """Text that the tokenizer encodes as unknown tokens."""
     if tokens.unknown is None:
         return None
     ids = [row.id for row in tokens.rows if any(tokens.unknown in part for part in _parts(row))]

@@ -1,9 +1,9 @@
-"""Answers of a file held against a verifier: `boresight data check FILE --reward math`.
+"""Check the answers of a file with a verifier: `boresight data check FILE --reward math`.
 
-A verifier decides which answer is right, and a row claims which is good. They contradict each other where a
-pair's chosen answer is wrong, its rejected one is right or scores at least as high, and where an answer that
-is to be imitated, or is labeled true, is wrong, or one labeled false is right. A row of which an answer has
-no score is neither confirmed nor contradicted: it is missing, and counted.
+A verifier decides which answers are right, a row which are good. The verifier contradicts a row if the chosen
+answer of a pair is wrong; if the rejected answer is right, or scores at least as high as the chosen one; if a
+demonstration, or an answer labeled true, is wrong; or if an answer labeled false is right. A row with an
+answer that has no score is neither confirmed nor contradicted; it is counted as missing.
 """
 
 from __future__ import annotations

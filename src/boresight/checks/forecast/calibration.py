@@ -1,19 +1,19 @@
 """Expected margin for a sum of learning rates (the budget), from the margins of other runs.
 
-Adam moves every weight by at most about the learning rate a step, so the sum of rates bounds how far a run
+Adam moves every weight by at most about the learning rate per step, so the sum of rates bounds how far a run
 can go, and runs of different length, rate and schedule on the same pairs fall on one curve over it. How steep
 that curve is depends on the pairs, by a factor of ten and more, and on the model. So a forecast is made only
 from curves that were measured on the same pairs: it is their geometric mean. Earlier runs of the same model
-and method are evidence; curves of other models are borrowed, and the range is as wide as borrowed curves have
-missed. `calibration.jsonl` holds measured points, one line per run or model card; `scripts/calibrate.py` adds
-a run's own.
+and method are evidence; curves of other models are borrowed, and the range is then as wide as the largest
+error of such forecasts so far. `calibration.jsonl` holds measured points, one line per run or model card;
+`scripts/calibrate.py` adds a run's own.
 
     {"model", "parameters", "lora", "method", "beta", "data", "pairs", "own_answers", "source",
      "points": [[sum of learning rates, held-out margin in nats, held-out accuracy or null], ...]}
 
 `data` is what the pairs are called, `pairs` lists the names of their source (`pair_sources`). Pairs whose
-answers are the model's own (`own_answers`) gain otherwise than those of another model, so such a curve is for
-that model alone.
+answers are the model's own (`own_answers`) gain differently from those of another model, so such a curve is
+used for that model alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ FILE = Path(__file__).with_name("calibration.jsonl")
 SAME_BUDGET = 1.05
 """Budgets within this factor of each other count as one point; their values are averaged."""
 ALIKE_IN_SIZE = 4.0
-"""Curves count whose model is at most this many times further from a size than the nearest."""
+"""Curves are used if the size of their model is at most this many times as far from the wanted size as the
+nearest."""
 SMALLEST_MODEL = 30_000_000
 """Fewest parameters of a model for which the curves are used: they were measured on larger ones."""
 
@@ -70,8 +71,9 @@ class CalibrationCurve:
     def margin(self, budget: float) -> float:
         """Expected margin, nats: interpolated in the logarithm of both.
 
-        Below the first point it is proportional to the budget, as small changes are; above the last it
-        continues as between the last two, but neither faster than the budget nor slower than its root.
+        Below the first point the margin is proportional to the budget, as small changes are. Above the last
+        point the slope of the last two is continued, but at most as the budget and at least as its square
+        root.
         """
         known = [(math.log(x), math.log(h)) for x, h, _ in self.points if h > 0]
         x, (first, last) = math.log(budget), (known[0], known[-1])
@@ -87,7 +89,7 @@ class CalibrationCurve:
     def accuracy(self, budget: float) -> float | None:
         """Expected held-out accuracy: linear in the logarithm of the budget.
 
-        Below the first point it falls to one half with the budget; above the last it stays.
+        Below the first point it falls to one half with the budget; above the last point it is constant.
         """
         known = [(math.log(x), a) for x, _, a in self.points if a is not None]
         if not known:
@@ -173,15 +175,15 @@ def choose(
 
     Args:
         parameters: number of parameters of the model; None where unknown.
-        trained: name of the model and sources of its pairs, as `pair_sources` gives them; only curves on
-            these pairs are used, those on a model's own answers only for that model, and where the model has
-            curves of its own only these. None: all curves are used.
+        trained: name of the model and sources of its pairs (`pair_sources`). Only curves on these pairs are
+            used; if some of them are of this model, only those. Curves on a model's own answers are used for
+            that model alone. None: all curves are used.
         method: method of the run; curves of other methods count as borrowed.
-        like: only curves on the data of that name.
+        like: name of a data set; only curves on it are used.
         known: curves to choose from; None takes those of `calibration.jsonl`.
 
     Returns:
-        None where no curve counts, and for a model of unknown size or below `SMALLEST_MODEL`.
+        None if there is no such curve, and for a model of unknown size or below `SMALLEST_MODEL`.
 
     Raises:
         UserError: no curve was measured on the data `like`.

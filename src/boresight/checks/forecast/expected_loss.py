@@ -31,7 +31,7 @@ def expected_loss(method: Method, cfg: MethodConfig, margin: float) -> float | N
         cfg: settings of the method without schedules (`cfg.at`).
 
     Returns:
-        None where the margin does not decide the loss: inputs without a reference, groups, single answers,
+        None where the margin does not determine the loss: inputs without a reference, groups, single answers,
         and losses that depend on more than log-ratios.
     """
     if method.Input not in (PairLogps, OnlinePairLogps):

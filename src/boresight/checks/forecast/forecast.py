@@ -76,9 +76,9 @@ def forecast(
 
     Args:
         steps: number of optimizer steps.
-        parameters: of the model; None where unknown.
+        parameters: number of parameters of the model; None where unknown.
         pairs: sources of the pairs (`pair_sources`); None takes those of `data.train`.
-        ramp: measured on the model and pairs of the recipe; then no curve of other runs is used.
+        ramp: learning-rate ramp of the recipe's model and pairs; with it no curve of other runs is used.
 
     Raises:
         UserError: `check.like` names no data that a run was measured on.
@@ -182,13 +182,13 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
 
 
 def over_optimization_ahead(f: Forecast) -> Finding | None:
-    """A budget that goes far past what preference data can support."""
+    """The sum of learning rates is far above the largest at which preference data improve a model."""
     if f.margin is None or f.margin.middle < 20:
         return None
     return warning(
         "over-optimization-ahead",
         f"The learning rates sum to {f.budget:.1e}, enough for a margin of {f.margin.middle:.0f} nats, "
-        f"{f.margin.basis}; past 20 the answers usually get worse while the loss still falls (arXiv "
+        f"{f.margin.basis}; beyond 20 nats answers usually get worse while the loss still falls (arXiv "
         "2406.02900).",
         "Stop on held-out accuracy, or lower optim.lr or train.epochs.",
         numbers=(("margin", f.margin.middle),),
@@ -196,7 +196,7 @@ def over_optimization_ahead(f: Forecast) -> Finding | None:
 
 
 def harm_ahead(f: Forecast) -> Finding | None:
-    """A budget past the one at which the ramp left the start model too far behind."""
+    """The sum of learning rates is above the largest that the ramp found harmless."""
     limit = f.ramp.limit if f.ramp else None
     if limit is None or limit.why is None or f.budget <= limit.budget:
         return None

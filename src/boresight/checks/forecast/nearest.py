@@ -13,8 +13,8 @@ USUAL_SIZE = 494_032_768
 
 
 def nearest_published(method: str, parameters: int | None, count: int = 2) -> list[Published]:
-    """Published settings of the method, of methods on the same kind of data where it has none, nearest in
-    size."""
+    """Published settings for the models nearest in size: of the method or, if it has none, of methods on the
+    same kind of data."""
     candidates = PUBLISHED.get(method) or _of_kind(data_of(method))
     size = math.log(parameters or USUAL_SIZE)
     return sorted(candidates, key=lambda setting: abs(math.log(setting.parameters) - size))[:count]

@@ -67,7 +67,8 @@ class Ramp:
         start: measurement before the first step.
         points: measurements after steps.
         batch: rows per step.
-        answers: likelihood of the pairs' answers beside the start model's own samples; None for other data.
+        answers: likelihood of the pairs' answers compared with the start model's own samples; None for other
+            data.
     """
 
     start: RampPoint
@@ -111,7 +112,8 @@ class Ramp:
 
     @cached_property
     def curve(self) -> tuple[CurvePoint, ...]:
-        """Gains that never fall with the budget (isotonic regression), up to the last significant one."""
+        """Gains over the sum of learning rates, made non-decreasing by isotonic regression, up to the last
+        significant one."""
         errors = [max(point.gain.error, 1e-9) if point.gain.n > 1 else 1.0 for point in self.points]
         means = [point.gain.mean for point in self.points]
         fitted = isotonic_regression(means, weights=[error**-2 for error in errors]).x
@@ -123,7 +125,8 @@ class Ramp:
         )
 
     def expect(self, budget: float) -> Expectation | None:
-        """What a run with this sum of learning rates gains, nats; None where no gain is significant.
+        """Expected gain of a run with this sum of learning rates, nats; None if no gain of the ramp is
+        significant.
 
         The range covers the ramp's own noise (95 %) and the factor `WITHIN` between a ramp and a run, which
         grows with `BEYOND` where the budget is beyond the ramp.

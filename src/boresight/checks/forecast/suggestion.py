@@ -33,12 +33,13 @@ class Suggestion:
 
 
 def suggest(recipe: Recipe, steps: int, budget: float, rows: int | None = None) -> Suggestion:
-    """The rate that spends `budget` in the recipe's `steps`; another length where that rate is unusual.
+    """The learning rate whose sum over the recipe's `steps` is `budget`; another length too if that rate is
+    unusual.
 
     Args:
         steps: number of optimizer steps of the recipe.
         budget: wanted sum of learning rates.
-        rows: training rows, which make epochs exact where a last batch is short.
+        rows: number of training rows, with which epochs are exact even if their last batch is short.
     """
     ladder = LADDERS[kind_of(recipe).data, recipe.model.lora is not None]
     lowest, highest = ladder.lrs[0] / MARGIN_OF_LADDER, ladder.lrs[-1] * MARGIN_OF_LADDER

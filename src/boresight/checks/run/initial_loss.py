@@ -37,12 +37,12 @@ class FirstStep:
 
     @cached_property
     def trained(self) -> Tensor:
-        """The policy's, as training computes them."""
+        """The policy's log-probabilities, `(rows, k)`, nats, as training computes them."""
         return self._policy(training=True)
 
     @cached_property
     def tested(self) -> Tensor:
-        """The policy's, with dropout off."""
+        """The policy's log-probabilities, `(rows, k)`, nats, with dropout off."""
         return self._policy(training=False)
 
     def differ(self, a: Tensor, b: Tensor) -> bool:

@@ -67,8 +67,8 @@ class Load:
 
     @property
     def estimated_gb(self) -> float:
-        """Weights, gradients, Adam's two moments and activations, recomputed where that is set or the only
-        way."""
+        """Estimated peak memory, GB: weights, gradients, Adam's two moments and activations, which are
+        recomputed if that is set or if they do not fit otherwise."""
         return self._fixed_gb + self.activations_gb(self.forward_tokens)
 
     @property
@@ -199,9 +199,10 @@ def _bfloat16(dtype: str) -> str:
 
 
 def rate(dtype: str = "float32") -> float:
-    """Operations per second of a matrix product on the device that would train: the best of three.
+    """Floating-point operations per second of a matrix product on the device that training would use, best of
+    three.
 
-    `dtype` is that of a recipe.
+    `dtype` is a value of `model.dtype`.
     """
     import torch
 

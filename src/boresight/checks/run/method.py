@@ -16,7 +16,7 @@ from boresight.methods.base import MethodConfig
 from boresight.training.forward import INPUT_KINDS, InputKind
 
 FEW_STEPS = 30
-"""Steps below which a run is over before its schedule has got anywhere."""
+"""Steps below which a run is too short for its learning-rate schedule."""
 ROUNDING = 1e-9
 """Absolute value below which a gradient counts as zero."""
 LARGEST_TARGET = 20.0
@@ -103,8 +103,8 @@ def kl_sign(setting: MethodSetting) -> Finding | None:
         return None
     return error(
         "kl-sign",
-        f"Of two samples with equal reward, the loss of {setting.name} makes the one likelier that has "
-        "already moved away from the reference: the KL term has the wrong sign.",
+        f"Of two samples with equal reward, the loss of {setting.name} raises the probability of "
+        "the one that has moved further from the reference: the KL term has the wrong sign.",
         "Subtract beta * (log pi - log ref) from the reward, do not add it.",
     )
 
@@ -116,9 +116,9 @@ def kl_without_effect(setting: MethodSetting) -> Finding | None:
         return None
     return error(
         "kl-without-effect",
-        f"The KL weight of {setting.name} pushes a sample that has moved away from the reference no more "
-        "than one that has not, as a log-ratio that is a plain term of the loss does: on the policy's own "
-        "samples its expected gradient is zero.",
+        f"The KL weight of {setting.name} does not change the gradient of a sample that has moved away from "
+        "the reference, as when the log-ratio is a plain term of the loss: on the policy's own samples the "
+        "expected gradient of that term is zero.",
         "Put the KL into the reward, before the baseline.",
     )
 
@@ -133,15 +133,16 @@ def alpha_dominates(setting: MethodSetting) -> Finding | None:
         return None
     return error(
         "alpha-dominates",
-        f"With {setting.in_words} an answer is pushed down with {share:.2g} times the gradient of the "
-        "preference at the first step, and without a floor, and generations degenerate.",
+        f"With {setting.in_words} the bonus lowers the probability of an answer with {share:.2g} times the "
+        "gradient of the preference at the first step, without a lower limit, so that generations "
+        "degenerate.",
         "Use an alpha of 1e-6 to 1e-5, as the open online implementations do.",
         numbers=(("share", share),),
     )
 
 
 def not_exploring(setting: MethodSetting) -> Finding | None:
-    """A loss that pays for exploring, on answers that are given: offline XPO is not XPO."""
+    """A loss with a bonus for exploration, on a fixed set of answers: offline XPO does not explore."""
     if not setting.cfg.explores or setting.kind.online:
         return None
     return note(
@@ -167,8 +168,8 @@ def ipo_target(setting: MethodSetting) -> Finding | None:
     return warning(
         "ipo-target",
         f"With {setting.in_words} the loss asks for a margin of {target:g} {unit}: it "
-        f"{'' if start is None else f'starts at {start:,.0f}, '}hardly moves, and acts as a push without a "
-        f"limit; in published runs and ours answers get worse past {LARGEST_TARGET:g} nats.",
+        f"{'' if start is None else f'starts at {start:,.0f}, '}hardly changes, and raises the margin "
+        f"without a limit; in published runs and ours answers get worse beyond {LARGEST_TARGET:g} nats.",
         "Set a target of about 5 nats per answer; in IPO, by tau 0.1 with reduction sum, or 0.5 or more with "
         "mean.",
         numbers=(("target_nats", nats),),
@@ -190,7 +191,7 @@ def loss_hides_learning(setting: MethodSetting) -> Finding | None:
 
 
 def kl_too_strong(setting: MethodSetting) -> Finding | None:
-    """A KL weight that takes more reward than a verifier gives."""
+    """A KL weight whose penalty exceeds the reward that a verifier gives."""
     beta = getattr(setting.cfg, "beta", None)
     if setting.kind.samples != "group" or beta is None or beta <= 0.1:
         return None
@@ -203,7 +204,7 @@ def kl_too_strong(setting: MethodSetting) -> Finding | None:
 
 
 def one_label(setting: MethodSetting) -> Finding | None:
-    """A method that contrasts good answers with bad ones, and only one of the two."""
+    """A method that contrasts good and bad answers, and data with only one of the two."""
     if setting.cfg.label_weights is None or not setting.labels or 0 not in setting.labels:
         return None
     good = setting.labels[0] > 0
@@ -258,7 +259,7 @@ def few_rollouts(setting: MethodSetting) -> Finding | None:
 
 
 def few_steps(setting: MethodSetting) -> Finding | None:
-    """A run that is over before the schedule has got anywhere."""
+    """A run that is too short for its learning-rate schedule."""
     if setting.steps is None or setting.steps >= FEW_STEPS or setting.recipe.train.steps:
         return None
     warm = setting.recipe.optim.warmup * setting.steps

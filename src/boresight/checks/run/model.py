@@ -91,7 +91,7 @@ def half_precision_parameters(wiring: Wiring) -> Finding | None:
         1 - share,
         0.9,
         f"The trained weights are {str(half[0].dtype).removeprefix('torch.')}: one step at learning rate "
-        f"{lr:g} can change {percent(share)} of them{assumed}, the others round back to where they were.",
+        f"{lr:g} can change {percent(share)} of them{assumed}, the others are rounded back.",
         "Keep master weights in float32 (model.dtype: bfloat16 does, and computes in bfloat16).",
         count=sum(p.numel() for p in half),
         numbers=(("movable_share", share),),
@@ -170,7 +170,7 @@ def dropout_in_policy(wiring: Wiring) -> Finding | None:
 
 
 def beyond_context(wiring: Wiring) -> Finding | None:
-    """Rows longer than the model's positions: an error where these are a table that ends."""
+    """Rows longer than the model's context; an error if its position embeddings are a table of fixed size."""
     from boresight.training.forward import kind_of
 
     table = position_table(wiring.model)

@@ -42,7 +42,7 @@ class RewardProbe:
         return self.rewards([prompt for prompt, _ in pairs], [answer for _, answer in pairs])
 
     def empty(self, with_prompt: bool) -> list[float]:
-        """Rewards of empty answers, with the prompts or with nothing in their place."""
+        """Rewards of empty answers, to the prompts or to empty prompts."""
         asked = [to_prompt(example) for example in self.some]
         prompts = asked if with_prompt else [replace(prompt, prompt=[]) for prompt in asked]
         return self.rewards(prompts, [""] * len(prompts)).total
@@ -95,8 +95,8 @@ def reward_missing(reward: RewardProbe) -> Finding | None:
 
 
 def reward_constant(reward: RewardProbe) -> Finding | None:
-    """Every answer earns the same from a function of the user; tests show that built-in ones distinguish
-    answers."""
+    """Every answer gets the same reward from a user's function. Built-in functions are not checked: their
+    tests show that they distinguish answers."""
     if not reward.of_user:
         return None
     known = [value for value in reward.tried.total if not math.isnan(value)]

@@ -2,7 +2,7 @@
 
 A turn begins where a paragraph begins with "Human:" or "Assistant:". The same words inside a line are part of
 the text and stay in the turn. A pair differs in its last answer only: in the original data both transcripts
-come from one dialogue, so pairs that part earlier are faulty.
+come from one dialogue, so pairs that differ earlier are faulty.
 
 Some copies have the transcript up to the last "Assistant:" in `prompt` and plain answers beside it.
 """
@@ -62,7 +62,7 @@ def opened(value: str, field: str) -> list[Message]:
 
 
 def transcript(value: str, field: str) -> list[Message]:
-    """Messages of a transcript; white space around a turn belongs to the format and goes.
+    """Messages of a transcript; white space around a turn is part of the format and is removed.
 
     Raises:
         BadField: text before the first turn, or a turn that is empty.

@@ -1,6 +1,6 @@
 """A prompt and two answers as strings, under the names that public sets use.
 
-One user turn and two answers, taken letter by letter.
+One user turn and two answers, all unchanged.
 """
 
 from boresight.core.schema import Preference

@@ -1,7 +1,7 @@
 """UltraFeedback-binarized: whole conversations in `chosen` and `rejected`, the prompt as a string beside.
 
-The conversations are the truth; the string is only checked against them. `messages`, which the
-original repeats from `chosen`, is not kept a second time.
+Turns are read from the conversations; the string is only checked against them. `messages`, which the original
+repeats from `chosen`, is not kept a second time.
 """
 
 from boresight.core.schema import Message, Preference

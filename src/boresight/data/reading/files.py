@@ -32,7 +32,7 @@ from boresight.data.reading.shapes import as_table
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 SPACE = re.compile(r"\s*")
 GZIP_MAGIC = b"\x1f\x8b"
-WEB_PAGE = "a web page and no data; download the file itself (on the hub: /resolve/ in place of /blob/)"
+WEB_PAGE = "a web page, not data; download the file itself (on the hub: /resolve/ in place of /blob/)"
 OTHERS = (
     (b"version https://git-lfs", "a pointer of Git LFS and not the data; fetch them with `git lfs pull`"),
     (b"<!doctype html", WEB_PAGE),
@@ -44,7 +44,7 @@ OTHERS = (
     (b"\xff\xfe\x00\x00", "UTF-32 text; save it as UTF-8"),
     (b"\x00\x00\xfe\xff", "UTF-32 text; save it as UTF-8"),
 )
-"""What a file is that begins with these bytes, in small letters: names and contents often disagree."""
+"""File type by the first bytes of a file, in lower case: names and contents often disagree."""
 LONGEST_START = 32
 """Bytes at the beginning of a file that are compared."""
 LONGEST_CELL = 2**31 - 1

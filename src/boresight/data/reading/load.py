@@ -91,11 +91,11 @@ def read(
 
     Args:
         kind: one of `convert.KINDS`; None takes what the file holds.
-        split: which split of a saved folder or of a hub data set.
+        split: split of a saved folder or of a hub data set.
         bad_rows: "error" stops at the first bad row, "drop" leaves bad rows out and lists them.
         layout: name of a file in `boresight.data.layouts`; None detects it.
         columns: columns of the source by the names that layouts have for them; other columns keep theirs.
-        limit: look at no more than this many rows.
+        limit: read at most this many rows.
 
     Raises:
         UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, `columns` that do
@@ -195,7 +195,7 @@ def _named(columns: Mapped) -> str:
 def _cleaned(name: str, rows: Raw, columns: Mapped) -> Raw:
     """Records under the names of the layouts, lists that are written as text as lists.
 
-    Columns that are null are absent, as tables have no other way to say so.
+    Columns that are null count as absent, since a table cannot omit a column of one row.
     """
     found: Raw = (
         (row, {c: v for c, v in record.items() if v is not None} if isinstance(record, dict) else record)

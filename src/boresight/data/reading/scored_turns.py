@@ -15,7 +15,7 @@ from boresight.core.schema import Demonstration, Example, Labeled, Message, Pref
 def only_last(example: Example) -> Example:
     """The example with weight 0 on every assistant turn but the last one, unless the data give it a weight.
 
-    The last one is the last that the data do not exclude. Of a pair, this holds for each answer.
+    Turns that the data exclude do not count as the last one. For a pair this applies to each answer.
     """
     match example:
         case Demonstration(messages):

@@ -49,7 +49,7 @@ def _by_column(value: dict[str, list[Any]]) -> list[object] | None:
 
 
 def read_text(record: Record) -> Record:
-    """The record with lists and messages that are written as JSON, or as Python prints them, as such."""
+    """The record, with lists and messages parsed where they are text in JSON's or Python's notation."""
     found = {column: value for column in (*LISTS, *MESSAGES_OR_WORDS) if (value := _read(record, column))}
     return {**record, **found} if found else record
 

@@ -21,7 +21,7 @@ def ensure_chat_template(tokenizer: Tokenizer, spec: str | None = None) -> None:
             one of the tokenizer's own templates.
 
     Raises:
-        UserError: no template at all, no such template, several without a default, one that cannot write a
+        UserError: no template at all, no such template, several without a default, one that cannot render a
             question and its answer, or one that ends no turn with a special token.
     """
     if spec is not None:

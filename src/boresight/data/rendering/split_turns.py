@@ -19,7 +19,7 @@ class SplitTurns:
 
     @property
     def sentence(self) -> str:
-        """For the terminal."""
+        """The counts as a sentence for the terminal."""
         return (
             f"the chat template writes earlier turns otherwise than the last, so {self.conversations:,} "
             "conversations have a row for each assistant's turn, as generation sees it: "

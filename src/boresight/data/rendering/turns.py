@@ -76,7 +76,7 @@ class Renderer:
 
         Raises:
             UserError: the template refuses the messages, loses a part of the turn, ends it with no
-                end-of-turn token, or opens it otherwise than its generation prompt does.
+                end-of-turn token, or opens it differently from its generation prompt.
         """
         *before, last = messages
         opening = self.write(before, ask=True) if opening is None else opening

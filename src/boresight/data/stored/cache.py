@@ -1,8 +1,8 @@
 """Token rows in the cache folder, under a digest of everything that they depend on.
 
-A second run on the same data, and one that is resumed, map the rows that the first has written. Those that
-no run has used for long are deleted (`BOUND`). Where the cache folder takes none, a temporary folder does,
-which lives as long as the process.
+A second run on the same data, and one that is resumed, map the rows that the first has written. Rows that no
+run has used for long are deleted (`BOUND`). If the cache folder cannot be written, rows are stored in a
+temporary folder, which is deleted when the process ends.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def _read(place: Path, console: Console | None) -> StoredRows | None:
         if not place.is_dir():  # another process has deleted it since
             return None
         if console is not None:
-            print_warning(console, f"token rows of an earlier run are damaged and made again: {error}")
+            print_warning(
+                console, f"token rows of an earlier run are damaged, so they are made again: {error}"
+            )
         with suppress(FileNotFoundError):
             remove_folder(place)
     return None

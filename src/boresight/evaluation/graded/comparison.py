@@ -155,7 +155,7 @@ def _power(metric: GradedMetric, difference: Interval) -> str:
     if least is None:
         return ""
     size = unit_named(metric.unit).difference(least)
-    return f" {difference.n:,} prompts resolve a difference of {size} with a power of 80 %."
+    return f" {difference.n:,} prompts suffice for a significant difference of {size} with a power of 80 %."
 
 
 def _share_missing(metric: GradedMetric, system: GradedSystem) -> float:
@@ -181,7 +181,7 @@ def _oddities(system: GradedSystem) -> Iterator[str]:
         yield f"{said}, most often because: {commonest.rstrip('.')}."
     read = [one.reading is not None for one in system.all if one.response.text is not None]
     if any(read) and not all(read):
-        yield f"{system.name}: the reading raised on {read.count(False):,} of {total:,} completions."
+        yield f"{system.name}: the reading function raised on {read.count(False):,} of {total:,} completions."
     ranked = [one.rank is not None for one in system.all if one.response.text is not None]
     if any(ranked) and not all(ranked):
         yield f"{system.name}: {ranked.count(False):,} of {total:,} completions have no rank."
@@ -189,4 +189,4 @@ def _oddities(system: GradedSystem) -> Iterator[str]:
         yield f"{system.name}: {truncated:,} of {total:,} completions are truncated."
     if rules := decided_by_reading(system):
         listed = ", ".join(f"{count:,} by “{rule}”" for rule, count in rules.most_common())
-        yield f"{system.name}: how answers are read decides the grade of {listed}, of {total:,} completions."
+        yield f"{system.name}: the grade of {listed}, of {total:,} completions, depends on the extraction."

@@ -131,7 +131,7 @@ def why_undefined(systems: Sequence[GradedSystem], ks: Sequence[int], threshold:
     if all(one.reading is None for one in graded):
         what = "maj@k and the format rate are" if max(ks) > 1 else "The format rate is"
         without.append(
-            f"{what} not defined for this reward, which does not say what the answer of a completion is; set "
+            f"{what} not defined for this reward, which does not define the answer of a completion; set "
             "reading to a function that does."
         )
     unknown = (s.name for s in systems if all(one.response.truncated is None for one in s.all))

@@ -38,7 +38,7 @@ class SeedGroup:
         return f"{said}; {100 * found.seed_share:.0f} % of the variance is between seeds."
 
     def as_dict(self) -> dict[str, Any]:
-        """For evaluation.json."""
+        """The group as a dictionary, as in `evaluation.json`."""
         return {"metric": self.metric.name, "against": self.against, "mean": asdict(self.mean)} | {
             "difference": None if self.difference is None else asdict(self.difference)
         }

@@ -113,7 +113,7 @@ class TaskComparison:
         return "share" if all(0 <= value <= 1 for value in values) else "score"
 
     def better(self, key: Key) -> str:
-        """Which direction is good."""
+        """`higher` or `lower`, the direction in which a metric is better."""
         documents = (d for d in self.systems[self.reference] if (d.task, d.filter) == key[:2])
         return "lower" if any(key[2] in d.lower for d in documents) else "higher"
 

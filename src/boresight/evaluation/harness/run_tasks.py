@@ -37,7 +37,7 @@ def run_tasks(
 
     Args:
         tasks: what `open_tasks` returned for the section.
-        limit: the first documents of each task.
+        limit: number of documents of each task, from the first; None for all.
 
     Raises:
         UserError: a task cannot be run.

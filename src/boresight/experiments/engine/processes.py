@@ -56,9 +56,10 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start worker `index` in a session of its own, so that Ctrl-C reaches it once, through this process.
 
-    A quiet one prints errors alone.
+    With `quiet` it prints errors only.
 
-    Files of the current folder never stand in for packages there (`-P`), such as a `yaml.py` beside the data.
+    Python's option `-P` keeps it from importing files of the current folder, such as a `yaml.py` beside the
+    data, in place of packages.
     """
     command = [sys.executable, "-P", "-m", module, str(folder)]
     output = subprocess.DEVNULL if quiet else None

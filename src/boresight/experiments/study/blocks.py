@@ -59,13 +59,13 @@ class Block(Section):
     @model_validator(mode="after")
     def _prompts_or_pairs(self) -> Block:
         if (self.prompts is None) == (self.pairs is None):
-            raise ValueError("a block has prompts or pairs; give one of both")
+            raise ValueError("a block has prompts or pairs; give exactly one of them")
         if (self.prompts is None) == bool(self.reward):
             raise ValueError("prompts need a reward, and pairs have none")
         if self.pairs is not None and (self.judge is not None or self.samples > 1):
             raise ValueError("pairs are not answered; leave out judge and samples")
         if self.pairs is not None and self.limit is None:
-            raise ValueError("pairs need a limit, the most that are ranked")
+            raise ValueError("pairs need a limit, the largest number that is ranked")
         return self
 
     @model_validator(mode="after")
@@ -77,7 +77,7 @@ class Block(Section):
     @model_validator(mode="after")
     def _one_reward_model(self) -> Block:
         if self.judge is not None and any(config.name == JUDGED for config in self.reward):
-            raise ValueError("a reward model stands in reward already; leave out judge")
+            raise ValueError("reward names a reward model already; leave out judge")
         return self
 
 
@@ -104,7 +104,7 @@ class PlannedQuestion(Section):
     @model_validator(mode="after")
     def _pool_or_pairs(self) -> PlannedQuestion:
         if self.paired == bool(self.pool):
-            raise ValueError("a question has a pool of arms or is paired; give one of both")
+            raise ValueError("a question has a pool of arms or is paired; give exactly one of them")
         return self
 
 

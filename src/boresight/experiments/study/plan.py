@@ -169,7 +169,7 @@ class StudyPlan(BaseRecipe):
     def _names_must_exist(self) -> StudyPlan:
         for where, name, known in self._names():
             if name not in known:
-                raise ValueError(f"{where} names {name!r}, which there is not{nearest(name, known)}")
+                raise ValueError(f"{where} names {name!r}, which does not exist{nearest(name, known)}")
         earlier: dict[str, Arm] = {}
         for name, arm in self.arms.items():
             for needed, how in ((arm.starts_from, "starts from"), (arm.rewarded_by, "is rewarded by")):
@@ -275,8 +275,9 @@ def arm_recipe(
     """The recipe of one run. `here` is the plan's folder.
 
     Args:
-        start: a model that replaces the recipe's.
-        judge: folder of the reward model, where another arm is; without it, the recipe names the arm.
+        start: a model that replaces that of the recipe.
+        judge: folder of the reward model of an arm with `rewarded_by`; None puts the name of the rewarding
+            arm in its place.
 
     Raises:
         UserError: there is no such recipe, or a change is not valid in it.

@@ -36,8 +36,8 @@ class StudyData:
 
 
 def read_study(study: Study) -> StudyData:
-    """All results of finished runs, without arms of which the guard stopped a run: the seeds that it left
-    would flatter them."""
+    """All results of finished runs. Arms with a run that the guard stopped are omitted: the mean of their
+    other seeds would be too favorable."""
     prompts = read_prompts_to_answer(study) if study.plan.answers else []
     measured: defaultdict[str, defaultdict[str, dict[int, dict[str, float]]]]
     measured = defaultdict(lambda: defaultdict(dict))

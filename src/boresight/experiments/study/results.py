@@ -95,9 +95,9 @@ def difference(pairs: Sequence[tuple[BySeed, BySeed]], metric: str) -> OverSeeds
 
     Several pairs of arms are averaged by prompt first: their answers to one prompt are not independent.
 
-    For `win_rate` the values are rewards, and the difference is that of wins and losses: the share of
-    prompts on which the second is better minus the share on which it is worse. The win rate with ties one
-    half is one half of it, plus one half.
+    For `win_rate` the values are rewards, and the difference is that of wins and losses: the share of prompts
+    on which the second is better minus the share on which it is worse. The win rate, ties counted one half,
+    is (1 + difference) / 2.
     """
     seeds = [s for s in pairs[0][0] if all(s in of and s in to for of, to in pairs)]
     differences = [_mean_by_prompt([_minus(of[s], to[s], metric) for of, to in pairs]) for s in seeds]

@@ -38,7 +38,7 @@ def run_sweep(
 def run_sweep_recipe(
     recipe: SweepRecipe, folder: Path, console: Console, workers: int = 1
 ) -> tuple[Path, list[str]]:
-    """The same for a recipe in memory."""
+    """As `run_sweep`, for a recipe in memory."""
     require_optuna(recipe)
     sweep = open_sweep(folder, recipe)
     print_overview(sweep, workers, console)

@@ -72,8 +72,8 @@ def confirm_trials(sweep: Sweep) -> list[Trial]:
 def confirmed(sweep: Sweep) -> list[Confirmed]:
     """The default, then the finalists, best first, on the seeds that all of them finished.
 
-    A finalist that the guard stopped with one of its seeds is left out: the seeds that it survived would
-    flatter it.
+    A finalist with a run that the guard stopped is omitted: the mean of its other seeds would be too
+    favorable.
     """
     trials = confirm_trials(sweep)
     stopped = {trial.setting for trial in trials if sweep.stopped(trial)}

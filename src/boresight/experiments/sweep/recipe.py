@@ -122,10 +122,10 @@ class SweepRecipe(BaseRecipe):
         if self.search == "optuna" and self.trials is None:
             raise ValueError("`search: optuna` needs `trials`")
         if self.search == "list" and self.trials is not None:
-            raise ValueError("a list is tried whole; leave `trials` out")
+            raise ValueError("all settings of a list are tried; leave `trials` out")
         refuse_empty_or_repeated(self.space, self.settings)
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds names one twice: the same run again is no second observation")
+            raise ValueError("seeds names one twice: the same run again gives no second observation")
         return self
 
     @property

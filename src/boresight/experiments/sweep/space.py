@@ -89,7 +89,7 @@ def setting_of(tree: object, field: str = "a setting") -> SweepSetting:
         UserError: `tree` is no mapping; names `field`.
     """
     if not isinstance(tree, Mapping):
-        raise UserError(f"{field} is {shortened(tree)}: keys of a recipe and their values are wanted.")
+        raise UserError(f"{field} is {shortened(tree)}: must map keys of a recipe to values.")
     return {key: as_number(value) for key, value in flat(tree, is_value=_is_value).items()}
 
 

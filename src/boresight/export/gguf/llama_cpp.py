@@ -26,7 +26,8 @@ LONGEST = 7200.0
 
 
 def quantizer() -> Sequence[str]:
-    """The command that takes a GGUF file, the file to write and the name of a quantization.
+    """The command of an installed llama.cpp that quantizes; its arguments are a GGUF file, the file to write
+    and the name of a quantization.
 
     Raises:
         UserError: there is no llama.cpp.

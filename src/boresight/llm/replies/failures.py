@@ -72,8 +72,8 @@ def one_line(text: str) -> str:
 def redacted(text: str, key: str | None) -> str:
     """The text without the key, also in its JSON or URL encoding. Apply it before truncating the text.
 
-    >>> redacted("Incorrect API key provided: sk-0123456789abcdef.", "sk-0123456789abcdef") 'Incorrect API key
-    provided: [key removed].'
+    >>> redacted("Incorrect API key provided: sk-0123456789abcdef.", "sk-0123456789abcdef")
+    'Incorrect API key provided: [key removed].'
     """
     if not key:
         return text

@@ -63,7 +63,8 @@ def after_reasoning(text: str) -> str:
     """The answer after the model's reasoning: the text after its last `</think>`, '' if the thought is not
     closed.
 
-    >>> after_reasoning("<think>maybe 1</think>2") '2'
+    >>> after_reasoning("<think>maybe 1</think>2")
+    '2'
     """
     if ends := list(REASONING_ENDS.finditer(text)):
         return text[ends[-1].end() :]
@@ -73,7 +74,8 @@ def after_reasoning(text: str) -> str:
 def extract_json(text: str) -> list[object]:
     """The JSON objects in a model's text, after its reasoning and whatever stands around them, in order.
 
-    >>> extract_json('<think>{"a": 0}?</think> Sure: {"a": [1, 2]} as you asked') [{'a': [1, 2]}]
+    >>> extract_json('<think>{"a": 0}?</think> Sure: {"a": [1, 2]} as you asked')
+    [{'a': [1, 2]}]
 
     Raises:
         ValueError: there is none, the message is addressed to the model.

@@ -98,7 +98,7 @@ def _verdict(text: str | None, finish: object, message: Mapping[str, Any]) -> tu
     if message.get("refusal"):
         return "refusal", one_line(str(message["refusal"]))
     if finish == "content_filter":
-        return "content_filter", "the server's filter held the answer back"
+        return "content_filter", "the server's filter withheld the answer"
     if finish == "length":
         return "truncated", "the answer reached max_tokens"
     thought = any(message.get(name) for name in REASONING_FIELDS)

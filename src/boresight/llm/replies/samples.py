@@ -22,7 +22,8 @@ class IdenticalSamples:
     def sentence(self, source: str, temperature: float) -> str | None:
         """A warning if the samples of at least half of the prompts are identical; else None.
 
-        >>> IdenticalSamples(9, 9).sentence("m", 0.9).partition(":")[0] 'm'
+        >>> IdenticalSamples(9, 9).sentence("m", 0.9).partition(":")[0]
+        'm'
         """
         if not self.prompts or self.identical * 2 < self.prompts:
             return None

@@ -28,7 +28,7 @@ def counted(request: Request, reply: Reply) -> tuple[Usage, str]:
     if usage.prompt < least_prompt or usage.completion < least_tokens(reply.text):
         return safe, f"fewer tokens than the texts take ({reply.reported})"
     if usage.prompt > request.prompt_bytes + UNSEEN or usage.completion > max(safe.completion, seen) + UNSEEN:
-        return safe, f"more tokens than can be ({reply.reported})"
+        return safe, f"an impossible number of tokens ({reply.reported})"
     return usage, ""
 
 

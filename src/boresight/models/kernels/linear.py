@@ -55,7 +55,8 @@ def folded_adapters(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def forwards_replaced(forwards: Mapping[torch.nn.Module, ModuleForward]) -> Iterator[None]:
-    """Inside the block modules compute by `forwards`; afterwards as before it."""
+    """Inside the block each module in `forwards` uses that function as its forward; afterwards its former
+    one."""
     before: dict[torch.nn.Module, Any] = {module: vars(module).get("forward") for module in forwards}
     try:
         for module, forward in forwards.items():
@@ -113,7 +114,8 @@ def _folded(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
 def foldable_adapters(
     module: Any, bases: tuple[type[torch.nn.Linear], ...] = (torch.nn.Linear,)
 ) -> list[str] | None:
-    """Adapters of a layer that amounts to W + the sum of their updates; None where it does more than that.
+    """Names of the adapters of a layer whose weight is W plus the sum of their updates; None for a layer that
+    computes anything else.
 
     `bases` are the classes that the adapted layer may have.
     """

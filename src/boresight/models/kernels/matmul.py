@@ -96,11 +96,11 @@ def filled_rows(rows: int) -> int:
 
 
 def wide_product(x: Tensor, weight: Tensor) -> Tensor:
-    """`x @ weight.T`, `(n, in)` and `(out, in)`, without a gradient; the sums of half-precision products stay
-    in float32. Other operands as `product`.
+    """`x @ weight.T` for `x` `(n, in)` and `weight` `(out, in)`, without a gradient. In half precision the
+    sums are returned in float32, without rounding; in other precisions as `product`.
 
-    On CUDA the product does so itself from torch 2.8 on; before that its sums are rounded. On other devices
-    the operands are converted first: products of two half-precision numbers are exact in float32.
+    On CUDA torch supports this from 2.8 on; with earlier versions sums are rounded. On other devices the
+    operands are converted first: products of two half-precision numbers are exact in float32.
     """
     if x.dtype not in (torch.bfloat16, torch.float16):
         return product(x, weight)
@@ -113,7 +113,8 @@ def wide_product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
-    """The tensor to which the gradient of `weight` is added: `.grad` if it exists, else zeros."""
+    """The tensor, of the shape of `weight`, to which its gradient is added: `.grad` if it exists, else
+    zeros."""
     if in_place and weight.grad is not None:
         return weight.grad
     return torch.zeros_like(weight, dtype=gradient_dtype(weight))
@@ -140,7 +141,8 @@ def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
 
 
 def add_rows(total: Tensor, places: Tensor, rows: Tensor) -> None:
-    """total[places[i]] += rows[i] for every i, in the precision of the total: `(n,)`, `(n, width)`.
+    """total[places[i]] += rows[i] for every i, in the precision of the total; `places` is `(n,)`, `rows` `(n,
+    width)`.
 
     On a GPU by sorting, so that a row that is named twice is summed in the same order every time;
     `index_add_` would take the order in which threads arrive.

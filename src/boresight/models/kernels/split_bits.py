@@ -13,15 +13,16 @@ integers, and those between two neighboring bfloat16 numbers are equally far apa
 the distance, makes `high` the nearest. Two examples: 1 + 2^-8 - 2^-23 is 0x3F807FFF, high 0x3F80 (1) and low
 +32767; 1 + 2^-8 is 0x3F808000, high 0x3F81 (1 + 2^-7) and low -32768.
 
-That second number lies in the middle of two, and goes to the one further from zero. To the even one, as
-hardware rounds, it cannot: 2^16 + 1 numbers would have an even `high`, and 16 bits tell 2^16 of them apart
-(NVIDIA/apex issue 1842 is a remainder that loses them). Truncation would be exact too, at twice the largest
-error, and every weight of the forward would be nearer to zero than it should be.
+The second number is halfway between two bfloat16 numbers and is rounded away from zero. Rounding such ties to
+even, as hardware does, is not possible: 2^16 + 1 numbers would share an even `high`, and 16 bits distinguish
+only 2^16 of them (NVIDIA/apex issue 1842 is about a remainder that loses such numbers). Truncation would be
+exact too, at twice the largest error, and every weight of the forward would be nearer to zero than it should
+be.
 
-NaN is the exception, since the largest ones, 0x7FFFFFFF of CUDA among them, would be rounded to a zero. They
-keep the high bits as they are, with the quiet bit set as by every operation on them (IEEE 754-2019, 6.2.3),
-and stay NaN in both halves. Infinities have low bits 0. A finite number beyond the largest bfloat16 has an
-infinite high half, as under autocast.
+NaN is the exception, since its largest bit patterns, such as CUDA's 0x7FFFFFFF, would be rounded to zero. The
+high bits of a NaN are kept, with the quiet bit set, as by every operation on it (IEEE 754-2019, 6.2.3), so
+that `high` and the joined number are NaN. Infinities have low bits 0. A finite number beyond the largest
+bfloat16 has an infinite high half, as under autocast.
 
 Sources: Kalamkar et al. 2020 (arXiv 2005.04680) train with the truncated half; the rounded one with its
 signed remainder is the option `store_param_remainders` of NVIDIA's Apex and Transformer Engine (pull request
@@ -55,7 +56,7 @@ def split_bits(numbers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def joined_bits(high: Tensor, low: Tensor) -> Tensor:
-    """The float32 numbers from the two parts that `split_bits` returned."""
+    """The float32 numbers from the two parts that `split_bits` returned, of the same shape."""
     numbers = torch.empty(high.shape, dtype=torch.float32, device=high.device)
     join_into(numbers.view(-1), high.reshape(-1), low.reshape(-1))
     return numbers

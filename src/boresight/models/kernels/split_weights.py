@@ -9,8 +9,8 @@
     with master_weights(model):          for saving and loading: all of them are float32, on the CPU
         ...
 
-A bucket is storage that parameters share, so that one pass joins many small ones. Copies of a parameter are
-bfloat16 weights and no more, as a frozen reference should be.
+A bucket is storage that parameters share, so that one pass joins many small ones. A copy of a parameter is a
+plain bfloat16 tensor, which is what a frozen reference needs.
 
 No forward reads the second halves, so they may be in host memory: an update copies those of a bucket to the
 device and back.
@@ -71,7 +71,7 @@ def split_obstacle(model: nn.Module) -> str | None:
 
 
 def split_weights(model: nn.Module, bucket: int = BUCKET, *, low_on_host: bool = False) -> None:
-    """Store the parameters of `model` in halves, in place, where they are; they must not be moved later.
+    """Store the parameters of `model` in halves, in place and on their device; they must not be moved later.
 
     Args:
         bucket: entries that share storage, unless one parameter has more.
@@ -131,7 +131,7 @@ def _put_back(numbers: Tensor, place: SplitPlace, part: slice) -> None:
 
 
 def place_of(parameter: Tensor) -> SplitPlace | None:
-    """Where a split parameter is; None for any other tensor.
+    """Position of a split parameter in its bucket; None for any other tensor.
 
     Raises:
         RuntimeError: it was moved after it was split, and its other half was not.

@@ -114,7 +114,9 @@ def attention_by_calls(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The same by fast kernels, of rows that any sliding window covers. `torch.compile` can trace it.
+    """As `packed_attention`, of the same shapes, by fast kernels.
+
+    For rows no longer than any sliding window; `torch.compile` can trace it.
 
     Raises:
         UnsupportedAttention: an option would otherwise be ignored silently.
@@ -133,7 +135,7 @@ def _refuse_unhandled(module: torch.nn.Module, options: dict[str, Any]) -> None:
 
 
 def _in_precision_of_run(*operands: Tensor) -> tuple[Tensor, ...]:
-    """Under autocast in its precision: the rotary embedding may have left float32 behind."""
+    """Cast operands to the precision of autocast, if it is on: rotary embeddings may return float32."""
     device = operands[0].device.type
     if not torch.is_autocast_enabled(device):
         return operands

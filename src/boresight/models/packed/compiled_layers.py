@@ -1,15 +1,16 @@
 """The layers of a decoder compiled for the packed layout (`model.kernels: fast`).
 
 `torch.compile` turns norms, rotary embeddings and gates, some twenty small kernels before and after the
-attention of a layer, into a few. Attention is an operator that it does not look into (`shared_prefix`).
+attention of a layer, into a few. Attention is a custom operator, opaque to the compiler (`shared_prefix`).
 
-A graph is for the shapes of its inputs. Forwards have one of a few lengths (`filled_forwards`), the layers of
-a model have the same shapes, and the lengths of rows are tensors, so that a model takes one graph for each
-length, with and without gradients, and no batch needs a new one. A forward of another length, that of a row
-longer than a full forward, is not compiled.
+A compiled graph is valid for the shapes of its inputs. Forwards are padded to one of a few lengths
+(`filled_forwards`), all layers of a model have the same shapes, and the lengths of rows are passed as
+tensors. So there is one graph per length, with and without gradients, and no batch causes a recompilation. A
+forward of another length, which occurs for a row longer than a full forward, is not compiled.
 
-Under activation checkpointing transformers would recompute a layer after the block has ended, by other
-kernels than those of its forward. So inside the block layers are checkpointed here, around compiled forwards.
+With activation checkpointing by transformers, the backward would recompute a layer outside of the context in
+which it is compiled, by other kernels than those of its forward. So inside that context layers are
+checkpointed here, around their compiled forwards.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Packed attention on CUDA: one FlexAttention kernel over a block mask of the packed layout.
 
-It is compiled with dynamic shapes, since every batch has its own length, which would be recompiled otherwise.
-One graph is for a dtype, a number and width of heads, and a set of inputs with gradients; one run makes about
-five, and several models in one process more than torch's limit of eight. Beyond its limit torch would
-continue uncompiled, with the scores of all pairs of tokens in memory, so the limit is raised and reaching it
-is an error. The block mask is computed on the host from the offsets of the rows; torch's own
+It is compiled with dynamic shapes, since batches differ in length, and each length would cause a
+recompilation. A graph is valid for one dtype, number and width of heads, and set of inputs with gradients; a
+run needs about five, and several models in one process more than torch's limit of eight. Beyond its limit
+torch would continue uncompiled, with the scores of all pairs of tokens in memory, so the limit is raised and
+reaching it is an error. The block mask is computed on the host from the offsets of the rows; torch's own
 `create_block_mask` would evaluate the rule for every pair of tokens first.
 """
 
@@ -103,7 +103,7 @@ def visible_pairs(packed: PackedBatch) -> np.ndarray:
 
 
 def _stretches(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every token where its row begins, where its prompt ends, and where its own completion begins.
+    """For every token, the start of its row, the end of its prompt, and the start of its own completion.
 
     A token of a prompt has none: its own begins after it. All `(T,)`.
     """
@@ -126,7 +126,7 @@ def _in_order(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _membership(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Of every token its row, and its part of the row: 0 the prompt, j the j-th completion; int32 `(T,)`."""
+    """For every token, its row and its part of the row: 0 the prompt, j the j-th completion; int32 `(T,)`."""
     tokens = packed.ids.shape[1]
     row, part = np.zeros(tokens, np.int32), np.zeros(tokens, np.int32)
     for i, span in enumerate(packed.segments):

@@ -1,8 +1,8 @@
 """Log-probabilities of given tokens in three passes over each tile of logits (`model.kernels: fast`).
 
-Tiles, products, and the precision of every sum are those of `head`. What that does to a tile of logits in a
-dozen passes over memory, an operation at a time, is one function of its entries here, which is compiled on a
-GPU, so that nothing in between is written:
+Tiles, products, and the precision of every sum are those of `head`, whose operations on a tile of logits take
+a dozen passes over memory. Here they are one elementwise function, which is compiled on a GPU, so that no
+intermediate result is written to memory:
 
     forward                 a product writes a tile | `tile_sums` reads it
     backward                a product writes it again | `tile_pull` reads it, and writes d loss / d product in
@@ -39,13 +39,13 @@ from boresight.models.packed.head import (
 from boresight.models.precision import at_least_float32
 
 Bend = tuple[float, float | None, float]
-"""Scale, soft cap or None, and temperature: what is done to a raw product."""
+"""Scale, soft cap (or None) and temperature, which convert a raw product into a logit."""
 
 
 def fused_token_logprobs(
     hidden: Tensor, targets: Tensor, head: Head, *, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """As `token_logprobs`."""
+    """As `head.token_logprobs`."""
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
@@ -113,7 +113,7 @@ class _FusedSums(RunningSums):
     """The sums of `head`, to which tiles of raw products are added."""
 
     def add_products(self, bend: Bend, tile: slice, weight: Tensor, bias: Tensor | None) -> None:
-        """Add the tile of logits that `weight` and `bias` give."""
+        """Add a tile of logits: raw products with `weight` `(tile, width)`, plus `bias` `(tile,)`."""
         raw = _products(self.hidden, weight)
         inside, column = targets_within(self.targets, tile)
         of_tile = _in_one_pass(tile_sums, raw, bias, inside, column, bend, self.weighted is not None)
@@ -142,8 +142,9 @@ def _products(hidden: Tensor, weight: Tensor) -> Tensor:
 def tile_sums(
     raw: Tensor, bias: Tensor | None, inside: Tensor, column: Tensor, bend: Bend, entropy: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Of each position of a tile `(n, w)`, all `(n,)`: the largest logit, the sum of exp(l - largest), the
-    logit of `column`; with `entropy` the sum of exp(l - largest) * l; and under a soft cap d l / d raw there.
+    """For each position of a tile `(n, w)`, tensors `(n,)`: the largest logit, the sum of exp(l - largest),
+    the logit of `column`; with `entropy` the sum of exp(l - largest) * l; and under a soft cap d l / d raw
+    there.
 
     `column` `(n, 1)` is read whether or not a position's target is `inside`.
     """

@@ -36,12 +36,12 @@ from boresight.models.precision import at_least_float32
 TILE_ELEMENTS = 1 << 20
 """Logits held at a time on a CPU: 4 MB in float32."""
 ROWS = 512
-"""Positions of one product on a GPU, the last of them filled up, so that all have one shape."""
+"""Positions per product on a GPU; the last group is padded, so that all products have one shape."""
 CUDA_TILE_ELEMENTS = 1 << 25
 """The same on a GPU: 128 MB in float32. Tiles of the CPU's size would be hundreds of small products and
 thousands of launches, each longer than its arithmetic. Chosen by that count, not measured."""
 KEPT_ELEMENTS = 1 << 25
-"""Most logits that are kept for the backward rather than recomputed: 128 MB in float32."""
+"""Largest number of logits that are kept for the backward instead of being recomputed: 128 MB in float32."""
 
 KeptForBackward = Literal["gradient", "tiles"] | None
 
@@ -92,7 +92,8 @@ class _Logits:
         self.scale, self.softcap, self.temperature = head.scale, head.softcap, temperature
 
     def tile(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Logits over temperature, at least float32, and their derivative with respect to the raw product.
+        """Logits over temperature, `(positions, tile)`, at least float32, and their derivative by the raw
+        product.
 
         The derivative is None if it is the constant `self.slope`.
         """
@@ -175,7 +176,8 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Te
 class HeadGradients:
     """Sums over tiles of the gradients of hidden states, weight and bias, those that `ctx` needs.
 
-    `ctx` has saved these three first, and `in_place`: whether the weight's is added to its `.grad`.
+    The first tensors saved in `ctx` are hidden states, weight and bias; `ctx.in_place` is whether the
+    gradient of the weight is added to its `.grad`.
     """
 
     def __init__(self, ctx: Any, dtype: torch.dtype) -> None:
@@ -188,7 +190,8 @@ class HeadGradients:
             self.of_bias = torch.empty_like(bias, dtype=gradient_dtype(bias))
 
     def add(self, tile: slice, pull: Tensor, of_bias: Tensor | None) -> None:
-        """Add those of a tile: `pull` is the gradient of its raw products, in the dtype of hidden states."""
+        """Add the gradients of a tile; `pull` `(positions, tile)` is the gradient of its raw products, in the
+        dtype of hidden states, `of_bias` `(tile,)` that of its bias."""
         if self.of_weight is not None:
             add_outer(self.of_weight[tile], pull, self.hidden)
         if self.of_bias is not None and of_bias is not None:
@@ -231,7 +234,8 @@ class RunningSums:
         self.target_slope: Tensor | None = None
 
     def add(self, z: Tensor, derivative: Tensor | None, tile: slice, weight: Tensor) -> Tensor:
-        """Add one tile of logits and return exp(z - self.top); both tensors may be modified in place."""
+        """Add a tile of logits `z` `(positions, tile)`; returns exp(z - self.top). `z` and `derivative` may
+        be modified in place."""
         inside, column = targets_within(self.targets, tile)
         self.target = torch.where(inside, z.gather(1, column).squeeze(1), self.target)
         top = torch.maximum(self.top, z.amax(1))
@@ -255,7 +259,8 @@ class RunningSums:
         return self.top + self.mass.log()
 
     def entropy(self) -> Tensor:
-        """logsumexp(l) - sum_v p_v l_v."""
+        """Entropy of each position, logsumexp(l) - sum_v p_v l_v, nats, `(positions,)`; empty if not
+        requested."""
         if self.weighted is None:
             return torch.empty(0, device=self.top.device)
         return self.logsumexp() - self.weighted / self.mass
@@ -271,7 +276,8 @@ class RunningSums:
 
 
 def one_after_another(parts: Iterable[Tensor], positions: int) -> Tensor:
-    """What groups of positions give, `(positions, …)`, without what the filler of the last one gives."""
+    """Concatenate the results of groups of positions to `(positions, …)`, without those of the last group's
+    padding."""
     first, *others = parts
     return (torch.cat([first, *others]) if others else first)[:positions]
 
@@ -295,7 +301,7 @@ def vocabulary_tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
 
 
 def part_of(bias: Tensor | None, tile: slice) -> Tensor | None:
-    """The bias of a tile, where there is one."""
+    """The bias of a tile, `(tile,)`; None if there is none."""
     return None if bias is None else bias[tile]
 
 

@@ -56,9 +56,9 @@ class LastLayer:
 def applies(model: PreTrainedModel, positions: Tensor) -> bool:
     """Whether a forward of `model` may compute its last layer at `positions` alone.
 
-    On a GPU the rounding of products depends on their shape, here on the number of scored positions.
-    Activation checkpointing recomputes layers after the forward has ended, when their modules have been
-    restored.
+    False on a GPU, where the rounding of products depends on their shape, here on the number of scored
+    positions. False with activation checkpointing, which recomputes layers after the forward, when their
+    modules have been restored.
     """
     recomputed = getattr(model.base_model, "gradient_checkpointing", False)
     return len(positions) > 0 and not fills(positions.device) and not recomputed

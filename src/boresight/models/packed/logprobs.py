@@ -152,7 +152,8 @@ def entropies(logps: Tensor) -> Tensor:
 
 
 def _padded_tokens(model: Policy, rows: Sequence[Row], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every token but the first: its log-probability, whether it is scored, and those of all tokens."""
+    """For every token but the first: its log-probability, whether it is scored, and log-probabilities of all
+    tokens."""
     ids, attended, scored = (to_device(a, model.device) for a in _pad(rows))
     mask = attended.long()  # as tokenizers give it: ProphetNet computes with it
     with wide_logits(model):

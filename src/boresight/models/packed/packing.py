@@ -202,7 +202,8 @@ def filled_length(tokens: int) -> int:
 
 
 def few_lengths() -> tuple[int, ...]:
-    """Lengths of forwards inside `filled_forwards`, ascending, except those of longer rows; outside none."""
+    """Lengths of forwards inside `filled_forwards`, ascending, except those of longer rows; empty outside of
+    it."""
     full = _full.get()
     return () if full is None else tuple(whole_blocks(-(-full // part)) for part in PARTS)
 

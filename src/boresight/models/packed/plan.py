@@ -104,7 +104,8 @@ class PackedPlan:
         return Head(layer.weight, layer.bias, self.scale, self.softcap)
 
     def logits(self, model: Policy, hidden: Tensor) -> Tensor:
-        """Logits by calling the output layer as a module, including any wrapper around it."""
+        """Logits `(…, vocabulary)` of `hidden` `(…, width)` by calling the output layer as a module, with any
+        wrapper around it."""
         with wide_logits(model):
             raw = causal_model(model).get_output_embeddings()(hidden) * self.scale
         return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap
@@ -140,7 +141,8 @@ def _plan_or_obstacle(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
 
 
 def find_plan_now(model: Policy) -> PackedPlan | str:
-    """The plan for short rows. Found now: later the weights of `model` may be spread over processes."""
+    """The plan for short rows, or the reason why there is none. To be called before the weights of `model`
+    are sharded, since the test needs all of them."""
     return packed_plan(model, _probe_rows(causal_model(model).config.get_text_config().vocab_size))
 
 
@@ -162,7 +164,7 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
     before = base.config._attn_implementation
     if not attention.install(base):
         remedy = "" if before in attention.DELEGATES else f" for {before!r}; load it with attention='sdpa'"
-        return f"the attention of {type(base).__name__} cannot be exchanged{remedy}"
+        return f"the attention of {type(base).__name__} cannot be replaced{remedy}"
     try:
         with _undisturbed(base):
             found = _try_out(base, config)
@@ -213,7 +215,7 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
     if unlike and max(float((both - state).abs().max()) for both, state in unlike) > _rounding(
         base, sequences
     ):
-        return f"{type(base).__name__} gives other hidden states packed than plain"
+        return f"{type(base).__name__} returns other hidden states for packed rows than for plain ones"
     plan = replace(plan, compiled=can_compile(base, batch) and _same_compiled(base, plan, batch, got))
     return replace(plan, partial_last_layer=_same_at_some(base, plan, batch, got))
 
@@ -242,15 +244,13 @@ def _same_compiled(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, 
     else:
         if _close(compiled, states, arithmetic_of(base)):
             return True
-        reason = "they give other hidden states compiled"
-    log.warning(
-        "The layers of %s run without being compiled, which is slower: %s.", type(base).__name__, reason
-    )
+        reason = "they return other hidden states when compiled"
+    log.warning("The layers of %s are not compiled, which is slower: %s.", type(base).__name__, reason)
     return False
 
 
 def _rounding(base: PreTrainedModel, sequences: Sequence[Tensor]) -> float:
-    """By how much the last hidden states may differ for no other reason than rounding.
+    """Largest difference of the last hidden states that rounding alone may cause.
 
     Some tokens have very large states in a few channels, by which models amplify rounding, those after
     training by LoRA the most. So the embeddings are changed by a few units in the last place, and what comes

@@ -175,7 +175,8 @@ def backward_of(
     calls: PrefixCalls,
     scaling: float,
 ) -> Gradients:
-    """Gradients of the operands of `forward_of`, contiguous, from that of `out` and both of its results."""
+    """Gradients of the operands of `forward_of`, contiguous and of their shapes, from `grad`, the gradient of
+    its output, and both of its results."""
     own, tail, head, grad = calls.segments, calls.of_tails, calls.of_heads, grad.contiguous()
     d_query, d_key, d_value = (
         d.contiguous()
@@ -213,7 +214,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Of the output alone: nothing reads the log-sum-exp."""
+    """Gradients from the output alone: nothing uses the log-sum-exp."""
     return (*_attend_backward(grad, *ctx.saved_tensors, ctx.scaling), None, None, None)
 
 

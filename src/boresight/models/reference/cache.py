@@ -152,7 +152,8 @@ def _write(database: sqlite3.Connection, part: Mapping[bytes, Tensor], path: Pat
 
 
 def _checksum(key: bytes, sums: object) -> bytes:
-    """Of a row, so that numbers of another row are wrong too; empty where `sums` is no blob."""
+    """Checksum over the key and the numbers of a row, so that numbers of another row fail too; empty if
+    `sums` is no blob."""
     return hashlib.sha256(key + sums).digest()[:8] if isinstance(sums, bytes) else b""
 
 

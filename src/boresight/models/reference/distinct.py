@@ -16,7 +16,7 @@ KEY = np.dtype("V32")
 
 
 def row_key(row: Row) -> bytes:
-    """Digest of everything the reference's log-probabilities of a row depend on, weights apart."""
+    """Digest of everything that the reference's log-probabilities of a row depend on, except its weights."""
     digest = hashlib.sha256()
     for part in (row.prompt, *(a for c in row.completions for a in (c.ids, c.mask))):
         digest.update(len(part).to_bytes(4, "little"))

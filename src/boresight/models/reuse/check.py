@@ -1,7 +1,7 @@
-"""Compare outputs that sampling has kept with those of a forward that multiplies.
+"""Compare kept outputs of linear layers with those of a forward that computes them.
 
-A forward that looks all outputs up has the log-probabilities that the sampler had, right or wrong, so that
-neither these nor its loss show a fault. Here one row is computed anew.
+A forward that reuses all outputs has the sampler's log-probabilities even if the outputs are wrong, so
+neither these nor its loss reveal a fault. Here one row is computed without reuse.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from boresight.models.reuse.store import LinearOutputs, reusing
 def compare_with_products(
     policy: Policy, outputs: LinearOutputs, row: Row, temperature: float
 ) -> tuple[float, Tensor, Tensor] | None:
-    """How far outputs are off, and log-probability and length of each completion; None for other rows.
+    """`(difference, log-probabilities, lengths)`; None if no outputs are kept for `row`.
 
-    The first is the largest difference of any layer for the tokens of `row`, as a share of the layer's
-    largest output; the others, `(1, k)`, are those of a forward that reuses nothing.
+    The difference between kept and computed outputs is the largest of any layer over the tokens of `row`, as
+    a share of the layer's largest output. Summed log-probabilities and lengths of the completions, `(1, k)`,
+    are those of a forward without reuse.
     """
     batch = pack([row], len(row.completions), policy.device)
     slots = outputs.slots_of(batch)

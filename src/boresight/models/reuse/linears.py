@@ -1,6 +1,6 @@
-"""The linear layers of a decoder whose outputs can be looked up: which they are, and how gradients pass them.
+"""The linear layers of a decoder whose outputs can be reused, and their backward.
 
-The backward multiplies as it does where the forward has multiplied; all it needs is the layer's input.
+The backward is that of an ordinary linear layer, which needs only the layer's input.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Taken = Callable[[], Tensor]
 def reusable_linears(model: PreTrainedModel) -> list[nn.Module]:
     """Linear layers of the decoder inside `model`, plain or with one adapter.
 
-    Empty where its layers do not compute what they sample with: with dropout on, adapters off or autocast on,
-    and under activation checkpointing, which recomputes layers when the outputs are gone.
+    Empty if training computes the layers differently from sampling: with dropout on, adapters off or autocast
+    on. Also empty with activation checkpointing, which recomputes layers after the outputs are dropped.
     """
     decoder = model.base_model
     first = next(decoder.parameters())
@@ -102,7 +102,7 @@ def _looked_up(module: Any, taken: Taken) -> ModuleForward:
 
 
 class StoredLinear(torch.autograd.Function):
-    """x W^T + b, which is `taken`."""
+    """x W^T + b, whose value is `taken`, the stored output."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, taken: Taken) -> Tensor:
@@ -116,7 +116,7 @@ class StoredLinear(torch.autograd.Function):
 
 
 class StoredLora(torch.autograd.Function):
-    """x W^T + b + scale * (x A^T) B^T, which is `taken`; A `(r, in)`, B `(out, r)`.
+    """x W^T + b + scale * (x A^T) B^T, whose value is `taken`, the stored output; A `(r, in)`, B `(out, r)`.
 
     With z = scale * grad B: d x = grad W + z A, d A = z^T x, d B = scale * grad^T (x A^T).
     """

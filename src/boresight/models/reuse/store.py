@@ -29,7 +29,8 @@ _reused: ContextVar[LinearOutputs | None] = ContextVar("outputs of linear layers
 
 @contextmanager
 def reusing(outputs: LinearOutputs | None) -> Iterator[None]:
-    """Inside the block packed forwards of tokens that `outputs` holds take them; with None, none does."""
+    """Inside the block packed forwards take outputs of linear layers from `outputs`, if it holds those of all
+    their tokens; with None, they compute all."""
     before = _reused.set(outputs)
     try:
         yield
@@ -45,7 +46,7 @@ def reused() -> LinearOutputs | None:
 class LinearOutputs:
     """Outputs of linear layers for up to `capacity` tokens, by layer and token.
 
-    Memory is taken up as it is written, and kept for the next rollout.
+    Memory is allocated when it is first written, and kept for the next rollout.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -85,7 +86,7 @@ class LinearOutputs:
             self.clear()
 
     def announce_prompts(self, prompts: Sequence[np.ndarray]) -> None:
-        """The next forward is of `prompts`, padded on the right to the longest."""
+        """Announce that the next forward is of `prompts`, padded on the right to the longest."""
         longest = max(map(len, prompts))
         places = [row * longest + np.arange(len(prompt)) for row, prompt in enumerate(prompts)]
         self._expect(np.concatenate(places), len(prompts) * longest)
@@ -94,13 +95,14 @@ class LinearOutputs:
             self._prompts[_key(prompt)] = np.arange(start, start + len(prompt))
 
     def announce_tokens(self, rows: Sequence[RunningSample]) -> None:
-        """The next forward is of the newest token of each of `rows`."""
+        """Announce that the next forward is of the newest token of each of `rows`."""
         self._expect(np.arange(len(rows)), len(rows))
         for row, slot in zip(rows, self._slots, strict=True):
             self._inputs.setdefault(row, []).append(slot)
 
     def slots_of(self, batch: PackedBatch) -> Tensor | None:
-        """Slots of the tokens of `batch`, int64 `(T,)`; None where it has others, or a weight has changed."""
+        """Slots of the tokens of `batch`, int64 `(T,)`; None if a token has no slot, or if a weight has
+        changed."""
         if batch.filler or any(p._version != version for p, version in self._versions.items()):
             return None
         ids = batch.ids[0].cpu().numpy()

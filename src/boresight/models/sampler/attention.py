@@ -36,7 +36,7 @@ def unsupported(model: PreTrainedModel) -> str | None:
     if layers - {"full_attention", "sliding_attention"}:
         return f"{name} has layers of kind {', '.join(sorted(layers))}"
     if not (getattr(model, "_supports_attention_backend", False) and model._can_set_attn_implementation()):
-        return f"the attention of {name} cannot be exchanged"
+        return f"the attention of {name} cannot be replaced"
     shared: object = getattr(config, "num_kv_shared_layers", 0)
     if model.config.is_encoder_decoder or shared:
         return f"{name} shares keys between layers or with an encoder"
@@ -89,7 +89,11 @@ def refuse_unhandled(attention_mask: Tensor | None, arguments: Mapping[str, obje
 def prefill_attention(
     query: Tensor, key: Tensor, value: Tensor, scaling: float, softcap: float | None, window: int | None
 ) -> Tensor:
-    """Causal attention over prompts padded on the right: tokens do not attend to the padding after them."""
+    """Causal attention over prompts padded on the right: tokens do not attend to the padding after them.
+
+    `query` is `(prompts, heads, tokens, d)`, `key` and `value` are `(prompts, kv heads, tokens, d)`; the
+    result is `(prompts, tokens, heads, d)`.
+    """
     repeats = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(repeats, dim=1) for x in (key, value))
     tokens = query.shape[2]
@@ -115,8 +119,11 @@ def decode_attention(
     softcap: float | None,
     window: int | None,
 ) -> Tensor:
-    """Attention in a decode step, one new token per row; `key` and `value` are the rows' own, `(n, kv
-    heads, tokens, d)`."""
+    """Attention in a decode step, one new token per row: `query` `(n, heads, 1, d)`, result `(n, 1, heads,
+    d)`.
+
+    `key` and `value` are those of the rows' own tokens, `(n, kv heads, tokens, d)`.
+    """
     n, heads, _, d = query.shape
     shape = torch.Size((n, key.shape[1], heads // key.shape[1]))
     prompt_key, prompt_value = (
@@ -153,7 +160,7 @@ def _to_rows(x: Tensor, shape: torch.Size, step: DecodeStep) -> Tensor:
 
 
 def soft_cap(scores: Tensor, softcap: float | None) -> Tensor:
-    """softcap * tanh(scores / softcap), or `scores` where there is no cap."""
+    """softcap * tanh(scores / softcap), of the shape of `scores`; `scores` if there is no cap."""
     return scores if softcap is None else torch.tanh(scores / softcap) * softcap
 
 

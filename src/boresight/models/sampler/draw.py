@@ -85,10 +85,10 @@ def draw_tokens(logits: Tensor, settings: RowSettings, uniforms: Tensor) -> tupl
 class MaskedSettings:
     """Sampling settings of n rows in tensors whose shapes do not depend on them, all `(n,)`.
 
-    As in `RowSettings`, with bool masks in place of the numbers of rows: every row is drawn in every way that
-    any row needs, and a mask selects. `candidates` is the number of most likely tokens that truncated rows
-    are drawn among: the largest `top_k`, or the vocabulary where top-p is on without one; 0 where no row is
-    truncated. `any_greedy` is False where no row is greedy.
+    As in `RowSettings`, with bool masks in place of indices: every row is drawn in every way that any row
+    needs, and the masks select the result. `candidates` is the number of most likely tokens that truncated
+    rows are drawn among: the largest `top_k`, or the vocabulary where top-p is on without one; 0 where no row
+    is truncated. `any_greedy` is False where no row is greedy.
     """
 
     temperature: Tensor

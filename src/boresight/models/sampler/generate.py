@@ -69,7 +69,7 @@ def stopping_at_turns(model: GenerativeModel, params: SamplingParams) -> Samplin
 
 
 def decode(tokenizer: Tokenizer, samples: Sequence[Sequence[Sample]]) -> list[list[Sample]]:
-    """The same samples with their texts, which leave out special tokens and with them the stop token."""
+    """The same samples with their texts, without special tokens and so without the stop token."""
     return [
         [replace(s, text=tokenizer.decode(s.ids, skip_special_tokens=True)) for s in group]
         for group in samples

@@ -54,17 +54,17 @@ def sample(
     """Draw `k` completions of each prompt; the result is `[prompt][sample]`.
 
     `model` is a causal language model, PEFT-wrapped or not; inside `adapters_off(model)` the base model
-    is what samples. It runs in evaluation mode, without gradients, and is put back as it was. A model
-    that the sampler with a cache does not serve (`trial.samples_with_cache`) takes the plain one. Inside
+    samples. It runs in evaluation mode, without gradients; its mode is restored afterwards. A model that the
+    sampler with a cache does not support (`trial.samples_with_cache`) is sampled by `sample_plain`. Inside
     `kernels_of_run("fast")` steps are captured and replayed, with adapters folded into the weights.
 
     Args:
-        prompts: token ids, one non-empty array each.
-        params: for all prompts, or one for each.
-        max_batch: most samples decoded at a time; by memory, if not given: 256 to 1,024 on a CPU, 16 to 4,096
-            on a GPU.
-        console: where progress is shown, if anywhere.
-        outputs: takes the outputs of the model's linear layers for all tokens, where the sampler has a cache.
+        prompts: token ids of each prompt, int32 `(length,)`, not empty.
+        params: settings for all prompts, or one for each.
+        max_batch: largest number of samples decoded at a time; by memory, if not given: 256 to 1,024 on a
+            CPU, 16 to 4,096 on a GPU.
+        console: shows the progress; None shows nothing.
+        outputs: storage for the outputs of the model's linear layers, if the sampler with a cache is used.
 
     Raises:
         UserError: an empty prompt, one with a token that the model has no embedding for, one that leaves an

@@ -46,8 +46,8 @@ def draw_on_one_scale(
     """Every interval on the axis of all; None where no value is finite.
 
     Args:
-        guide: where a line is drawn; the axis reaches it.
-        ends: those of the axis; by default the axis ends at the first round numbers around all limits.
+        guide: value at which a line is drawn; the axis includes it.
+        ends: ends of the axis; by default the first round numbers around all limits.
         signed: the intervals are differences.
     """
     values = [x for i in intervals.values() for x in (i.value, i.low, i.high) if math.isfinite(x)]

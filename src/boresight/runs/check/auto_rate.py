@@ -1,4 +1,4 @@
-"""`optim.lr: auto`: choose a learning rate that a ramp found harmless, once, and store it with the run."""
+"""`optim.lr: auto`: choose, once, a learning rate that was harmless in a ramp, and store it with the run."""
 
 from __future__ import annotations
 

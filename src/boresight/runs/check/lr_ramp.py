@@ -45,9 +45,9 @@ STEPS = 16
 SPAN = 64.0
 """Ratio of the last learning rate to the first."""
 BATCH = 16
-"""Most rows of a step."""
+"""Largest number of rows per step."""
 MEASURED = 96
-"""Most rows that are measured."""
+"""Largest number of rows that are measured."""
 EVERY = 2
 """Steps between measurements."""
 FEWEST = 8

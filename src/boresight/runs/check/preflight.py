@@ -58,7 +58,7 @@ from boresight.training.probes.answers import prompts_to_answer, refuse_unanswer
 EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""
 AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, rollouts, machine)
-"""In the order of causes: what is wrong with the data explains what is wrong later."""
+"""Areas of checks in the order of causes: faults of the data explain later ones."""
 TOO_LITTLE = ("learning-rate-budget", "few-steps")
 """Findings of runs that end before they have learned anything; a ramp finds rate and length for them."""
 STOPS = {
@@ -88,7 +88,8 @@ class Report(Printable):
     sampled: int
     seconds: float
     command: str | None = None
-    """What measures a better rate and length and trains with them, where the run is too short or too slow."""
+    """Command that measures a better learning rate and length and trains with them, for a run that is too
+    short or whose rate is too low."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -106,8 +107,8 @@ class Report(Printable):
 
     @property
     def closing(self) -> str | None:
-        """The last sentence of a command that has printed `before_closing`: `stop`, without a cause that is
-        printed there."""
+        """The last sentence of a command that has printed the findings of `before_closing`. As `stop`, but
+        errors that are printed there are only named."""
         if not self.errors or self._refused:
             return self.stop
         names = [finding.name for finding in self.errors]
@@ -115,7 +116,7 @@ class Report(Printable):
 
     @property
     def before_closing(self) -> list[Finding]:
-        """The findings without the one that consists of nothing but the sentence of `closing`."""
+        """The findings to print before `closing`: all but an error whose text is `closing` itself."""
         return [finding for finding in self.findings if finding not in self._refused]
 
     @property
@@ -220,7 +221,7 @@ def preflight(
 
 
 def with_command(report: Report, recipe: Recipe, arguments: Sequence[str]) -> Report:
-    """The report with the command to try; `arguments` are recipe and overrides of this one."""
+    """The report with the command to try; `arguments` are recipe and overrides of the current command."""
     from boresight.runs.check.lr_ramp import FEWEST
 
     enough = report.rows is not None and report.rows >= 3 * FEWEST  # two thirds train, one is measured
@@ -238,7 +239,7 @@ def before_training(
     ramp: Ramp | None = None,
     arguments: Sequence[str] = ("RECIPE",),
 ) -> list[Finding]:
-    """Preflight as `boresight train` runs it: prints what it found, and without a ramp what to try.
+    """Preflight as `boresight train` runs it: prints the findings and, without a ramp, the command to try.
 
     Raises:
         UserError: an error that `check.allow` does not name.
@@ -388,7 +389,8 @@ def finding_names() -> list[str]:
 
 
 def refuse_unknown(allow: Sequence[str]) -> None:
-    """Raise a `UserError` for a name in `check.allow` that no check has, or that nothing can allow."""
+    """Raise a `UserError` for a name in `check.allow` that no check has, or whose finding cannot be
+    allowed."""
     for name in allow:
         if name in STOPS.values():
             raise UserError(f"check.allow: {name} stops training and cannot be allowed; remove it.")
@@ -406,7 +408,7 @@ def refusals(missing: Missing) -> list[Finding]:
     for part, name in STOPS.items():
         if part in missing.refused:
             names.setdefault(missing.refused[part], name)
-    return [error(name, why, "Nothing can be trained until this is right.") for why, name in names.items()]
+    return [error(name, why, "Training is not possible until this is fixed.") for why, name in names.items()]
 
 
 def not_checked(missing: Missing) -> list[Finding]:

@@ -69,7 +69,7 @@ class ProbedRun(Printable):
         return shlex.join(["boresight", "train", *kept, *new])
 
     def lines(self) -> list[tuple[str, str]]:
-        """`(label, text)` of each forecast of the planned run by the ramp."""
+        """`(label, text)` for each quantity of the planned run that the learning-rate ramp forecasts."""
         limit = self.ramp.limit
         harmless = f"up to a sum of {limit.budget:.2g}"
         harmless += f", where {limit.why}" if limit.why else ", the end of the ramp"
@@ -139,7 +139,7 @@ def probe_run(
     """Measure a ramp for a recipe, and forecast the run from it.
 
     Args:
-        report: what the preflight found; None makes it.
+        report: result of the preflight; None runs it.
         arguments: recipe and overrides of the suggested command.
 
     Raises:
@@ -167,7 +167,7 @@ def probe_run(
 
 
 def to_be_tried(recipe: Recipe) -> Recipe:
-    """The recipe with the highest rate of the ramp if its own rate is still to be chosen."""
+    """The recipe; if its rate is `auto`, with the highest rate of the ramp in its place."""
     if recipe.optim.lr != "auto":
         return recipe
     return recipe.changed([f"optim.lr={HIGHEST * published_rates(recipe)[-1]}"])

@@ -43,12 +43,12 @@ class EvaluationAgainstReference(Printable, Generic[C]):
     @property
     @abstractmethod
     def sentences(self) -> Sequence[str]:
-        """The verdicts, and what else is printed below the tables."""
+        """Sentences printed below the tables: the verdicts, and warnings if there are any."""
 
     @property
     def metrics(self) -> dict[str, list[Measured]]:
-        """The metrics of every system but the reference, measured against it; of a system that stands alone,
-        by itself."""
+        """Metrics of every system but the reference, compared with the reference; if there is only one
+        system, its own metrics."""
         return dict(self.found.measured)
 
     @property

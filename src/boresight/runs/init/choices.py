@@ -135,7 +135,7 @@ def _sampling(data: DataFacts, model: ModelFacts, method: str) -> list[Setting]:
     if data.verifier is None:
         reward = Setting("reward", [{"function": OWN_REWARD}], "a Python function of yours: docs/rewards.md")
     else:
-        reward = Setting("reward", [{"function": data.verifier}], "finds what it needs in every row")
+        reward = Setting("reward", [{"function": data.verifier}], "every row has what it needs")
     k = RolloutSection.model_fields["k"].default
     grouped = input_kind(method).samples == "group"
     return [

@@ -61,7 +61,7 @@ def read_facts(
     """Read all of a source and tokenize a sample.
 
     Args:
-        kind: what it is to be read as, one of `convert.KINDS`; None for what it holds.
+        kind: kind of examples to read it as, one of `convert.KINDS`; None takes the kind that it holds.
         layout: as `data.layout`; None detects it.
         columns: as `data.columns`.
 

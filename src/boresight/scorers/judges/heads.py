@@ -23,7 +23,8 @@ SHOWN = 20
 class Heads:
     """Labels of a model's outputs, in order, and the weight of each.
 
-    Without weights there is one output, which is the score. No labels: their number is not known yet.
+    Without weights there is one output, which is the score. Without labels the number of outputs is not known
+    yet.
     """
 
     labels: tuple[str, ...] = ()

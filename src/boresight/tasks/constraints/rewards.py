@@ -12,7 +12,7 @@ from boresight.core.errors import UserError
 from boresight.tasks.constraints.constraint import quality, words
 from boresight.tasks.constraints.evaluation import LABELS, check_answer
 
-CheckName = Annotated[str, Field(description=f"What is paid: {', '.join(LABELS)}.")]
+CheckName = Annotated[str, Field(description=f"Check that gives the reward: {', '.join(LABELS)}.")]
 
 
 def meets_constraint(

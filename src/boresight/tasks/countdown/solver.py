@@ -1,8 +1,8 @@
 """An exact Countdown solver: every number once, `+ - * /`, rational arithmetic.
 
-A multiset of numbers is split in two in every way; what the whole can make is every left value combined
-with every right value. For one target the last combination is a look-up: a left value and an operation
-leave exactly one right value that would do.
+A multiset of numbers is split in two in every way. Its reachable values are the combinations of every value
+of the left part with every value of the right part. For a given target the last combination is a lookup: with
+a left value and an operation, exactly one right value gives the target.
 """
 
 from __future__ import annotations

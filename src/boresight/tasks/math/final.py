@@ -1,4 +1,4 @@
-"""Extract the final answer of a completion.
+r"""Extract the final answer of a completion.
 
 The first of these that occurs: the last `\boxed{…}`, the rest of the line after the last `####`, the last
 closed `<answer>…</answer>`, the text after the last "answer is" or "answer:", and a completion that is one
@@ -45,7 +45,7 @@ def last_number(completion: str) -> str | None:
 
 
 def boxed(text: str) -> str | None:
-    """The content of the last `\boxed{…}`; None if its braces do not close."""
+    r"""The content of the last `\boxed{…}`; None if its braces do not close."""
     start = max(text.rfind(box) + len(box) if box in text else -1 for box in BOXES)
     depth = 1
     for end in range(start, len(text)):

@@ -1,4 +1,4 @@
-"""Parse an answer as an exact number with a unit.
+r"""Parse an answer as an exact number with a unit.
 
 `1,234.50`, `-3`, `3/4`, `\frac{3}{4}`, `3 1/2`, `45%`, `$18`, `18 apples`, `2 dozen`, `x = 5`.
 """

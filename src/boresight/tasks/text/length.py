@@ -17,17 +17,20 @@ from boresight.tasks.constraints.constraint import FEWEST_WORDS, words
 from boresight.tasks.text.parts import without_thought
 
 Fewest = Annotated[
-    int, Field(ge=0, description="Fewest units; an answer of half as many or fewer is very short.")
+    int,
+    Field(ge=0, description="Smallest number of units with reward 1; half as many or fewer are very short."),
 ]
-Most = Annotated[int | None, Field(ge=1, description="Most units that earn 1; twice as many earn 0.")]
+Most = Annotated[
+    int | None, Field(ge=1, description="Largest number of units with reward 1; twice as many give 0.")
+]
 CountedUnit = Annotated[
     Literal["words", "characters"],
-    Field(description="What is counted; characters for languages that put no spaces between words."),
+    Field(description="Unit of length; characters for languages without spaces between words."),
 ]
 Penalty = Annotated[
-    float, Field(ge=0, le=10, description="Taken off, times the share of the answer that repeats.")
+    float, Field(ge=0, le=10, description="Penalty, multiplied by the share of the answer that is repeated.")
 ]
-ShortPenalty = Annotated[float, Field(ge=0, le=10, description="Taken off a very short answer.")]
+ShortPenalty = Annotated[float, Field(ge=0, le=10, description="Penalty for a very short answer.")]
 
 RUN = 3
 """Words in a row that count as repeated when they occur again; with characters, 12 of them."""
@@ -71,7 +74,8 @@ def repeated_share(units: Sequence[str], run: int, text: str) -> float:
     """Share of runs of units that occurred before, case aside; 1 for a text with one character repeated many
     times.
 
-    >>> repeated_share("tea is warm tea is warm".split(), 3, "") 0.25
+    >>> repeated_share("tea is warm tea is warm".split(), 3, "")
+    0.25
     """
     if _STUCK.search(text):
         return 1.0

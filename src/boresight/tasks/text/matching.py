@@ -12,10 +12,13 @@ from boresight.tasks.reading import AnswerReading, reads
 from boresight.tasks.text.gold import GoldColumn, gold_texts
 from boresight.tasks.text.parts import AnswerTag, tagged, without_thought
 
-IgnoreCase = Annotated[bool, Field(description="Whether capitals equal small letters.")]
+IgnoreCase = Annotated[bool, Field(description="Whether upper and lower case are equal.")]
 IgnorePunctuation = Annotated[bool, Field(description="Whether punctuation is removed from both sides.")]
 MostWords = Annotated[
-    int | None, Field(ge=1, description="Most words of a completion that earns; a list of guesses is long.")
+    int | None,
+    Field(
+        ge=1, description="Largest number of words of a completion with a reward, against lists of guesses."
+    ),
 ]
 
 

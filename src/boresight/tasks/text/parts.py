@@ -20,7 +20,8 @@ AnswerTag = Annotated[
 def without_thought(completion: str) -> str:
     """The completion after its last `</think>`; for unclosed reasoning, the text before it.
 
-    >>> without_thought("<think>18?</think> 17") ' 17'
+    >>> without_thought("<think>18?</think> 17")
+    ' 17'
     """
     opening, closing = THOUGHT
     rest = completion[completion.rfind(closing) + len(closing) :] if closing in completion else completion

@@ -223,6 +223,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
 
 
 def _on_cpu(name: str, value: torch.Tensor | int) -> torch.Tensor:
-    """One entry of an optimizer's state. The tables of moments in 8 bits are one tensor for all weights."""
+    """An entry of an optimizer's state, as a tensor on the CPU. Tables of 8-bit moments are shared by all
+    weights."""
     tensor = torch.as_tensor(value).detach().cpu().contiguous()
     return tensor.clone() if name.startswith("qmap") else tensor

@@ -36,8 +36,8 @@ def explain_disk_errors(folder: Path) -> Iterator[None]:
         where = getattr(error, "filename", None) or folder
         if _was_deleted(folder, error):
             raise UserError(
-                f"{folder}: this folder was deleted or moved during the run, which stops; leave the folder "
-                "of a run alone, and start the command again."
+                f"{folder}: this folder was deleted or moved during the run, so it stops; do not change "
+                "the folder of a run, and start the command again."
             ) from error
         reason = REASONS.get(_number(error))
         if reason is None:
@@ -64,4 +64,4 @@ def _what_next(folder: Path) -> str:
     sound = trained.model_folder(folder) if trained.is_trained(folder) else latest_sound(folder)
     if sound is None:
         return "or give another folder with --run, and start again: there is no checkpoint yet."
-    return f"and resume with --resume: {sound} is whole."
+    return f"and resume with --resume: {sound} is complete."

@@ -4,9 +4,9 @@
     step-40/optimizer/*.safetensors     Adam's moments, in parts
     step-40/state.json                  progress, Adam's step counts, hashes
 
-Written and read by `torch.distributed.checkpoint` in its safetensors format. The reader takes whole files as
-well, so a run may resume with sharded weights after it began with whole ones, and the other way round. The
-folder must be on storage that all processes share.
+Written and read by `torch.distributed.checkpoint` in its safetensors format. Checkpoints with unsharded
+weights can be read as well, so a run may resume with sharding although it began without it, and vice versa.
+The folder must be on storage that all processes share.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ def checkpoints_in_words(train: TrainSection, policy: Policy) -> str:
 def refuse_full_disk(run: Path, train: TrainSection, policy: Policy) -> None:
     """Raise a `UserError` where the disk of a run folder cannot hold its checkpoints.
 
-    While one is written, the older ones still exist; the trained model is at most as large as one. The guard
-    stores two models while it replaces one.
+    Older checkpoints are deleted only after a new one has been written. The trained model is at most as large
+    as a checkpoint. The guard stores two models while it replaces one.
     """
     needed = checkpoint_gb(policy) * (train.keep + 1) + (2 * model_gb(policy) if train.guard else 0)
     place = next(folder for folder in (run.absolute(), *run.absolute().parents) if folder.exists())

@@ -19,7 +19,7 @@ from boresight.training.checkpoints.checkpoint import sha256_of
 
 
 def model_folder(run: Path) -> Path:
-    """The trained model of a run."""
+    """Folder of the trained model of a run."""
     return run / "model"
 
 
@@ -57,7 +57,7 @@ def model_files(run: Path) -> list[Path]:
 
 
 def has_hashes(run: Path) -> bool:
-    """Whether the hashes of the trained model are recorded; a run may have been killed before."""
+    """Whether the hashes of the trained model are recorded; they are not if the run was killed before."""
     known = read_end(run).get("sha256", {})
     return any((run / name).is_relative_to(model_folder(run)) for name in known)
 

@@ -110,14 +110,16 @@ def _speaks_first() -> bool:
 
 @contextmanager
 def noticing_losses(run: Path) -> Iterator[None]:
-    """Inside the block the death of another process ends this one like a signal, with one sentence."""
+    """Inside the block, if another process dies, this process ends as after a signal, with one sentence."""
     try:
         yield
     except RuntimeError as error:
         if world() == 1 or not _is_loss(error):
             raise
         last = checkpoint.latest_sound(run)
-        good = f"{last} is good: resume with --resume" if last else "there is no checkpoint to resume from"
+        good = (
+            f"{last} is complete: resume with --resume" if last else "there is no checkpoint to resume from"
+        )
         raise Interrupted(f"another process of this run has died; {good}.") from error
 
 
@@ -158,8 +160,8 @@ def wait() -> None:
 
 @contextmanager
 def taking_turns() -> Iterator[None]:
-    """The block is run by the first process of every machine, then by the others, so that downloads are
-    shared."""
+    """Run the block in the first process of every machine, then in the others, so that each file is
+    downloaded once per machine."""
     early = os.environ.get("LOCAL_RANK", "0") == "0"
     if not early:
         wait()
@@ -235,7 +237,7 @@ class Silent:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is open."""
+        """Does nothing: no file is open."""
 
     def log(self, step: int, split: str, numbers: dict[str, float]) -> None:
         """Does nothing: the first process logs the same numbers."""

@@ -35,7 +35,8 @@ def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
 
 
 def splits_weights(recipe: Recipe, kind: InputKind, dtype: str) -> bool:
-    """Whether trained weights are stored in two halves, in a run that computes in `dtype`.
+    """Whether trained weights are stored as two 16-bit halves (`split_weights`), in a run that computes in
+    `dtype`.
 
     True with `model.kernels: fast` in bfloat16, for full fine-tuning of a language model without sharding.
     """

@@ -44,7 +44,8 @@ class Footprint:
     frozen_copy: bool = False
     """Whether a second model is kept as the reference."""
     split: bool = False
-    """Whether trained weights are stored in two halves, 4 bytes that need no copies in half precision."""
+    """Whether trained weights are stored as two 16-bit halves, 4 bytes in all, without a copy in half
+    precision."""
     low_on_host: bool = False
     """Whether the second halves are in host memory, which is not counted."""
     cuda: bool = False

@@ -53,8 +53,8 @@ def readings(bounds: GuardSection, before: ByRow, now: ByRow) -> list[Reading]:
     """The changes that can be compared with a bound, from numbers by row of the start model and of this
     evaluation.
 
-    The intervals are 95 % for one number. A healthy run is not stopped by one of many evaluations because its
-    numbers are far from the bounds (`tests/training/guard/test_bounds.py`).
+    Intervals are 95 % for each number, without a correction for repeated evaluations: the numbers of a
+    healthy run are far from the bounds (`tests/training/guard/test_bounds.py`).
     """
     changes = [(bound, bound.change(bounds, before, now)) for bound in BOUNDS]
     return [bound.reading(bounds, change) for bound, change in changes if change is not None]
@@ -62,7 +62,7 @@ def readings(bounds: GuardSection, before: ByRow, now: ByRow) -> list[Reading]:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One field of `train.guard`: the value that is compared with it, by row; larger is worse."""
+    """One bound of `train.guard`: the quantity that is compared with it, measured by row; larger is worse."""
 
     field: str
     what: str
@@ -72,11 +72,12 @@ class Bound:
     """Converts the mean from the scale on which values are averaged to that of the bound."""
 
     def change(self, bounds: GuardSection, before: ByRow, now: ByRow) -> Values | Pair | None:
-        """Values by row; None if the bound is off, or if its values were not measured."""
+        """The change of this quantity from `before` to `now`: one value per row, or both sides of a paired
+        difference. None if the bound is off or the quantity was not measured."""
         return None if getattr(bounds, self.field) is None else self.measure(before, now)
 
     def reading(self, bounds: GuardSection, values: Values | Pair) -> Reading:
-        """The mean over rows, with its interval."""
+        """Compare the mean of `values` over rows, with its interval, with the bound."""
         if isinstance(values, Pair):
             change = paired_difference(values.less, values.more)
         else:

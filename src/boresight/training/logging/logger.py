@@ -1,4 +1,4 @@
-"""Where numbers go: `metrics.jsonl`, and the status line of the terminal."""
+"""Log metrics to `metrics.jsonl` and to the status line of the terminal."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class Tracker:
         """
         if not (self._path.is_file() and os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))):
             raise UserError(
-                f"{self._path}: this file was deleted or replaced during the run, which stops at step {step};"
-                " leave the folder of a run alone, and start the command again."
+                f"{self._path}: this file was deleted or replaced during the run, so it stops at step {step};"
+                " do not change the folder of a run, and start the command again."
             )
         line = {"step": step, "split": split} | {name: _rounded(value) for name, value in numbers.items()}
         append_jsonl(self._path, [line])

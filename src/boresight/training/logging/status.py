@@ -20,8 +20,8 @@ SHOWN = 2
 class StatusLine:
     """Progress, metrics, throughput and the estimated time left, as one line for each step.
 
-    The time left is that of the steps so far, evaluations and checkpoints between them included; those of a
-    run that this one resumes do not count.
+    The time left is estimated from the steps since the process started, with the evaluations and checkpoints
+    between them.
     """
 
     def __init__(

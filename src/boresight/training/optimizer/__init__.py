@@ -1,1 +1,2 @@
-"""The optimizer: learning rates, AdamW, AdamW on weights that are stored in two halves, and clipping."""
+"""The optimizer: learning rates, AdamW, AdamW on weights that are stored as two 16-bit halves, and
+clipping."""

@@ -1,10 +1,10 @@
 """AdamW on split weights: each bucket is joined to float32, updated by the library's own AdamW, and split.
 
-The update is the library's, of float32 weights with float32 gradients, so it is the same to the last bit, and
-so are its states and what a checkpoint holds of them. Beside the weights there is never more in float32 than
-one bucket, at a time when the activations are gone: a larger matrix is updated piece by piece, which for an
-update of each entry by itself is the same. Moments in 8 bits have a scale per 256 of them, and their matrices
-are updated whole.
+The update is the library's, on float32 weights with float32 gradients, so weights, optimizer states and
+checkpoints are the same to the last bit. At most one bucket is in float32 at a time, after the activations
+have been freed. A larger matrix is updated in pieces, which gives the same result because every entry is
+updated independently. Matrices with 8-bit moments are updated as a whole, because blocks of 256 moments share
+a scale.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ else:
 
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-"""Their names in AdamW's state."""
+"""Names of the moments in AdamW's state."""
 PIECE = BUCKET
-"""Most entries of one parameter that are updated at a time."""
+"""Largest number of entries of one parameter that are updated at a time."""
 
 
 class SplitStep(Stepping):

@@ -53,7 +53,8 @@ def _without_copies(examples: Sequence[Example]) -> Iterator[Example]:
 def refuse_unanswerable(
     recipe: Recipe, policy: Policy, tokenizer: Tokenizer, prompts: Sequence[Prompt]
 ) -> None:
-    """Raise a `UserError` for a prompt of the run that fills the model's table of positions."""
+    """Raise a `UserError` if a prompt that the run answers leaves no position for an answer: it is as long as
+    the model's table of position embeddings."""
     table = position_table(policy)
     if table is None:
         return

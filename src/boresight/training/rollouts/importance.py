@@ -39,7 +39,8 @@ class Weighed:
 
 
 def weigh(policy: Sequence[np.ndarray], sampler: Sequence[np.ndarray], cap: float) -> Weighed:
-    """Truncated weights from the log-probabilities of every completion's tokens, nats."""
+    """Truncated weights `(completions,)` from the log-probabilities of every completion's tokens, nats,
+    `(tokens,)` each."""
     gaps = [
         np.asarray(p, np.float64) - np.asarray(s, np.float64) for p, s in zip(policy, sampler, strict=True)
     ]

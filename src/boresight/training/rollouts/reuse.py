@@ -1,4 +1,4 @@
-"""Reuse what the linear layers computed while a rollout was sampled in the forward of its first update.
+"""Reuse outputs of linear layers that were computed during sampling in the forward of the first update.
 
 On a CPU in float32 with samples of this process, the weights of both are the same, and so are the outputs, up
 to the order of summation. Groups only: most sampled pairs are ties, which are not trained on, and keeping the
@@ -31,11 +31,12 @@ from boresight.training.forward import kind_of
 from boresight.training.memory import available_gb
 
 NARROWEST = 512
-"""Narrowest hidden states with which outputs are kept: one takes `2 * width` operations to compute, and about
-2 ns to write and read. A processor of 230 GFLOP/s computes one of 128 columns in 1.1 ns, of 576 in 5 ns."""
+"""Smallest hidden size for which outputs are kept: one output takes `2 * width` operations to compute, and
+about 2 ns to write and read. A processor of 230 GFLOP/s computes one of 128 columns in 1.1 ns, of 576 in 5
+ns."""
 LARGEST_DIFFERENCE = 0.01
-"""Share of a layer's largest output by which a kept one may differ: more than rounding, less than the output
-of another token."""
+"""Largest accepted difference between a kept and a recomputed output, as a share of the layer's largest
+output: more than rounding, less than the output of another token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,9 @@ def reuse_choice(
     """Choose by an estimate of memory; None for runs in which nothing can be reused.
 
     Args:
-        prompts: of the training set.
-        recompute: whether activations are recomputed, which outputs cannot be kept for.
-        earlier: what the run did before it was interrupted; None for a new run.
+        prompts: prompts of the training set.
+        recompute: whether activations are recomputed; outputs cannot be kept then.
+        earlier: the choice of the run before it was interrupted; None for a new run.
     """
     if recompute or not _is_possible(recipe, policy):
         return None
@@ -93,7 +94,7 @@ def _is_possible(recipe: Recipe, policy: Policy) -> bool:
 
 
 def output_bytes(policy: Policy) -> int:
-    """Of the outputs of all linear layers that can be reused."""
+    """Bytes per token of the outputs of all linear layers that can be reused."""
     layers: list[Any] = reusable_linears(causal_model(policy))
     return sum(int(layer.out_features) for layer in layers) * policy.dtype.itemsize
 
@@ -101,12 +102,12 @@ def output_bytes(policy: Policy) -> int:
 def fault_of(
     policy: Policy, outputs: LinearOutputs, rows: Sequence[Row], step: int, temperature: float
 ) -> str | None:
-    """Why `outputs` must not be reused for `rows`, in words; None where they may.
+    """The reason why `outputs` cannot be reused for `rows`; None if they can.
 
-    One completion is computed anew, another one in every step.
+    For this check, one completion is recomputed, a different one in each step.
 
     Raises:
-        UserError: that forward gives the completion another log-probability than it was sampled with.
+        UserError: the recomputed log-probability of the completion is not the one it was sampled with.
     """
     row = rows[step % len(rows)]
     one = replace(row, completions=(row.completions[step % len(row.completions)],))

@@ -18,7 +18,8 @@ from boresight.models.sharding import whole
 from boresight.training.distributed import collectives
 
 Sampler = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
-"""A function from (prompts, samples per prompt, number of the rollout) to samples `[prompt][k]`."""
+"""A function from (prompts as token ids, samples per prompt, number of the rollout) to samples
+`[prompt][k]`."""
 
 
 def completion(sample: Sample) -> Completion:
@@ -41,7 +42,7 @@ def policy_sampler(
 ) -> Sampler:
     """A sampler from `model`, in its state at the time of each call, by `kernels` (`model.kernels`).
 
-    `outputs` takes the outputs of the model's linear layers, where they can be kept.
+    `outputs` stores the outputs of the model's linear layers for reuse, if it is given.
     """
 
     def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:

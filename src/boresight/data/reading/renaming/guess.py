@@ -29,7 +29,7 @@ WORDS = {
     "completion": {"completion", "answer", "response", "reply", "output", "target", "assistant", "solution"},
     "messages": {"messages", "conversation", "conversations", "dialog", "dialogue", "chat", "turns"},
 }  # fmt: skip
-"""Words for what a layout calls by the key."""
+"""Words in the names of columns, by the name of the layout's column that they may stand for."""
 
 WANTED = (
     ("chosen", "rejected"),

@@ -35,10 +35,11 @@ def read_by_layouts() -> list[str]:
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
-    """The mapping that the option `--columns` has as text, in the form of `data.columns`. None without one.
+    """Parse the text of the option `--columns`, a mapping in the form of `data.columns`; None without the
+    option.
 
     Raises:
-        UserError: any other form.
+        UserError: the text has another form.
     """
     if text is None:
         return None
@@ -60,8 +61,8 @@ def rename_rows(name: str, rows: Raw, columns: Mapped, look_at: int) -> Raw:
         columns: the mapping; none of its columns may be missing from all of the first `look_at` rows.
 
     Raises:
-        UserError: a name that no layout reads, a column that is named twice or that no row has; and, while
-            the rows are read, one that has another column of the new name.
+        UserError: a name that no layout reads, or a column that is named twice or that no row has; while rows
+            are read, also a row that has another column with the new name.
     """
     refuse_unknown_columns(columns)
     head = list(islice(rows, look_at))

@@ -22,8 +22,8 @@ JOINED = " + "
 def mix(loaded: Mapping[str, Loaded], shares: Mapping[str, float], seed: int) -> Loaded:
     """As many rows as the shares allow without repeating one, drawn with `seed`, source after source.
 
-    The source that is smallest beside its share is used whole. Ids that occur in two sources get the source's
-    number: `row-1` of the second becomes `2:row-1`.
+    The source that is smallest relative to its share is used completely. Ids that occur in two sources get
+    the source's number: `row-1` of the second becomes `2:row-1`.
 
     Args:
         loaded: the rows of each source.

@@ -55,7 +55,7 @@ def area_under(curve: Sequence[tuple[int, float]]) -> float:
         A = Σ (x_i - x_{i-1}) (y_i + y_{i-1}) / 2 / (x_n - x_0)
 
     Raises:
-        UserError: fewer than two points, of which none has an area.
+        UserError: there are fewer than two points, so no area.
     """
     if len(curve) < 2:
         raise UserError(f"A curve of {len(curve)} evaluations has no area; two are the least.")

@@ -68,7 +68,7 @@ class RehearsedArms(StudyArms):
 
 
 def rehearse_plan(plan: StudyPlan, here: Path, only: Sequence[str], console: Console) -> int:
-    """Rehearse the arms of a plan, or those named in `only`; returns how many lines are failures.
+    """Rehearse the arms of a plan, or those named in `only`; returns the number of failures.
 
     Arms that they start from are rehearsed too. Nothing outside a temporary folder is written, and nothing is
     read from the network.

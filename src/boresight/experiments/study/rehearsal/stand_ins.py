@@ -95,7 +95,8 @@ class StandIns:
         return str(target)
 
     def _saved(self, name: str) -> Path:
-        """The data set as `datasets` saves one, with all its splits; a wrong split is refused as ever."""
+        """The data set as `datasets` saves one, with all its splits, so that a wrong split is still
+        refused."""
         datasets = import_extra("datasets", "datasets", f"--rehearse: {name}")
         shape = HUB_SHAPES[name.partition(":")[0]]
         target = self.folder / "data" / _as_file_name(name)

@@ -51,9 +51,9 @@ class ForestGroup:
 
 @dataclass(frozen=True)
 class Forest:
-    """A plot ready for page and file. All values are in `unit` before its factor.
+    """A plot ready for page and file. Values are not yet multiplied by the factor of `unit`.
 
-    The axis goes from `-reach` to `reach`, or as far as the rows where none is given.
+    The axis goes from `-reach` to `reach`; without `reach` it covers the rows.
     """
 
     title: str

@@ -42,7 +42,9 @@ def attend_static(
 def step_attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scaling: float, softcap: float | None
 ) -> Tensor:
-    """One new token per row over `key` and `value` `(n, kv heads, tokens, d)`; `bias` `(n, 1, 1, tokens)`.
+    """Attention of one new token per row: `query` `(n, heads, 1, d)`, result `(n, 1, heads, d)`.
+
+    `key` and `value` are `(n, kv heads, tokens, d)`, `bias` is `(n, 1, 1, tokens)`.
 
     Query heads that share a kv head are rows of one product, so that keys are not repeated in memory.
     """

@@ -22,7 +22,7 @@ NO_TOKEN = -1
 
 
 class StepBuffers:
-    """Of up to `rows` rows; `params` are those of all samples that will ever be loaded."""
+    """Buffers for up to `rows` rows; `params` are those of all samples that will be loaded."""
 
     def __init__(
         self, rows: int, params: Sequence[SamplingParams], vocabulary: int, device: torch.device
@@ -44,7 +44,7 @@ class StepBuffers:
         self.drawn = torch.zeros(3, MOST_STEPS, rows, dtype=torch.float64, device=device)
 
     def settings(self, rows: int) -> MaskedSettings:
-        """Of the first `rows` rows."""
+        """Sampling settings of the first `rows` rows."""
         return MaskedSettings(
             self.temperature[:rows],
             self.top_p[:rows],
@@ -127,6 +127,6 @@ def numbers_of(sample: RunningSample, vocabulary: int) -> tuple[float, ...]:
 
 
 def candidates(params: Sequence[SamplingParams], vocabulary: int) -> int:
-    """Most likely tokens that hold every token that any of `params` may draw; 0 where none is truncated."""
+    """Number of most likely tokens that include all that `params` may draw; 0 if none of them truncates."""
     truncated = [p for p in params if p.temperature > 0 and (p.top_p < 1 or 0 < p.top_k < vocabulary)]
     return max((min(p.top_k or vocabulary, vocabulary) for p in truncated), default=0)

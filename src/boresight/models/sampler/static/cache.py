@@ -33,9 +33,10 @@ class StaticStep:
     _biases: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
 
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """0 where a row may look and -inf where not, `(rows, 1, 1, tokens)`.
+        """Attention bias: 0 where a row may attend and -inf elsewhere, `(rows, 1, 1, tokens)`.
 
-        A row sees its tokens up to the new one; with a sliding `window` only the last that many of them.
+        A row attends to its tokens up to the new one; with a sliding `window` only to the last `window` of
+        them.
         """
         if (window, dtype) not in self._biases:
             distance = self.lengths[:, None] - torch.arange(self.bucket.tokens, device=self.lengths.device)
@@ -122,5 +123,5 @@ class StaticCache(Cache):
         return moves
 
     def drop_prompts(self, retain: set[int]) -> None:
-        """Let go of all prefills but those of `retain`."""
+        """Free all prefills except those of `retain`."""
         self._prompts = {prompt: held for prompt, held in self._prompts.items() if prompt in retain}

@@ -8,11 +8,12 @@ import torch
 
 Step = Callable[[], None]
 Capture = Callable[[Step], Step]
-"""Records a step without running it, and returns what runs it."""
+"""Records a step without running it, and returns a function that runs it."""
 
 
 def capture_of(device: torch.device) -> Capture:
-    """CUDA graphs on a GPU. Elsewhere the step itself, which then is launched operation by operation."""
+    """Capture by CUDA graphs on a GPU; elsewhere the step itself is returned, which runs operation by
+    operation."""
     return _GraphCapture() if device.type == "cuda" else _uncaptured
 
 
