@@ -1,5 +1,10 @@
 """Errors that are shown to users as one sentence, and one-line messages of other exceptions."""
 
+import re
+
+SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust (safetensors, tokenizers) write the system's number of an error."""
+
 
 class OneSentence(Exception):
     """An exception whose message is all that a user needs; one with a cause shows its traceback too."""
@@ -26,6 +31,14 @@ class UserError(OneSentence):
         # A sentence that ends with a suggestion ("did you mean 'lr'?") is over.
         super().__init__(message[:-1] if message.endswith("?.") else message)
         self.closing = str(self) if closing is None else closing
+
+
+def system_error_number(error: BaseException) -> int:
+    """The system's number of an error, as `errno` names them; 0 where there is none."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = SYSTEM_ERROR.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def terminal_safe(text: str) -> str:
