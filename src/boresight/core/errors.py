@@ -7,11 +7,14 @@ SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class OneSentence(Exception):
-    """An exception whose message is all that a user needs; one with a cause shows its traceback too."""
+    """An exception whose message is all that a user needs."""
+
+    of_own_code = False
+    """Whether the cause is an error in the user's own code, whose traceback a notebook prints."""
 
     def _render_traceback_(self) -> list[str]:
         """Text that IPython prints in place of a traceback; raises to let IPython print its own."""
-        if self.__cause__ is not None:
+        if self.of_own_code:
             raise NotImplementedError
         return [f"{type(self).__name__}: {self}"]
 
@@ -25,12 +28,14 @@ class UserError(OneSentence):
     Args:
         message: the sentence.
         closing: what the command line prints in its place, where it has printed the cause already.
+        of_own_code: as the attribute.
     """
 
-    def __init__(self, message: str, *, closing: str | None = None) -> None:
+    def __init__(self, message: str, *, closing: str | None = None, of_own_code: bool = False) -> None:
         # A sentence that ends with a suggestion ("did you mean 'lr'?") is over.
         super().__init__(message[:-1] if message.endswith("?.") else message)
         self.closing = str(self) if closing is None else closing
+        self.of_own_code = of_own_code
 
 
 def system_error_number(error: BaseException) -> int:
