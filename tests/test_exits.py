@@ -29,6 +29,11 @@ ENDS = {
         2,
         "run/x: No space left on device",
     ),
+    "a full disk under a library in Rust": (
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        2,
+        "boresight: No space left on device; check the path",
+    ),
     "a path that is too long": (OSError(errno.ENAMETOOLONG, "File name too long"), 2, "File name too long"),
     "a stopped run": (Interrupted("stopped after step 3."), 130, "stopped after step 3."),
     "Ctrl-C anywhere else": (KeyboardInterrupt(), 130, "interrupted."),

@@ -18,6 +18,8 @@ import boresight
 from boresight.core.console import NOTEBOOK_WIDTH, Terminal, progress
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
+from boresight.core.plugins import import_user_module
+from boresight.data.reading.load import read
 from tests.llm.fake_server import FakeServer
 from tests.runs.test_evaluate_endpoint import answer_or_judge
 from tests.runs.test_evaluate_endpoint import recipe as evaluation
@@ -119,16 +121,23 @@ def test_an_error_is_its_sentence(kind):
     assert kind("no such file.")._render_traceback_() == [f"{kind.__name__}: no such file."]
 
 
-def test_an_error_with_a_cause_keeps_its_traceback():
-    """It may be a function of the user's own that failed. IPython prints its own where this one fails."""
-    try:
-        try:
-            raise KeyError("gold")
-        except KeyError as error:
-            raise UserError("reward mine: failed.") from error
-    except UserError as found:
-        with pytest.raises(NotImplementedError):
-            found._render_traceback_()
+def test_wrong_data_are_a_sentence_whatever_the_parser_raised(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n{"prompt": \n')
+    with pytest.raises(UserError) as failed:
+        read(tmp_path / "rows.jsonl")
+    assert isinstance(failed.value.__cause__, json.JSONDecodeError)
+    (sentence,) = failed.value._render_traceback_()
+    assert "rows.jsonl: line 2 is not JSON" in sentence
+
+
+def test_an_error_in_code_of_the_user_keeps_its_traceback(tmp_path, monkeypatch):
+    """IPython prints its own where this one fails."""
+    (tmp_path / "rewards_that_fail.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="division by zero") as failed:
+        import_user_module("rewards_that_fail", "reward")
+    with pytest.raises(NotImplementedError):
+        failed.value._render_traceback_()
 
 
 def test_bars_of_other_libraries_do_not_warn_that_they_are_missing():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
+import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from boresight.core import files
 from boresight.core.errors import UserError
@@ -222,6 +226,46 @@ def test_a_full_disk_at_any_point_leaves_what_was_there(tmp_path, monkeypatch, s
     assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
 
 
+@contextlib.contextmanager
+def files_end_at(size):
+    """No file may become larger: the system refuses as it does on a full disk, in the middle of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _folder_of_weights(folder):
+    with atomic_folder(folder) as target:
+        save_file({"w": np.zeros(1000)}, target / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_text(path, "x" * 2000),
+        lambda path: create_text(path, "x" * 2000),
+        lambda path: write_jsonl(path, [{"a": n} for n in range(500)]),
+        lambda path: append_jsonl(path, [{"a": n} for n in range(500)]),
+        _folder_of_weights,
+    ],
+)
+def test_an_error_in_the_middle_of_a_write_names_what_was_to_be_written(tmp_path, write):
+    """write() names no file, safetensors raises no OSError, and a temporary name means nothing to a user."""
+    with files_end_at(1000), pytest.raises(OSError, match="File too large") as failed:
+        write(tmp_path / "new")
+    assert (failed.value.errno, failed.value.filename) == (errno.EFBIG, str(tmp_path / "new"))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_missing_parent_names_the_file_too(tmp_path):
+    with pytest.raises(FileNotFoundError) as failed:
+        write_text(tmp_path / "nowhere" / "a.txt", "")
+    assert failed.value.filename == str(tmp_path / "nowhere" / "a.txt")
+
+
 def test_a_folder_in_a_deleted_one_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "run" / "model", parents=False):
         pass
@@ -270,6 +314,10 @@ def test_a_state_file_without_a_checksum_is_of_an_older_version(tmp_path):
             read_state(tmp_path / name, "start anew")
     with pytest.raises(UserError, match=r"e: this file is missing; restore it, or give another folder"):
         read_state(tmp_path / "e")
+    assert read_state(tmp_path / "a.json", types={"a": int}) == {"a": 1}
+    for types in ({"a": list}, {"b": int}):
+        with pytest.raises(UserError, match="torn or was edited"):
+            read_state(tmp_path / "a.json", types=types)
 
 
 def test_a_lone_surrogate_is_written_as_its_escape(tmp_path):

@@ -246,6 +246,17 @@ def test_a_pair_whose_answers_begin_with_context(jsonl, tokenizer):
     assert [scored(tokenizer, c) for c in row.completions] == ["good<|im_end|>", "bad<|im_end|>"]
 
 
+@pytest.mark.parametrize(("key", "no", "yes"), SPELLINGS)
+def test_weights_of_turns_that_are_never_learned_are_counted(key, no, yes, jsonl):
+    """They ask for something that no method does: only turns of the assistant are learned."""
+    asking = {"messages": [{"role": "system", "content": "S", key: no}, {**u("q"), key: yes}, a("x")]}
+    human = {"messages": [{"from": "Human", "value": "q", key: yes}, a("x", **{key: yes})]}
+    loaded = read(jsonl(asking, asking, human))
+    assert loaded.sentence.endswith(
+        f"; keys of messages that are not used: `{key} of user` (2), `{key} of human` (1)"
+    )
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

@@ -171,8 +171,21 @@ LAYOUTS = [
             ("label", "True", True),
             ("kto_tag", False, False),
             ("desirable", "undesirable", False),
+            ("is_correct", False, False),
+            ("correct", "incorrect", False),
+            ("passed", 1, True),
         )
     ],
+    (
+        "unpaired",
+        {"prompt": "q", "completion": "good", "metadata": {"is_correct": False, "by": "x"}},
+        Labeled(Q, GOOD, False, "7", {"metadata": {"by": "x"}}),
+    ),
+    (
+        "plain_answers",
+        {"prompt": "q", "completion": "good", "correct": "72"},
+        replace(SHOWN, meta={"correct": "72"}),
+    ),
     ("prompts", {"prompt": "q"}, ASKED),
     ("prompts", {"question": "q"}, ASKED),
     ("prompts", {"prompt": "q", "answer": 72}, Prompt(Q, "7", {"answer": 72})),
@@ -292,8 +305,9 @@ def test_a_label_that_is_neither_good_nor_bad_is_no_demonstration(label):
 @pytest.mark.parametrize("layout", ["messages", "alpaca", "plain_answers"])
 def test_no_layout_imitates_a_labeled_answer(layout):
     record = {"messages": Q + GOOD, "instruction": "q", "output": "x", "prompt": "q", "completion": "x"}
-    with pytest.raises(BadField, match=r"`kto_tag` marks the answer .* data\.layout=unpaired"):
-        get(layout).read({**record, "kto_tag": 0}, "7")
+    for column in ("kto_tag", "is_correct", "accepted"):
+        with pytest.raises(BadField, match=rf"`{column}` marks the answer .* data\.layout=unpaired"):
+            get(layout).read({**record, column: 0}, "7")
 
 
 @pytest.mark.parametrize(
@@ -308,6 +322,9 @@ def test_no_layout_imitates_a_labeled_answer(layout):
         {"metadata": {"chosen_avg_rating": 9, "rejected_avg_rating": 8.5}},
         {"score_chosen": 9, "score_rejected": 8.5},
         {"metadata": {"score_chosen": 9, "score_rejected": 8.5}},
+        {"chosen_score": "9", "rejected_score": " 8.50 "},
+        {"score_chosen": "9.0", "score_rejected": 8.5},
+        {"metadata": {"reward_chosen": "9", "reward_rejected": "8.5e0"}},
     ],
 )
 def test_scores_at_the_top_or_in_metadata(where):
@@ -315,11 +332,28 @@ def test_scores_at_the_top_or_in_metadata(where):
     assert (pair.chosen_score, pair.rejected_score) == (9.0, 8.5)
 
 
-@pytest.mark.parametrize("score", ["9", True, float("nan")])
-def test_a_score_must_be_a_finite_number(score):
-    record = {"prompt": "q", "chosen": "x", "rejected": "y", "score_chosen": score}
-    with pytest.raises(BadField, match=r"`score_chosen` is .*, not a finite number"):
+@pytest.mark.parametrize("score", ["nine", "9,5", "9/10", "inf", "1e999", True, float("nan"), 10**400])
+@pytest.mark.parametrize("names", [("score_chosen", "score_rejected"), ("chosen_score", "rejected_score")])
+def test_a_score_must_be_a_finite_number(score, names):
+    record = {"prompt": "q", "chosen": "x", "rejected": "y", names[0]: score, names[1]: 1}
+    with pytest.raises(BadField, match=rf"`{names[0]}` is .*, not a finite number"):
         get("plain_pairs").read(record, "7")
+
+
+@pytest.mark.parametrize("missing", ["", "N/A", "null", None])
+def test_a_score_that_is_not_given_is_none(missing):
+    record = {"prompt": "q", "chosen": "x", "rejected": "y", "score_chosen": missing, "score_rejected": "3"}
+    pair = get("plain_pairs").read(record, "7")
+    assert (pair.chosen_score, pair.rejected_score) == (None, 3.0)
+
+
+@pytest.mark.parametrize(("preference", "chosen"), [("-2", "a"), ("1.0", "b")])
+def test_a_preference_and_ranks_may_be_text(preference, chosen):
+    record = {"context": Q, "response1": "a", "response2": "b", "overall_preference": preference}
+    assert get("helpsteer3").read(record, "7").chosen == [{"role": "assistant", "content": chosen}]
+    ranked = [{"answer": word, "rank": rank} for word, rank in (("ten", "10"), ("two", "2"), ("four", "4"))]
+    pair = get("nectar").read({"prompt": "q", "answers": ranked}, "7")
+    assert (pair.chosen[0]["content"], pair.rejected[0]["content"]) == ("two", "ten")  # as text, "10" < "2"
 
 
 def test_ultrafeedback_prompt_must_be_what_the_user_says():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -125,6 +127,30 @@ def test_everything_agrees_after_saving_and_loading(tmp_path, adapters):
     assert (
         again.config.pad_token_id == again.generation_config.pad_token_id == its_tokenizer.pad_token_id == 0
     )
+
+
+@pytest.mark.parametrize("adapters", [False, True], ids=["full", "adapter"])
+def test_a_published_temperature_without_sampling_is_saved_as_it_is(tmp_path, adapters):
+    """Vicuna has it so. transformers refuses to save it once the stop tokens were changed."""
+    tiny_model("qwen2").save_pretrained(tmp_path / "base")
+    file = tmp_path / "base" / "generation_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "temperature": 0.9, "top_p": 0.6}))
+    tokenizer, model = tiny_tokenizer("chatml"), load_model(str(tmp_path / "base"))
+    wire_stop_tokens(model, tokenizer)
+    if adapters:
+        model = lora.attach(model, LoraConfig(), seed=0)
+    lora.save(model, tmp_path / "run", tokenizer)
+    saved = json.loads((tmp_path / "run" / "generation_config.json").read_text())
+    assert (saved["temperature"], saved["top_p"]) == (0.9, 0.6)
+    assert saved["eos_token_id"] == [end_of_turn(tokenizer).id, 0]
+
+
+@pytest.mark.parametrize("value", ["2", [[2]], True, 2.0, [2, None]])
+def test_a_stop_token_that_is_no_id_is_refused(value):
+    tokenizer, model = tiny_tokenizer("chatml"), tiny_model()
+    object.__setattr__(model.generation_config, "eos_token_id", value)
+    with pytest.raises(UserError, match=r"has the eos_token_id .*; give a token id, or a list of them"):
+        wire_stop_tokens(model, tokenizer)
 
 
 def test_a_template_given_by_the_user_is_saved_with_the_tokenizer(tmp_path):

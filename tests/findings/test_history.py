@@ -38,6 +38,19 @@ def test_what_is_not_finite_is_broken_in_training_only():
     assert history.values("loss") == [1.0] and history.values("margin", "eval") == []
 
 
+@pytest.mark.parametrize("value", [10**400, 1e200, -math.inf, "1"])
+def test_what_cannot_be_averaged_is_broken_too(value):
+    """The square of 1e200 is no float, nor is an integer of 400 digits."""
+    history = logged({"margin": [1.0] * 30 + [value] * 30}, {})
+    assert history.broken == {"margin": 31} and history.trend("margin") == (1.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [7.0, -0.5])
+def test_a_share_outside_of_0_and_1_has_no_interval(value):
+    history = logged({}, {"accuracy": [0.5, value], "stopped_share": [0.5, value], "answers": [4.0, 4.0]})
+    assert history.held_out_share() is None and history.answer_shares("stopped_share") is None
+
+
 def test_a_held_out_share_has_limits_after_the_first_step():
     share = logged({}, {"accuracy": [0.5, 0.6]}, eval_rows=100).held_out_share()
     assert (share.value, share.n) == (0.6, 100) and (share.low, share.high) == pytest.approx(

@@ -80,6 +80,24 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text().startswith("not a database")
 
 
+def test_a_ledger_that_cannot_be_written_is_not_called_another_file(tmp_path: Path) -> None:
+    (tmp_path / "l.sqlite").mkdir()
+    with pytest.raises(UserError, match=r"l\.sqlite: cannot be written \(unable to open"):
+        Ledger(tmp_path / "l.sqlite")
+
+
+def test_a_damaged_ledger_is_named(tmp_path: Path) -> None:
+    """Its first page is whole, so that it opens; the others, with the responses, are not."""
+    path = tmp_path / "l.sqlite"
+    asked = [Request(**{**BASE, "stage": f"stage {n}"}) for n in range(40)]
+    with Ledger(path) as ledger:
+        ledger.keep((request, {"text": "x" * 1000}) for request in asked)
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(UserError, match=r"l\.sqlite: .*(damaged|not a ledger)"), Ledger(path) as ledger:
+        ledger.costs()
+
+
 def test_an_attempt_that_a_dead_process_left_open_counts_at_its_worst(tmp_path: Path) -> None:
     with Ledger(tmp_path / "l.sqlite") as ledger:
         ledger.reserve(Request(**BASE), 40, 0.5)

@@ -34,10 +34,26 @@ def test_a_damaged_file_of_the_tokenizer(saved, name):
         load_tokenizer(str(saved))
 
 
-def test_a_folder_without_a_tokenizer(saved):
+@pytest.mark.parametrize("kept", [None, "tokenizer_config.json"])
+def test_a_folder_without_a_tokenizer(saved, kept):
+    """Settings of a tokenizer are no vocabulary."""
     for file in [*saved.glob("tokenizer*"), *saved.glob("*.jinja")]:
-        file.unlink()
+        if file.name != kept:
+            file.unlink()
     with pytest.raises(UserError, match="holds no tokenizer; copy the tokenizer files"):
+        load_tokenizer(str(saved))
+
+
+def test_a_sentencepiece_file_alone_names_the_package_that_reads_it(saved, monkeypatch):
+    """transformers asks for tiktoken in its place."""
+    monkeypatch.setattr("boresight.models.checkpoint.pretrained.is_installed", lambda package: False)
+    (saved / "tokenizer.json").unlink()
+    (saved / "tokenizer.model").write_bytes(b"\x0a\x05junk")
+    settings = json.loads((saved / "tokenizer_config.json").read_text())
+    (saved / "tokenizer_config.json").write_text(
+        json.dumps({**settings, "tokenizer_class": "LlamaTokenizer"})
+    )
+    with pytest.raises(UserError, match=r"SentencePiece file alone \(tokenizer\.model\), which `pip install"):
         load_tokenizer(str(saved))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from boresight.core.errors import UserError
 from boresight.findings.finding import warning
+from boresight.reports.figures import figures
 from boresight.reports.read_run import read_run, without_refuted_forecast
 from tests.reports.fake_run import write_fake_run
 
@@ -89,6 +90,45 @@ def test_a_failed_answer_is_missing_not_empty(folder):
     assert sample.id == "7" and sample.prompt == [{"role": "user", "content": "plain text"}]
     assert sample.answers == [None, ""]
     assert sample.checks == [{}, {"ok": True}]
+
+
+def _logged(folder, **numbers):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line | numbers) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("value", [10**400, 1.7e308, math.inf, math.nan, None, "0.5", [1]])
+@pytest.mark.parametrize("metric", ["margin", "accuracy", "reward_total"])
+def test_numbers_that_cannot_be_drawn_are_left_out(folder, metric, value):
+    before = {figure.title for figure in figures(read_run(folder))}
+    _logged(folder, **{metric: value})
+    run = read_run(folder)
+    assert {figure.title for figure in figures(run)} <= before  # without this metric's own
+    steps, values = run.series(metric)
+    assert len(steps) == 40 and all(map(math.isnan, values))
+
+
+def test_shares_that_are_none_are_drawn_without_intervals(folder):
+    _logged(folder, accuracy=7.0)
+    assert all(not line.low for figure in figures(read_run(folder)) for line in figure.plot.lines)
+
+
+@pytest.mark.parametrize("step", [10**400, -1, True, 1.0])
+def test_a_line_without_a_number_of_steps_is_left_out(folder, step):
+    _logged(folder, step=step)
+    assert read_run(folder).train == []
+
+
+OTHER = {"value": 10**400}, {"value": 1, "n": math.inf}
+
+
+@pytest.mark.parametrize(
+    "metrics", [5, {"name": "x"}, "abc", [5], *([{"name": "x", "after": after}] for after in OTHER)]
+)
+def test_an_evaluation_of_another_form_is_a_note(folder, metrics):
+    (folder / "evaluation.json").write_text(json.dumps({"metrics": metrics}))
+    run = read_run(folder)
+    assert run.metrics == [] and "no name or no numbers" in run.notes[0]
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from boresight.core.errors import UserError
 from boresight.findings.trl_log import derived_beta, read_trainer_state
 from boresight.reports.read_run import Metric
-from boresight.runs.explain import explain, got_worse, not_resolved
+from boresight.runs.explain import explain, got_worse, not_resolved, rows_lost
 from boresight.stats.intervals import Interval
 from tests.checks import builders as b
 from tests.reports.fake_run import write_fake_run
@@ -133,3 +133,11 @@ def test_what_got_worse_and_what_cannot_be_told_are_kept_apart():
     assert not_resolved(unknown).severity == "note"
     assert "of accuracy, +1.0 point [-4.0, 6.0] on 400, is not" in not_resolved(unknown).why
     assert got_worse(accuracy(0.1, 0.05, 0.15)) is None
+
+
+@pytest.mark.parametrize(
+    "train",
+    [5, {"rows": "many", "dropped": 9}, {"rows": 10, "dropped": "9"}, {"rows": 10**400, "dropped": 9}],
+)
+def test_counts_of_rows_that_are_none_are_no_loss(train):
+    assert rows_lost({"train": train}) is None

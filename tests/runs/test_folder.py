@@ -61,6 +61,12 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         folder(tmp_path / "new/out").refuse_foreign()
 
 
+def test_a_link_to_nowhere_is_refused_before_anything_is_computed(tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="exists but holds no evaluation"):
+        folder(tmp_path / "out").refuse_foreign()
+
+
 def test_who_begins_second_is_refused(tmp_path):
     folder(tmp_path).begin(RECIPE)
     with pytest.raises(UserError, match="another evaluation has begun there"):

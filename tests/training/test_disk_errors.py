@@ -65,7 +65,10 @@ def test_before_the_first_checkpoint_one_starts_again(tmp_path, recipe):
     with files_end_at(too_small(tmp_path)), pytest.raises(UserError) as failed:
         run_training(recipe, tmp_path / "run", QUIET)
     said = "a file would become larger than this system allows; make room or give another folder with --run, "
-    assert str(failed.value) == f"{tmp_path / 'run'}: {said}and start again: there is no checkpoint yet."
+    assert (
+        str(failed.value)
+        == f"{tmp_path / 'run/checkpoints/step-2'}: {said}and start again: there is no checkpoint yet."
+    )
     assert list((tmp_path / "run" / "checkpoints").glob("step-*")) == []
 
 

@@ -19,6 +19,7 @@ from boresight.core.files import write_json
 from boresight.runs import train
 from boresight.runs.train import run_training
 from boresight.training import loop
+from boresight.training.checkpoints.checkpoint import stopped_by_guard
 from tests.training.killed import assert_same_run, lines, make_base, names, small_recipe
 
 QUIET = Console(quiet=True)
@@ -100,6 +101,42 @@ def test_a_damaged_file_is_a_sentence_or_changes_nothing(tmp_path, runs, name, d
         return
     assert name.startswith("checkpoints") or name in REPLACEABLE
     assert_same_run(home / "whole", cut)
+
+
+OTHER = {
+    "data.json": {"train": 5, "eval": {}},
+    "start.json": {"numbers": {}},
+    "choices.json": {"device": "cpu", "processes": 1},
+}
+"""Objects without a checksum, as of an earlier version, in which something is missing."""
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_file_that_lacks_something_is_named(tmp_path, runs, name):
+    home, recipe = runs
+    shutil.copytree(home / "cut", tmp_path / "cut")
+    (tmp_path / "cut" / name).write_text(json.dumps(OTHER[name]))
+    with pytest.raises(UserError, match=rf"cut/{name}: this file (lacks settings|is torn or was edited); "):
+        run_training(recipe, tmp_path / "cut", QUIET)
+
+
+def test_what_only_newer_versions_know_and_a_renamed_checkpoint_change_nothing(tmp_path, runs, capsys):
+    home, recipe = runs
+    cut = tmp_path / "cut"
+    shutil.copytree(home / "cut", cut)
+    (cut / "checkpoints/step-4").rename(cut / "checkpoints/step-5")
+    choices = json.loads((cut / "choices.json").read_text())
+    write_json(cut / "choices.json", {**{k: v for k, v in choices.items() if k != "checksum"}, "newer": 1})
+    run_training(recipe, cut, Console(width=500))
+    assert "checkpoints/step-5 is damaged" in capsys.readouterr().out
+    assert_same_run(home / "whole", cut)
+
+
+def test_without_a_guard_a_damaged_checkpoint_is_no_obstacle(tmp_path):
+    torn_state = tmp_path / "run" / "checkpoints" / "step-2" / "state.json"
+    torn_state.parent.mkdir(parents=True)
+    torn_state.write_text('{"stopped_by_guard": tr')
+    assert not stopped_by_guard(tmp_path / "run")
 
 
 REPLACEABLE = {"start.json", "choices.json"}

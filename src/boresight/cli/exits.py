@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from boresight.cli.streams import readers_may_leave
-from boresight.core.errors import UserError, named_first_line, terminal_safe
+from boresight.core.errors import UserError, named_first_line, system_error_number, terminal_safe
 from boresight.core.interrupt import SIGPIPE, Interrupted
 
 DONE, FOUND, BAD_INPUT, INTERNAL = 0, 1, 2, 70
@@ -49,6 +49,10 @@ def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
         except OSError as error:
             return _end(BAD_INPUT, _os_sentence(error), "red")
         except Exception as error:
+            if number := system_error_number(
+                error
+            ):  # a library that raises errors of its own for a full disk
+                return _end(BAD_INPUT, _os_sentence(OSError(number, os.strerror(number))), "red")
             return _end(INTERNAL, _internal(error), "red")
     return DONE
 

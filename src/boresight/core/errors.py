@@ -1,12 +1,20 @@
 """Errors that are shown to users as one sentence, and one-line messages of other exceptions."""
 
+import re
+
+SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust (safetensors, tokenizers) write the system's number of an error."""
+
 
 class OneSentence(Exception):
-    """An exception whose message is all that a user needs; one with a cause shows its traceback too."""
+    """An exception whose message is all that a user needs."""
+
+    of_own_code = False
+    """Whether the cause is an error in the user's own code, whose traceback a notebook prints."""
 
     def _render_traceback_(self) -> list[str]:
         """Text that IPython prints in place of a traceback; raises to let IPython print its own."""
-        if self.__cause__ is not None:
+        if self.of_own_code:
             raise NotImplementedError
         return [f"{type(self).__name__}: {self}"]
 
@@ -20,12 +28,22 @@ class UserError(OneSentence):
     Args:
         message: the sentence.
         closing: the sentence that the command line prints instead, if it has printed the cause already.
+        of_own_code: as the attribute.
     """
 
-    def __init__(self, message: str, *, closing: str | None = None) -> None:
+    def __init__(self, message: str, *, closing: str | None = None, of_own_code: bool = False) -> None:
         # A sentence that ends with a suggestion ("did you mean 'lr'?") is over.
         super().__init__(message[:-1] if message.endswith("?.") else message)
         self.closing = str(self) if closing is None else closing
+        self.of_own_code = of_own_code
+
+
+def system_error_number(error: BaseException) -> int:
+    """The system's number of an error, as `errno` names them; 0 where there is none."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = SYSTEM_ERROR.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def terminal_safe(text: str) -> str:

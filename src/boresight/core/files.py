@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, system_error_number
 
 CHECKSUM = "checksum"
 """Key of a state file's digest, which covers all other keys."""
@@ -60,12 +60,30 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     write_point("start", path)
     try:
-        yield temporary
-        write_point("temporary", path)
-        temporary.replace(path)
+        with _naming(path, temporary):
+            yield temporary
+            write_point("temporary", path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     write_point("done", path)
+
+
+@contextmanager
+def _naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let errors of the system inside the block name `path`: those of a full disk name no file, others the
+    temporary one."""
+    try:
+        yield
+    except Exception as error:
+        number = system_error_number(error)
+        if not isinstance(error, OSError):
+            if not number:
+                raise
+            raise OSError(number, os.strerror(number), str(path)) from error
+        if number and error.filename in (None, temporary, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 @contextmanager
@@ -89,17 +107,18 @@ def atomic_folder(
     if parents:
         folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        temporary.mkdir()
-        yield temporary
-        if durable:
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    flush_to_disk(file)
-        write_point("temporary", folder)
-        if replace:
-            replace_folder(temporary, folder)
-        else:
-            _rename_unless_there(temporary, folder)
+        with _naming(folder, temporary):
+            temporary.mkdir()
+            yield temporary
+            if durable:
+                for file in temporary.rglob("*"):
+                    if file.is_file():
+                        flush_to_disk(file)
+            write_point("temporary", folder)
+            if replace:
+                replace_folder(temporary, folder)
+            else:
+                _rename_unless_there(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     write_point("done", folder)
@@ -152,9 +171,10 @@ def create_text(path: Path, text: str) -> bool:
     temporary = _temporary(path)
     write_point("start", path)
     try:
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-        write_point("temporary", path)
-        os.link(temporary, path)
+        with _naming(path, temporary):
+            temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+            write_point("temporary", path)
+            os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
@@ -212,11 +232,20 @@ def create_state(path: Path, value: Mapping[str, Any]) -> bool:
     return create_text(path, _json(with_checksum(value), indent=1) + "\n")
 
 
-def read_state(path: Path, remedy: str = "restore it, or give another folder with --run") -> dict[str, Any]:
+def read_state(
+    path: Path,
+    remedy: str = "restore it, or give another folder with --run",
+    *,
+    types: Mapping[str, type] | None = None,
+) -> dict[str, Any]:
     """Read an object written by `write_state`. Files of versions without checksums are read without a check.
 
+    Args:
+        remedy: end of the sentence of an error.
+        types: keys that the object must have, and the types of their values.
+
     Raises:
-        UserError: there is no such file, or it was torn or edited; `remedy` ends the sentence.
+        UserError: there is no such file, or it was torn or edited.
     """
     try:
         found = read_json(path)
@@ -226,7 +255,8 @@ def read_state(path: Path, remedy: str = "restore it, or give another folder wit
         raise UserError(f"{path}: cannot be read ({error.strerror}); {remedy}.") from error
     except (ValueError, RecursionError):
         found = None
-    if not (isinstance(found, dict) and checksum_holds(found)):
+    intact = isinstance(found, dict) and checksum_holds(found)
+    if not intact or any(not isinstance(found.get(key), kind) for key, kind in (types or {}).items()):
         raise UserError(f"{path}: this file is torn or was edited; {remedy}.")
     return {name: part for name, part in found.items() if name != CHECKSUM}
 
@@ -288,7 +318,7 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append one line per object; a process killed meanwhile may leave a torn last line."""
     data = b"".join(json_line(row) for row in rows)
     write_point("append", path, data)
-    with path.open("ab") as file:
+    with _naming(path), path.open("ab") as file:
         file.write(data)
     write_point("appended", path)
 

@@ -62,7 +62,8 @@ def import_user_module(name: str, field: str) -> ModuleType:
     except (Exception, SystemExit) as error:  # a user's module may raise anything, or parse the command line
         raise UserError(
             f"{field}: cannot import {name!r} ({type(error).__name__}: {error}); "
-            "check the path, and that it is installed or in the current folder."
+            "check the path, and that it is installed or in the current folder.",
+            of_own_code=True,
         ) from error
     if name.partition(".")[0] != __name__.partition(".")[0]:
         _DIGESTS.setdefault(name, _digest(module))

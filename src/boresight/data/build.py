@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import cast
 
 from boresight.core.schema import Demonstration, Message, Preference, Prompt
-from boresight.data.columns import Record, extras, first, label_column, optional_text, read_label, scores
+from boresight.data.columns import (
+    Record,
+    extras,
+    first,
+    label_column,
+    label_value,
+    optional_text,
+    read_label,
+    scores,
+)
 from boresight.data.reading import names
 from boresight.data.reading.message_keys import MEDIA, OF_CONVERSATION, of_conversation
 from boresight.data.reading.turns import BadField, check_completion, check_prompt, check_scored
@@ -63,8 +72,12 @@ def demonstration(
             good or bad: only the layout `unpaired` reads labels.
     """
     label = label_column(record)
-    if label is not None and read_label(record[label]) is not None:
-        raise BadField(label, "marks the answer as good or bad; read such rows with data.layout=unpaired")
+    if label is not None and read_label(label_value(record, label)) is not None:
+        raise BadField(
+            label,
+            "marks the answer as good or bad; read such rows with data.layout=unpaired, or rename the column "
+            "if it judges no answer",
+        )
     messages, also = _opened(record, messages, also)
     check_completion(messages[-1:], columns[-1])
     check_scored(messages, columns[-1])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from typing import Any, TypeGuard
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from boresight.data.reading import names
 from boresight.data.reading.turns import BadField, check_text
@@ -56,8 +56,38 @@ def first(record: Record, columns: Iterable[str]) -> str | None:
 
 
 def label_column(record: Record) -> str | None:
-    """The column that labels the one answer of a row as good or bad; None in a row with two answers."""
-    return next((c for c in names.LABEL if c in record and lacks(record, PAIR_COLUMNS)), None)
+    """The column that labels the one answer of a row as good or bad; None in a row with two answers.
+
+    One in `metadata` is `metadata.NAME`.
+    """
+    if not lacks(record, PAIR_COLUMNS):
+        return None
+    judged = ((path, value) for path, value in _verdicts(record) if read_label(value) is not None)
+    return next((c for c in names.LABEL if c in record), None) or next((path for path, _ in judged), None)
+
+
+def _verdicts(record: Record) -> Iterator[tuple[str, object]]:
+    """Columns of a verifier's verdicts and their values."""
+    for prefix, source in (("", record), (f"{names.METADATA}.", _metadata(record))):
+        yield from ((prefix + name, source[name]) for name in names.CORRECT if name in source)
+
+
+def label_value(record: Record, column: str) -> object:
+    """The value in the column that `label_column` returned."""
+    return dict(_verdicts(record)).get(column, record.get(column))
+
+
+def without_label(record: Record, column: str) -> Record:
+    """The record without the column that `label_column` returned."""
+    outer, _, inner = column.partition(".")
+    rest = {name: value for name, value in record.items() if name != outer}
+    kept = {name: value for name, value in _metadata(record).items() if name != inner} if inner else {}
+    return {**rest, outer: kept} if kept else rest
+
+
+def _metadata(record: Record) -> Record:
+    found = record.get(names.METADATA)
+    return found if isinstance(found, dict) else {}
 
 
 def is_plain(record: Record) -> bool:
@@ -106,14 +136,15 @@ def id_column(record: Record) -> str | None:
 def scores(record: Record) -> tuple[float | None, float | None]:
     """Scores of both answers under any public name, at top level or inside `metadata`.
 
+    Numbers may be text, as tables hold them.
+
     Raises:
         BadField: a score that is not a finite number.
     """
-    nested = record.get("metadata")
-    inner = nested if isinstance(nested, dict) else {}
+    inner = _metadata(record)
     for source in (record, inner):
         for pair in names.SCORES:
-            if all(isinstance(source.get(name), int | float) for name in pair):
+            if all(isinstance(source.get(name), int | float | str) for name in pair):
                 better, worse = (_score(source[name], name) for name in pair)
                 return better, worse
     first, second = (_score(record.get(name, inner.get(name)), name) for name in SCORES)
@@ -121,16 +152,23 @@ def scores(record: Record) -> tuple[float | None, float | None]:
 
 
 def _score(value: object, name: str) -> float | None:
-    if value is None:
+    if value is None or (isinstance(value, str) and value.strip().lower() in names.NOT_GIVEN):
         return None
-    if not is_number(value) or not math.isfinite(value):
-        raise BadField(name, f"is {value!r}, not a finite number")
-    return float(value)
+    found = finite_number(value)
+    if found is None:
+        raise BadField(name, f"is {repr(value)[:40]}, not a finite number")
+    return found
 
 
-def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value can be compared with numbers: not a boolean, and not NaN."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+def finite_number(value: object) -> float | None:
+    """The finite number that a value is or that its text contains; None for anything else, booleans too."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 def from_json(value: object) -> object:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
+from boresight.config.section import shortened
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
 from boresight.data.rendering.template import TemplateRefusal, render_messages
@@ -125,6 +126,9 @@ def wire_stop_tokens(model: GenerativeModel, tokenizer: Tokenizer) -> EndOfTurn:
     The end-of-turn token comes first and becomes the tokenizer's `eos_token`; ids that stopped
     generation before still do. A missing pad token is filled in for batching; it masks nothing, and
     its embedding is trained like any other, since it may well be the end-of-turn token.
+
+    Raises:
+        UserError: the template ends no turn, or a stop token of the model is no token id.
     """
     end = end_of_turn(tokenizer)
     stops = list(dict.fromkeys([end.id, *_stops(model, tokenizer)]))
@@ -135,8 +139,18 @@ def wire_stop_tokens(model: GenerativeModel, tokenizer: Tokenizer) -> EndOfTurn:
     for config in (model.config, model.generation_config):
         config.eos_token_id = stops if len(stops) > 1 else end.id
         config.pad_token_id = tokenizer.pad_token_id
+    _save_as_published(model.generation_config)
     train_padding(model)
     return end
+
+
+def _save_as_published(config: GenerationConfig) -> None:
+    """Let a generation config be saved with settings that have no effect, as published ones have them.
+
+    transformers refuses `temperature` without `do_sample` where a config was changed since it was loaded, at
+    the first checkpoint. It compares hashes.
+    """
+    config._original_object_hash = hash(config)
 
 
 def train_padding(model: GenerativeModel) -> None:
@@ -156,5 +170,11 @@ def _stops(model: GenerativeModel, tokenizer: Tokenizer) -> list[int]:
     ids: list[int] = []
     for holder in (model.generation_config, model.config, tokenizer):
         value = getattr(holder, "eos_token_id", None)  # that of a multimodal model may lie in a part of it
-        ids += value if isinstance(value, list) else [] if value is None else [value]
+        found = value if isinstance(value, list) else [] if value is None else [value]
+        if any(isinstance(id, bool) or not isinstance(id, int) for id in found):
+            raise UserError(
+                f"model: its generation_config.json or config.json has the eos_token_id {shortened(value)}; "
+                "give a token id, or a list of them."
+            )
+        ids += found
     return ids

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
+from boresight.core.strict_model import LARGEST
 from boresight.stats.intervals import Interval, clopper_pearson
 
 WINDOW = 50
@@ -14,6 +16,8 @@ WINDOW = 50
 
 FEWEST = 10
 """Fewest logged steps for a trend."""
+LARGEST_VALUE = 1e100
+"""Largest absolute value that is averaged and drawn: squares and differences of such values are finite."""
 NATS = "nats"
 SCALED_BY_BETA = "(beta times nats)"
 """Unit of log-ratios in a log of TRL whose beta is not known."""
@@ -42,7 +46,7 @@ class History:
         self.step = max(self.step, step)
         known = self.series[split]
         for name, value in numbers.items():
-            if isinstance(value, int | float) and math.isfinite(value):
+            if is_usable(value):
                 known.setdefault(name, []).append((step, float(value)))
             elif split == "train":
                 self.broken.setdefault(name, step)
@@ -80,6 +84,8 @@ class History:
         value = self.held_out(name)
         if value is None or not self.eval_rows or self.series["eval"][name][-1][0] == 0:
             return None
+        if not 0 <= value <= 1:
+            return None
         return _share(value, self.eval_rows)
 
     @property
@@ -91,7 +97,7 @@ class History:
         """First and latest share of answers with a property, with 95 % intervals; None with fewer than two
         evaluations or if n is unknown."""
         found = self.values(name, "eval")
-        if len(found) < 2 or not self.answers:
+        if len(found) < 2 or not self.answers or not all(0 <= share <= 1 for share in (found[0], found[-1])):
             return None
         return _share(found[0], self.answers), _share(found[-1], self.answers)
 
@@ -124,6 +130,17 @@ class History:
         early, late = ([v for _, v in part] for part in (found[:count], found[-count:]))
         error = math.sqrt((variance(early) + variance(late)) / count)
         return mean(late) - mean(early), error
+
+
+def is_usable(value: object) -> TypeGuard[float]:
+    """Whether a logged value is a number that can be averaged and drawn: neither NaN nor infinite or as
+    good as infinite."""
+    return isinstance(value, int | float) and abs(value) <= LARGEST_VALUE
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether a logged value is a number of steps or rows: an integer from 0 to `LARGEST`."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def _share(value: float, n: int) -> Interval:

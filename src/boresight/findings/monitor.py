@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from boresight.core.files import append_jsonl, read_jsonl, write_jsonl
 from boresight.findings import live_checks
 from boresight.findings.finding import Finding, checks_of, from_dict
-from boresight.findings.history import History
+from boresight.findings.history import History, is_count
 from boresight.findings.printing import STYLES
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Monitor:
         """Add the metrics that a run folder contains already, so that a resumed run is monitored as one."""
         for line in read_jsonl(folder / "metrics.jsonl"):
             split = line.get("split")
-            if split in self.history.series and isinstance(line.get("step"), int):
+            if split in self.history.series and is_count(line.get("step")):
                 numbers = {k: v for k, v in line.items() if k not in ("step", "split")}
                 self.see(line["step"], split, numbers)
 

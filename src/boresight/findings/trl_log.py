@@ -11,6 +11,7 @@ from typing import Any
 from boresight.core.errors import UserError
 from boresight.core.files import read_json
 from boresight.core.strict_model import LARGEST
+from boresight.findings.history import is_count
 
 NAMES = {
     "loss": "loss",
@@ -67,7 +68,7 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
     """
     try:
         raw = read_json(file)
-        history = [entry for entry in raw["log_history"] if _is_step(entry.get("step"))]
+        history = [entry for entry in raw["log_history"] if is_count(entry.get("step"))]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{file}: not a trainer_state.json, it has no log_history.") from None
     beta = beta or derived_beta(history)
@@ -84,13 +85,8 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
         if numbers:
             lines.append((step, split, numbers))
     planned = raw.get("max_steps")
-    steps = planned if _is_step(planned) and planned else max((step for step, _, _ in lines), default=0)
+    steps = planned if is_count(planned) and planned else max((step for step, _, _ in lines), default=0)
     return lines, TrlFacts(steps, ASSUMED_EVAL_ROWS, beta)
-
-
-def _is_step(value: object) -> bool:
-    """Whether a value numbers a step."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def derived_beta(history: list[Mapping[str, Any]]) -> float | None:

@@ -83,6 +83,9 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._settle_dead()
+        except sqlite3.OperationalError as error:
+            self._lock.release()
+            raise self._unwritable(error) from None
         except sqlite3.DatabaseError as error:
             self._lock.release()
             raise UserError(f"{self.path}: not a ledger ({error}); move it away.") from None
@@ -121,10 +124,29 @@ class Ledger:
                     self._db.execute("ROLLBACK")
                 raise
         except sqlite3.OperationalError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error}); make room, and run the same command again."
-            ) from None
+            raise self._unwritable(error) from None
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from None
         write_point("done", self.path)
+
+    def _unwritable(self, error: sqlite3.Error) -> UserError:
+        return UserError(
+            f"{self.path}: cannot be written ({error}); make room, or make it writable, and run the same "
+            "command again."
+        )
+
+    def _damaged(self, error: sqlite3.Error) -> UserError:
+        return UserError(
+            f"{self.path}: the file is damaged ({error}); restore it, or move it away to pay for every "
+            "response again."
+        )
+
+    def _select(self, query: str, values: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query. Raises `UserError` where the file is damaged."""
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from None
 
     def __enter__(self) -> Ledger:
         return self
@@ -139,11 +161,11 @@ class Ledger:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The body of a completed response; None if there is none."""
-        row = self._db.execute("SELECT body FROM responses WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        rows = self._select("SELECT body FROM responses WHERE key = ?", (key,))
+        return json.loads(rows[0][0]) if rows else None
 
     def __contains__(self, key: str) -> bool:
-        return self._db.execute("SELECT 1 FROM responses WHERE key = ?", (key,)).fetchone() is not None
+        return bool(self._select("SELECT 1 FROM responses WHERE key = ?", (key,)))
 
     def reserve(self, request: Request, tokens: int, usd: float) -> int:
         """Record that a request is about to be sent, with its largest cost; returns a ticket for settling
@@ -200,46 +222,42 @@ class Ledger:
     def batches(self) -> dict[str, list[str]]:
         """Keys of requests by batch, for batches that an earlier process submitted and did not finish."""
         found: dict[str, list[str]] = {}
-        for key, batch in self._db.execute("SELECT key, batch FROM batched"):
+        for key, batch in self._select("SELECT key, batch FROM batched"):
             found.setdefault(batch, []).append(key)
         return found
 
     def spent(self) -> Spent:
         """Totals over all runs on this ledger."""
-        row = self._db.execute(
+        (row,) = self._select(
             "SELECT count(*), sum(tokens), sum(usd), sum(tokens * (state = 'lost')),"
             " sum(usd * (state = 'lost')) FROM attempts"
-        ).fetchone()
+        )
         return Spent(*(value or 0 for value in row))
 
     def costs(self) -> list[tuple[str, str, int, int, float]]:
         """`(stage, model, responses, tokens, usd)` of completed responses."""
-        rows = self._db.execute(
+        return self._select(
             "SELECT stage, model, count(*), sum(tokens), sum(usd) FROM responses"
             " GROUP BY stage, model ORDER BY min(at)"
         )
-        return [tuple(row) for row in rows]
 
     def estimates(self) -> list[tuple[str, int, str]]:
         """`(model, responses, why)` of responses whose usage is an estimate; `why` is the reason for one
         of them."""
-        rows = self._db.execute(
-            "SELECT model, count(*), min(why) FROM estimated GROUP BY model ORDER BY model"
-        )
-        return [tuple(row) for row in rows]
+        return self._select("SELECT model, count(*), min(why) FROM estimated GROUP BY model ORDER BY model")
 
     def mean_completion(self, stage: str, model: str) -> float | None:
         """Mean number of answer tokens of a stage and model, where the server reports it plausibly."""
-        row = self._db.execute(MEAN_COMPLETION, (stage, model)).fetchone()
-        return row[0]
+        ((mean,),) = self._select(MEAN_COMPLETION, (stage, model))
+        return mean
 
     def reply(self, request: Request) -> Reply:
         """The stored reply to a request: its response, else the reason why it was given up, else
         `missing`."""
         if (body := self.get(request.key)) is not None:
             return read_body(body)
-        row = self._db.execute("SELECT kind, detail FROM failures WHERE key = ?", (request.key,)).fetchone()
-        return failed(*row) if row else failed("missing", "was never answered")
+        rows = self._select("SELECT kind, detail FROM failures WHERE key = ?", (request.key,))
+        return failed(*rows[0]) if rows else failed("missing", "was never answered")
 
     async def ask(self, request: Request) -> Reply:
         """As `Client.ask`, but from the ledger alone, so that code which sends several requests runs on

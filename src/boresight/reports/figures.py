@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeGuard
 
+from boresight.findings.history import is_usable
 from boresight.reports.charts import CHARTS, NOT_ALONE, Chart, Curve, both
 from boresight.reports.drawing.plot import Plot, PlotBand, PlotLine
 from boresight.reports.drawing.scales import PlotScale, scale_of
@@ -170,7 +171,8 @@ def _held_out(run: RunData, curve: Curve, chart: Chart) -> list[PlotLine]:
     if not x:
         return []
     rows = _held_out_rows(run) if chart.is_share else 0
-    limits = [clopper_pearson(share * rows, rows) for share in y] if rows else []
+    is_share = all(0 <= value <= 1 for value in y)
+    limits = [clopper_pearson(share * rows, rows) for share in y] if rows and is_share else []
     low, high = [low for low, _ in limits], [high for _, high in limits]
     return [PlotLine(curve.label, curve.color, x, y, curve.dash, "both", low=low, high=high)]
 
@@ -283,4 +285,4 @@ def _unnamed(run: RunData) -> Iterator[Chart]:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return is_usable(value) and not isinstance(value, bool)

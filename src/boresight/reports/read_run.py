@@ -21,8 +21,10 @@ from boresight.core.errors import UserError
 from boresight.core.files import CHECKSUM, checksum_holds, read_jsonl
 from boresight.core.printable import Printable
 from boresight.core.schema import Message
+from boresight.core.strict_model import LARGEST
 from boresight.core.wording import plural
 from boresight.findings.finding import Finding, ranked
+from boresight.findings.history import is_count, is_usable
 from boresight.findings.monitor import read_findings
 from boresight.models.source import base_in_4_bits
 from boresight.stats.intervals import Interval
@@ -119,6 +121,8 @@ class RunData(Printable):
     def series(self, name: str, split: str = "train") -> tuple[list[int], list[float]]:
         """A logged number over the run: optimizer steps and values, for plotting.
 
+        A value is NaN where the number was not finite.
+
         Args:
             name: a key of metrics.jsonl, such as `loss`, `margin` (nats), `grad_norm` or `lr`.
             split: `train`, or `eval` for held-out rows.
@@ -133,7 +137,7 @@ class RunData(Printable):
         if not logged:
             known = dict.fromkeys(key for line in lines for key in line)
             raise UserError(f"{self.folder}: no {split} step logs {name!r}{nearest(name, known)}.")
-        return [int(line["step"]) for line in logged], [float(line[name]) for line in logged]
+        return [int(line["step"]) for line in logged], [_logged(line[name]) for line in logged]
 
     def show(self, console: Console) -> None:
         """Print metrics, findings, and the path of the report."""
@@ -202,7 +206,7 @@ def read_run(folder: Path) -> RunData:
     ]
     config_text = _text(folder / "config.yaml")
     lines = list(_json_lines(folder / "metrics.jsonl", notes))
-    steps = [line for line in lines if isinstance(line.get("step"), int)]
+    steps = [line for line in lines if is_count(line.get("step"))]
     evaluation = _json(folder / "evaluation.json", notes)
     finished, end = (folder / "model").is_dir(), _json(folder / "end.json", notes)
     if not finished:
@@ -280,7 +284,8 @@ def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
-    for entry in evaluation.get("metrics") or []:
+    entries = evaluation.get("metrics") or []
+    for entry in entries if isinstance(entries, list) else [None]:
         try:
             yield Metric(
                 name=str(entry["name"]),
@@ -291,7 +296,7 @@ def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
                 unit=str(entry.get("unit") or ""),
                 better=_better(entry),
             )
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             notes.append("evaluation.json: one metric has no name or no numbers and is skipped.")
 
 
@@ -311,7 +316,9 @@ def _by_row(end: dict[str, Any]) -> ByRow:
 
 
 def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= LARGEST
+    return value is None or isinstance(value, float)
 
 
 def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
@@ -325,6 +332,11 @@ def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
         n=int(entry.get("n") or 0),
         missing=int(entry.get("missing") or 0),
     )
+
+
+def _logged(value: object) -> float:
+    """A number of the log; NaN where it was not finite, which the log has as null."""
+    return float(value) if is_usable(value) else math.nan
 
 
 def _float(value: float | None, otherwise: float) -> float:
@@ -346,7 +358,7 @@ def _samples(folder: Path, notes: list[str]) -> Iterator[RunSample]:
 
 def _between(path: Path, notes: list[str]) -> dict[str, list[tuple[int, str]]]:
     """Answers by prompt between the first evaluation and the last, which are shown whole."""
-    lines = [line for line in _json_lines(path, notes) if isinstance(line.get("step"), int)]
+    lines = [line for line in _json_lines(path, notes) if is_count(line.get("step"))]
     last = max((line["step"] for line in lines), default=0)
     found: dict[str, list[tuple[int, str]]] = {}
     for line in lines:

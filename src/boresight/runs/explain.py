@@ -27,7 +27,7 @@ from boresight.core.printable import Printable
 from boresight.core.wording import plural
 from boresight.findings import log_checks
 from boresight.findings.finding import Finding, graded, note, ranked, run_checks, warning
-from boresight.findings.history import NATS, SCALED_BY_BETA, History, mean
+from boresight.findings.history import NATS, SCALED_BY_BETA, History, is_count, mean
 from boresight.findings.monitor import Monitor, read_findings
 from boresight.findings.printing import print_findings
 from boresight.findings.questions import looked_for
@@ -127,17 +127,19 @@ def in_order(findings: list[Finding]) -> list[Finding]:
 def rows_lost(data: Mapping[str, Any]) -> Finding | None:
     """Training rows that were dropped or cut because they were too long."""
     train = data.get("train")
-    if not isinstance(train, Mapping) or not train.get("rows"):
-        return None
-    lost = int(train.get("dropped") or 0) + int(train.get("truncated") or 0)
-    share = lost / int(train["rows"])
+    counts = (
+        [train.get(key) for key in ("rows", "dropped", "truncated")] if isinstance(train, Mapping) else []
+    )
+    rows, *left_out = [count if is_count(count) else 0 for count in counts] or [0]
+    lost = sum(left_out)
+    share = lost / rows if rows else 0.0
     if share < 0.05:
         return None
     return graded(
         "rows-lost",
         share,
         0.5,
-        f"{lost:,} of {int(train['rows']):,} training rows were dropped or cut at data.max_length.",
+        f"{lost:,} of {rows:,} training rows were dropped or cut at data.max_length.",
         "Raise data.max_length.",
         count=lost,
     )
@@ -289,7 +291,7 @@ def _recipe(run: RunData) -> Recipe | None:
 def _replayed(run: RunData) -> Monitor:
     held = run.data.get("eval")
     rows = held.get("kept") if isinstance(held, Mapping) else 0
-    monitor = Monitor(History(run.last_step, int(rows or 0)))
+    monitor = Monitor(History(run.last_step, rows if is_count(rows) else 0))
     for line in sorted([*run.train, *run.eval], key=lambda line: int(line["step"])):
         monitor.see(int(line["step"]), str(line["split"]), _numbers(line))
     return monitor

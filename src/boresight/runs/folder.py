@@ -70,7 +70,7 @@ class RunFolder:
 
         Hidden files are ignored: another process may be writing one.
         """
-        occupied = self.path.is_file() or (
+        occupied = (not self.path.is_dir() and os.path.lexists(self.path)) or (
             self.path.is_dir() and any(not file.name.startswith(".") for file in self.path.iterdir())
         )
         if occupied and self.recipe() is None:

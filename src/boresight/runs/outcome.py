@@ -57,7 +57,8 @@ def read_start(folder: TrainingFolder) -> Snapshot | None:
     """The stored measurements of the start model; None if it has not been measured."""
     if not folder.start.is_file():
         return None
-    kept = read_state(folder.start, "delete this file, and the start model is measured again")
+    remedy = "delete this file, and the start model is measured again"
+    kept = read_state(folder.start, remedy, types={"answers": list, "numbers": dict})
     return Snapshot(kept["answers"], kept["numbers"])
 
 

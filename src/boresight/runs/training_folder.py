@@ -135,7 +135,7 @@ class TrainingFolder(LockedFolder):
 
     def earlier(self) -> Earlier:
         """Values that a resumed run takes from the folder."""
-        train = read_state(self.data).get("train", {}) if self.data.is_file() else {}
+        train = self._known_data()["train"] if self.data.is_file() else {}
         return Earlier(train.get("template_day"), read_choices(self.choices_file))
 
     def find_place(self, recipe: Recipe, *, resume: bool) -> Place:
@@ -168,7 +168,7 @@ class TrainingFolder(LockedFolder):
         if self.evaluated:
             return Place(Stage.EVALUATED)
         if self.trained or found:
-            read_state(self.data)  # by which other data are noticed: without it, the run is not resumed
+            self._known_data()  # by which other data are noticed: without it, the run is not resumed
         if self.trained:
             refuse_changed_model(self.path)
             return Place(Stage.TRAINED)
@@ -240,11 +240,15 @@ class TrainingFolder(LockedFolder):
         rewind(self.path, checkpoint)
         return step_of(checkpoint)
 
+    def _known_data(self) -> dict[str, Any]:
+        """The facts in `data.json`. Raises `UserError` if the file is missing, torn or edited."""
+        return read_state(self.data, types={"train": dict, "eval": dict})
+
     def refuse_other_data(self, data: dict[str, Any]) -> None:
         """Raise a `UserError` that names the difference if the run began with other data."""
         if not self.data.is_file():
             return
-        old, new = read_state(self.data), json.loads(json.dumps(data))
+        old, new = self._known_data(), json.loads(json.dumps(data))
         if "prompts" not in old:  # of a version that kept no digest of the prompts
             new.pop("prompts", None)
         for side in new.keys() & old.keys():

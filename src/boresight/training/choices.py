@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from boresight.core.errors import UserError
 from boresight.core.files import read_state, write_state
 from boresight.models.kernels.libraries import Library
 
@@ -53,7 +54,18 @@ class Choices:
 def read_choices(path: Path) -> Choices | None:
     """Choices of the run in a folder; None if there are none, as for a run of an earlier version.
 
+    Choices that this version does not have are ignored.
+
     Raises:
-        UserError: the file is torn or was edited.
+        UserError: the file is torn or was edited, or lacks choices.
     """
-    return Choices(**read_state(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    known = {field.name for field in fields(Choices)}
+    found = {name: value for name, value in read_state(path).items() if name in known}
+    try:
+        return Choices(**found)
+    except TypeError:
+        raise UserError(
+            f"{path}: this file lacks settings; restore it, or give another folder with --run."
+        ) from None

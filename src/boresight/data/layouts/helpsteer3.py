@@ -5,7 +5,7 @@
 
 from boresight.core.schema import Preference
 from boresight.data.build import assistant, preference
-from boresight.data.columns import Record, has_text, has_turns, is_number, text
+from boresight.data.columns import Record, finite_number, has_text, has_turns, text
 from boresight.data.reading.turns import BadField, to_messages
 
 TITLE = "HelpSteer3 conversations with two responses"
@@ -21,8 +21,11 @@ def matches(record: Record) -> bool:
 def read(record: Record, id: str) -> Preference:
     context = to_messages(record.get("context"), "context")
     answers = [[assistant(text(record, column))] for column in COLUMNS[1:]]
-    preferred = record.get("overall_preference")
-    if not is_number(preferred) or not preferred:
-        raise BadField("overall_preference", f"is {preferred!r}, so that neither response is the better one")
+    value = record.get("overall_preference")
+    preferred = finite_number(value)
+    if not preferred:
+        raise BadField(
+            "overall_preference", f"is {repr(value)[:40]}, so that neither response is the better one"
+        )
     chosen, rejected = answers if preferred < 0 else answers[::-1]
     return preference(record, id, (context, chosen, rejected), COLUMNS, OPTIONAL)

@@ -5,7 +5,7 @@ The pair is the best answer and the worst one.
 
 from boresight.core.schema import Preference
 from boresight.data.build import assistant, preference, user
-from boresight.data.columns import Record, has_text, is_number, text
+from boresight.data.columns import Record, finite_number, has_text, text
 from boresight.data.layouts import hh_rlhf
 from boresight.data.reading.turns import BadField, check_text
 
@@ -29,11 +29,12 @@ def read(record: Record, id: str) -> Preference:
     said, answers = text(record, "prompt"), record.get("answers")
     if not isinstance(answers, list) or len(answers) < 2 or not all(map(_is_ranked, answers)):
         raise BadField("answers", "is not a list of two or more answers with a rank each")
-    if not all(is_number(answer["rank"]) for answer in answers):
+    ranks = [rank for answer in answers if (rank := finite_number(answer["rank"])) is not None]
+    if len(ranks) < len(answers):
         raise BadField("answers", "has a rank that is no number")
-    ranked = sorted(answers, key=lambda answer: answer["rank"])
-    if ranked[0]["rank"] == ranked[-1]["rank"]:
+    if min(ranks) == max(ranks):
         raise BadField("answers", "all have one rank, so that none is better")
-    best, worst = (check_text(ranked[n]["answer"], "answers", "an answer").strip() for n in (0, -1))
+    first, last = answers[ranks.index(min(ranks))], answers[len(ranks) - 1 - ranks[::-1].index(max(ranks))]
+    best, worst = (check_text(answer["answer"], "answers", "an answer").strip() for answer in (first, last))
     prompt = hh_rlhf.opened(said, "prompt") if hh_rlhf.is_open(said) else [user(said)]
     return preference(record, id, (prompt, [assistant(best)], [assistant(worst)]), (COLUMNS[0], *COLUMNS))

@@ -7,7 +7,7 @@ last one.
 from types import ModuleType
 
 from boresight.core.schema import Labeled
-from boresight.data.columns import Record, label_column, read_label
+from boresight.data.columns import Record, label_column, label_value, read_label, without_label
 from boresight.data.layouts import (
     alpaca,
     messages,
@@ -28,18 +28,19 @@ ANSWERS = (messages, trl_answers, plain_answers, sharegpt, alpaca, question_answ
 
 def matches(record: Record) -> bool:
     column = label_column(record)
-    return column is not None and _layout(_without(record, column)) is not None
+    return column is not None and _layout(without_label(record, column)) is not None
 
 
 def read(record: Record, id: str) -> Labeled:
     column = label_column(record) or COLUMNS[1]
-    good = read_label(record.get(column))
+    value = label_value(record, column)
+    good = read_label(value)
     if good is None:
         raise BadField(
             column,
-            f"is {record.get(column)!r}, neither true nor false; rename the column if it judges no answer",
+            f"is {repr(value)[:40]}, neither true nor false; rename the column if it judges no answer",
         )
-    answered = _without(record, column)
+    answered = without_label(record, column)
     layout = _layout(answered) or messages
     example = layout.read(answered, id)
     turns = example.messages
@@ -49,10 +50,6 @@ def read(record: Record, id: str) -> Labeled:
         start = 1 + max(n for n, message in enumerate(turns) if message["role"] in ("user", "tool"))
     check_scored(turns[start:], layout.COLUMNS[-1])
     return Labeled(turns[:start], turns[start:], good, example.id, example.meta, example.as_text)
-
-
-def _without(record: Record, column: str) -> Record:
-    return {name: value for name, value in record.items() if name != column}
 
 
 def _layout(record: Record) -> ModuleType | None:

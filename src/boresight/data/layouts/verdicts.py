@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from boresight.core.schema import Message, Preference
 from boresight.data.build import assistant, preference, user
-from boresight.data.columns import Record, first, from_json, has_text, has_turns, text
+from boresight.data.columns import Record, finite_number, first, from_json, has_text, has_turns, text
 from boresight.data.reading import names
 from boresight.data.reading.turns import BadField, to_messages
 
@@ -133,11 +133,8 @@ def _rating(value: object, column: str) -> float:
     said = value.strip().lower() if isinstance(value, str) else value
     if isinstance(said, str) and said in WORDS:
         return WORDS[said]
-    try:
-        number = math.nan if isinstance(said, bool) or column == "winner" else float(said)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not 0 <= number <= 1:
+    number = None if column == "winner" else finite_number(said)
+    if number is None or not 0 <= number <= 1:
         raise BadField(
             column,
             f"is {repr(value)[:40]}; write a, b or tie"

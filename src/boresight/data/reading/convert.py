@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from boresight.core.schema import Demonstration, Example, Labeled, Preference, Prompt, is_scored, to_prompt
+from boresight.core.schema import (
+    Demonstration,
+    Example,
+    Labeled,
+    Message,
+    Preference,
+    Prompt,
+    is_scored,
+    to_prompt,
+)
 from boresight.data.reading import names
 
 KINDS = ("preference", "demonstration", "labeled", "prompt")
@@ -31,7 +40,9 @@ def _prompt_of_pair(pair: Preference) -> list[Example]:
 
 
 def _prompt_of_labeled(example: Labeled) -> list[Example]:
-    return [replace(to_prompt(example), meta={**example.meta, "label": example.label})]
+    """As of a demonstration; an answer labeled false is not the gold one."""
+    gold = _gold(example.completion[-1]) if example.label else {}
+    return [replace(to_prompt(example), meta={**gold, **example.meta, "label": example.label})]
 
 
 def _prompt_of_demonstration(example: Demonstration) -> list[Example]:
@@ -40,8 +51,12 @@ def _prompt_of_demonstration(example: Demonstration) -> list[Example]:
     The last answer is the gold one, unless the row has one.
     """
     last = max(n for n, message in enumerate(example.messages) if message["role"] in ("user", "tool"))
-    gold = {names.GOLD: example.messages[-1]["content"]} if is_scored(example.messages[-1]) else {}
-    return [Prompt(example.messages[: last + 1], example.id, {**gold, **example.meta}, example.as_text)]
+    meta = {**_gold(example.messages[-1]), **example.meta}
+    return [Prompt(example.messages[: last + 1], example.id, meta, example.as_text)]
+
+
+def _gold(answer: Message) -> dict[str, str]:
+    return {names.GOLD: answer["content"]} if is_scored(answer) else {}
 
 
 def _if_good(example: Labeled) -> list[Example]:

@@ -25,7 +25,6 @@ from boresight.core.errors import UserError, first_line
 from boresight.core.plugins import import_extra
 from boresight.data.columns import is_message
 from boresight.data.demo import data_path
-from boresight.data.reading import names
 from boresight.data.reading.compressed.expansion import Decompressed, Expansion
 from boresight.data.reading.shapes import as_table
 
@@ -49,9 +48,6 @@ LONGEST_START = 32
 """Bytes at the beginning of a file that are compared."""
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell; the module's own limit is 131,072, which long answers exceed."""
-
-NUMBERS = frozenset(column for pair in names.SCORES for column in pair) | {"overall_preference"}
-"""Columns of CSV files that hold numbers."""
 
 BLOCK = 1 << 20
 """Bytes of a file that are hashed at a time."""
@@ -307,7 +303,7 @@ def _csv(path: Path) -> Raw:
                     raise UserError(
                         f"{path}: row {row} has more cells than the header; quote cells with commas."
                     )
-                yield row, {column: cell_value(column, value) for column, value in record.items() if value}
+                yield row, {column: value for column, value in record.items() if value}
         except csv.Error as error:
             raise UserError(f"{path}: is not a whole CSV file ({error}); quote its cells.") from error
         except UnicodeDecodeError as error:
@@ -321,16 +317,6 @@ def _separator(header: str) -> str:
 def _refuse_repeated_columns(path: Path, columns: Iterable[str]) -> None:
     if twice := _repeated(columns):
         raise UserError(f"{path}: has the column {twice!r} twice; rename or remove one of them.")
-
-
-def cell_value(column: str, value: str) -> str | float:
-    """The number in a cell of a column of scores; the text of any other cell."""
-    if column not in NUMBERS:
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value
 
 
 def _parquet(path: Path) -> Raw:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 CALLS = ("tool_calls", "function_call")
@@ -35,14 +35,22 @@ RESERVED = frozenset(
 )  # fmt: skip
 """Arguments of the template that a data set must not set."""
 
-TOOL = frozenset(["tool", "observation", "function", "ipython"])
-"""Spellings of the role `tool` in public sets."""
+SYSTEM = ("system", "developer")
+USER = ("user", "human")
+TOOL = ("tool", "observation", "function", "ipython")
+"""Spellings of roles in public sets, in small letters."""
 
 WEIGHTS = ("weight", "loss_weight", "train", "trainable", "training", "loss", "train_on_turn")
 """Keys that state whether an assistant's turn is learned: 1 or true, 0 or false."""
 
 MASKS = ("masked", "mask")
 """Keys that state the opposite: 1 or true for a turn that is not learned."""
+
+NO, YES = ("0", "0.0", "false"), ("1", "1.0", "true")
+"""Spellings of a weight, in small letters."""
+
+NEVER_LEARNED = frozenset([*SYSTEM, *USER, *TOOL])
+"""Spellings of roles whose turns are context, whatever their weight."""
 
 WORDS = frozenset(["role", "from", "content", "value"])
 CARRIED = (*CALLS, *THOUGHTS, *REFERENCES, *OF_CONVERSATION)
@@ -85,9 +93,9 @@ def _weight(turn: Mapping[str, Any]) -> int | None:
 
 def _verdict(key: str, value: object) -> bool:
     text = str(value).lower()
-    if text not in ("0", "0.0", "false", "1", "1.0", "true"):
-        raise ValueError(f"has the {key} {value!r}; a turn counts (1) or does not (0)")
-    return text in ("1", "1.0", "true")
+    if text not in (*NO, *YES):
+        raise ValueError(f"has the {key} {repr(value)[:40]}; a turn counts (1) or does not (0)")
+    return text in YES
 
 
 def of_conversation(holder: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,17 +152,27 @@ def is_nothing(value: object) -> bool:
     return value is None or value in ("", [], {})
 
 
-def unused(record: Mapping[str, Any], known: Iterable[str] = ()) -> Counter[str]:
-    """Other keys of a record's messages that have content, with the number of messages that have them."""
-    read = {*WORDS, *WEIGHTS, *MASKS, *CALLS, *THOUGHTS, *OF_CONVERSATION, *MEDIA, *known}
+def unused(record: Mapping[str, Any]) -> Counter[str]:
+    """Keys of a record's messages that have content and no effect, with the number of messages that have
+    them: those that are not read, and weights above 0 on turns that are never learned."""
+    read = {*WORDS, *CALLS, *THOUGHTS, *OF_CONVERSATION, *MEDIA}
     counts: Counter[str] = Counter()
     for value in record.values():
         for turn in _turns_in(value):
             if isinstance(turn, dict) and ("role" in turn or "from" in turn):
                 said = str(turn.get("role") or turn.get("from")).lower()
                 mine = {*read, *REFERENCES} if said in TOOL else read
-                counts.update(k for k, v in turn.items() if k not in mine and not is_nothing(v))
+                other = [key for key, found in turn.items() if key not in mine and not is_nothing(found)]
+                counts.update(key for key in other if key not in (*WEIGHTS, *MASKS))
+                if said in NEVER_LEARNED:
+                    counts.update(f"{key} of {said}" for key in other if _asks_to_learn(key, turn[key]))
     return counts
+
+
+def _asks_to_learn(key: str, value: object) -> bool:
+    """Whether a weight is above 0, or a mask is 0; true for values that are neither."""
+    verdict = str(value).lower()
+    return (key in WEIGHTS and verdict not in NO) or (key in MASKS and verdict not in YES)
 
 
 def _turns_in(value: object) -> Sequence[object]:

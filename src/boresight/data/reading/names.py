@@ -37,11 +37,21 @@ CONVERSATION = ("messages", "conversations")
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "is_good")
 """Whether the one answer of a row is good."""
 
-GOOD = frozenset(["true", "1", "1.0", "good", "desirable", "positive", "yes", "chosen", "accepted", "like"])
-BAD = frozenset(
-    ["false", "0", "0.0", "-1", "-1.0", "bad", "undesirable", "negative", "no", "rejected", "dislike"]
-)
+CORRECT = ("is_correct", "correct", "passed", "success", "resolved", "accepted")
+"""Whether a verifier accepted the one answer of a row, at the top or in `metadata`; a label only where the
+value is a spelling of one, since `correct` may also be the reference answer."""
+
+GOOD = frozenset(["true", "1", "1.0", "good", "desirable", "positive", "yes", "chosen", "accepted", "like",
+                  "correct", "right", "passed", "pass"])  # fmt: skip
+BAD = frozenset(["false", "0", "0.0", "-1", "-1.0", "bad", "undesirable", "negative", "no", "rejected",
+                 "dislike", "incorrect", "wrong", "failed", "fail"])  # fmt: skip
 """Spellings of a label, in small letters."""
+
+METADATA = "metadata"
+"""Column in which some sets keep scores and the verdicts of verifiers."""
+
+NOT_GIVEN = frozenset(["", "n/a", "na", "none", "null"])
+"""Text for a number that is missing, in small letters."""
 
 SCORES = (
     ("score_chosen", "score_rejected"),

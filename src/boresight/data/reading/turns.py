@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 from boresight.core.schema import Message, is_scored
-from boresight.data.reading.message_keys import CALLS, TOOL, carried
+from boresight.data.reading.message_keys import CALLS, SYSTEM, TOOL, USER, carried
 
 ROLES = {
-    **dict.fromkeys(["system", "developer"], "system"),
-    **dict.fromkeys(["user", "human"], "user"),
+    **dict.fromkeys(SYSTEM, "system"),
+    **dict.fromkeys(USER, "user"),
     **dict.fromkeys(["assistant", "gpt", "model", "bot"], "assistant"),
     **dict.fromkeys(TOOL, "tool"),
 }

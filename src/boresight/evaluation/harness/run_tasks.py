@@ -126,5 +126,6 @@ def _one_sentence(section: HarnessSection) -> Iterator[None]:
         named = ", ".join(section.tasks)
         raise UserError(
             f"lm_eval: the tasks {named} cannot be run ({named_first_line(error)}); correct the task, or "
-            "leave it out."
+            "leave it out.",
+            of_own_code=True,
         ) from error

@@ -16,6 +16,7 @@ from dataclasses import Field, asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from boresight.core.errors import UserError
 from boresight.core.files import create_state, read_state, write_state
 
 RUN_AGAIN = "restore it, or delete it and run the same command again"
@@ -74,7 +75,12 @@ class ExperimentFolder(Generic[J, O]):
         path = self.job_folder(job) / "outcome.json"
         found: O | None = None
         if path.exists():
-            found = self.outcome_class(**read_state(path, RUN_AGAIN))
+            try:
+                found = self.outcome_class(**read_state(path, RUN_AGAIN))
+            except TypeError:
+                raise UserError(
+                    f"{path}: this file is of another version or was edited; {RUN_AGAIN}."
+                ) from None
         return found
 
     def finished(self, job: J) -> bool:

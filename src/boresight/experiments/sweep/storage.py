@@ -120,7 +120,7 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
 
     def by_prompt(self, trial: Trial) -> dict[str, Value]:
         """The metric after training, by held-out row or prompt, NaN where missing; empty if not measured."""
-        numbers = read_state(self.run_folder(trial) / "end.json")["numbers"]
+        numbers = read_state(self.run_folder(trial) / "end.json", types={"numbers": dict})["numbers"]
         return {key: float(value) for key, value in numbers.get(self.recipe.metric, {}).items()}
 
     def stopped(self, trial: Trial) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from boresight.core.errors import UserError, first_line
+from boresight.core.plugins import is_installed
 from boresight.models.checkpoint.damaged import MODEL_FILES, TOKENIZER_FILES, refuse_damaged
 from boresight.models.checkpoint.headers import Saved, file_header, read_headers, weight_files
 from boresight.models.checkpoint.leftovers import Leftovers
@@ -39,6 +40,8 @@ DTYPE_NAMES = {
 """Dtypes that hold weights, by the names that safetensors gives them."""
 VOCABULARIES = ("tokenizer*", "*.model", "*.tiktoken", "vocab*", "spiece*")
 """Patterns of the files of a tokenizer, of which it has at least one."""
+SETTINGS_OF_TOKENIZER = ("tokenizer_config.json",)
+"""Files of these patterns that contain no vocabulary."""
 
 
 def read_tokenizer(name: str, place: str, cached_only: bool) -> PreTrainedTokenizerBase:
@@ -61,7 +64,16 @@ def _refuse_files_of_tokenizer(folder: Path, name: str) -> None:
     if not folder.is_dir():
         return
     refuse_damaged(folder, TOKENIZER_FILES)
-    if not any(file for pattern in VOCABULARIES for file in folder.glob(pattern)):
+    files = {file.name for pattern in VOCABULARIES for file in folder.glob(pattern)} - {
+        *SETTINGS_OF_TOKENIZER
+    }
+    if files and all(name.endswith(".model") for name in files) and not is_installed("sentencepiece"):
+        raise UserError(
+            f"model: {str(folder)!r} has its tokenizer as a SentencePiece file alone ({min(files)}), which "
+            "`pip install sentencepiece protobuf` lets transformers read; or copy the tokenizer.json of the "
+            "model that it was made from."
+        )
+    if not files:
         raise UserError(
             f"model: {str(folder)!r} holds no tokenizer; copy the tokenizer files of the model that it was "
             "made from."

@@ -10,6 +10,7 @@ Nothing is pickled. A folder gets its final name only once everything in it is o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -142,8 +143,10 @@ def drop_unwanted(run: Path, *, keep_stop: bool) -> None:
 
 
 def stopped_by_guard(run: Path) -> bool:
-    """Whether the guard has stopped the run, at its newest checkpoint."""
-    return any(read_state(newest / "state.json").get(STOPPED_BY_GUARD) for newest in newest_first(run)[:1])
+    """Whether the guard has stopped the run, at its newest checkpoint; False where that is damaged."""
+    with contextlib.suppress(UserError):
+        return any(read_state(new / "state.json").get(STOPPED_BY_GUARD) for new in newest_first(run)[:1])
+    return False
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -158,12 +161,15 @@ def sha256_of(file: Path) -> str:
 
 
 def _is_sound(folder: Path) -> bool:
-    """Whether all files are there as they were saved; earlier versions kept hashes of tensors alone."""
+    """Whether all files are there as they were saved, under the folder's own name; earlier versions kept
+    hashes of tensors alone."""
     try:
-        saved = read_state(folder / "state.json")["sha256"]
-        return bool(saved) and all(sha256_of(folder / name) == digest for name, digest in saved.items())
-    except (UserError, OSError, KeyError):
+        state = read_state(folder / "state.json")
+        hashes: dict[str, str] = state["sha256"]
+        whole = bool(hashes) and all(sha256_of(folder / name) == known for name, known in hashes.items())
+    except (UserError, OSError, KeyError, AttributeError, TypeError):
         return False
+    return whole and state.get("step") in (None, step_of(folder))
 
 
 def load_weights(policy: Policy, folder: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, system_error_number
 from boresight.training.checkpoints import trained
 from boresight.training.checkpoints.checkpoint import latest_sound
 
@@ -39,10 +38,11 @@ def explain_disk_errors(folder: Path) -> Iterator[None]:
                 f"{folder}: this folder was deleted or moved during the run, so it stops; do not change "
                 "the folder of a run, and start the command again."
             ) from error
-        reason = REASONS.get(_number(error))
+        number = system_error_number(error)
+        reason = REASONS.get(number)
         if reason is None:
             raise
-        remedy = "make room" if _number(error) in FULL else "make it writable"
+        remedy = "make room" if number in FULL else "make it writable"
         raise UserError(f"{where}: {reason}; {remedy} {_what_next(folder)}") from error
 
 
@@ -52,16 +52,10 @@ def _was_deleted(folder: Path, error: Exception) -> bool:
     return inside and not folder.exists()
 
 
-def _number(error: Exception) -> int:
-    """The system's number of an error; safetensors has it in its message only. 0 where there is none."""
-    if isinstance(error, OSError):
-        return error.errno or 0
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found and type(error).__name__ == "SafetensorError" else 0
-
-
 def _what_next(folder: Path) -> str:
-    sound = trained.model_folder(folder) if trained.is_trained(folder) else latest_sound(folder)
+    if trained.is_trained(folder):
+        return f"and run the same command again: {trained.model_folder(folder)} is whole."
+    sound = latest_sound(folder)
     if sound is None:
         return "or give another folder with --run, and start again: there is no checkpoint yet."
     return f"and resume with --resume: {sound} is complete."

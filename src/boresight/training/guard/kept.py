@@ -52,7 +52,7 @@ def keep_model(run: Path, step: int, numbers: ByRow, save_policy: Callable[[Path
 
 def end_with(run: Path, kept: Path) -> None:
     """Make a stored model the trained model of the run."""
-    numbers = read_state(kept / "numbers.json")["numbers"]
+    numbers = read_state(kept / "numbers.json", types={"numbers": dict})["numbers"]
     trained.write_numbers(run, numbers, step_of_kept(kept))
     with atomic_folder(trained.model_folder(run), durable=True, parents=False) as part:
         shutil.copytree(kept / "model", part, dirs_exist_ok=True)

@@ -17,7 +17,7 @@ from boresight.core.errors import UserError
 from boresight.data import layouts
 from boresight.data.columns import SCORES, Record
 from boresight.data.reading import names
-from boresight.data.reading.files import Raw, cell_value
+from boresight.data.reading.files import Raw
 from boresight.data.reading.message_keys import OF_CONVERSATION
 
 BESIDES = ("id", "system", "input", names.LABEL[0], names.GOLD, *SCORES, *OF_CONVERSATION)
@@ -76,8 +76,6 @@ def rename_rows(name: str, rows: Raw, columns: Mapped, look_at: int) -> Raw:
 def rename(record: Record, columns: Mapped, where: str) -> Record:
     """A record under the new names, in its order.
 
-    Scores in text, as CSV files have them, become numbers.
-
     Raises:
         UserError: another column has one of the new names already.
     """
@@ -90,7 +88,7 @@ def rename(record: Record, columns: Mapped, where: str) -> Record:
                 f"{where} has a column `{target}` beside `{columns[target]}`, which data.columns reads as "
                 f"`{target}`; rename or remove one of them."
             )
-        made[target] = cell_value(target, value) if column in new and isinstance(value, str) else value
+        made[target] = value
     return made
 
 

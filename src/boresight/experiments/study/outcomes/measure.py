@@ -106,7 +106,7 @@ def ranked_pairs(path: Path) -> list[PromptResult]:
     Raises:
         UserError: the file is torn, or the method of the run ranks no pairs.
     """
-    numbers = read_state(path)["numbers"]
+    numbers = read_state(path, types={"numbers": dict})["numbers"]
     if not {ACCURACY, MARGIN} <= numbers.keys():
         raise UserError(
             f"{path}: no pair is ranked there; a block of pairs takes methods that learn from pairs."
