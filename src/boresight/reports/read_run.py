@@ -284,8 +284,8 @@ def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
-    entries = evaluation.get("metrics") or []
-    for entry in entries if isinstance(entries, list) else [None]:
+    entries: Any = evaluation.get("metrics") or []
+    for entry in entries if isinstance(entries, list) else [entries]:
         try:
             yield Metric(
                 name=str(entry["name"]),
