@@ -63,6 +63,12 @@ CHARTS = (
         guide="ln2",
     ),
     Chart(
+        "Preference loss",
+        "nats",
+        "The part of the loss that compares the answers of a pair.",
+        both("preference_loss"),
+    ),
+    Chart(
         "Accuracy",
         "",
         "How often the chosen answer leads the rejected one; of single answers, how many are on their "
