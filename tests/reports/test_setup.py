@@ -13,7 +13,7 @@ from boresight.reports.tables.setup import (
     data_facts,
     environment_in_words,
     in_words,
-    setting_in_words,
+    keyed_value_in_words,
 )
 from tests.reports.fake_run import write_fake_run
 
@@ -41,7 +41,7 @@ def test_settings_are_those_that_differ_from_the_defaults():
 def test_a_seed_has_no_separators():
     found = {fact.key: fact.value for fact in changed_settings(recipe() | {"train": {"seed": 20260101}})}
     assert found["train.seed"] == "20260101"
-    assert setting_in_words("train.steps", 20260101) == "20,260,101"
+    assert keyed_value_in_words("train.steps", 20260101) == "20,260,101"
 
 
 def test_sources_and_columns_are_one_line_each():

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boresight.stats.intervals import Interval
@@ -61,6 +61,7 @@ def test_limits_at_the_estimate_or_without_an_end_need_no_digits():
     assert share.estimate(Interval(0.5, -math.inf, math.inf, 1)) == "50.0 % [-∞, ∞]"
 
 
+@settings(deadline=None)
 @given(
     st.floats(-1e4, 1e4),
     st.floats(1e-4, 10),

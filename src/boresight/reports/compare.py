@@ -19,7 +19,7 @@ from boresight.reports.same_rows import PairedDifference, differences_by_row, pa
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
 from boresight.reports.tables.metrics import VERDICTS, Drawing, draw_intervals
-from boresight.reports.tables.setup import setting_in_words
+from boresight.reports.tables.setup import keyed_value_in_words
 from boresight.reports.tables.terminal import paired_table
 from boresight.stats.intervals import Interval, holm, mcnemar, paired_difference
 from boresight.stats.units import unit_named
@@ -194,7 +194,7 @@ def config_differences(runs: Sequence[RunData]) -> list[Difference]:
 def _readable(key: str, values: Sequence[object]) -> list[str]:
     """The values in words, hashes shortened; as they are where words would not distinguish them."""
     exact = ["" if value is ABSENT else str(value) for value in values]
-    words = [text and setting_in_words(key, value) for text, value in zip(exact, values, strict=True)]
+    words = [text and keyed_value_in_words(key, value) for text, value in zip(exact, values, strict=True)]
     if key.endswith("sha256"):
         words = [text[:HASH_SHOWN] for text in exact]
     return words if len(set(words)) == len(set(exact)) else exact

@@ -216,7 +216,7 @@ def _numbers(row: ForestRow, unit: Unit) -> str:
 
 def _drawn(row: ForestRow, y: float, frame: Frame, unit: Unit) -> str:
     """Name, margin, interval, point and numbers of a row."""
-    color, i, across = COLORS.get(row.verdict, UNDECIDED), row.interval, frame.across
+    color, i, across = COLORS.get(row.verdict.partition(",")[0], UNDECIDED), row.interval, frame.across
     parts = [svg_text(24, y + 4, row.label, "start", "ink")]
     if row.margin is not None:
         left, right = across(-row.margin), across(row.margin)
