@@ -20,6 +20,8 @@ WIDTH, HEIGHT = 1200, 900
 """Pixels of CSS; a page is shown from its top, and a short one to its end."""
 MARGIN = 24
 """Pixels below the end of a short page."""
+PATIENCE = 300_000
+"""Milliseconds for a page to open, on a machine that is busy with other work."""
 COLORS, LARGEST = 256, 120_000
 """Colors of a palette, and bytes of a file."""
 
@@ -31,6 +33,7 @@ def shoot(browser: Any, url: str, name: str) -> None:
         SystemExit: the file would be larger than `LARGEST`.
     """
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+    page.set_default_timeout(PATIENCE)
     page.goto(url)
     page.wait_for_load_state("networkidle")
     end = page.evaluate(

@@ -19,6 +19,7 @@ from boresight.reports.compare import (
     write_comparison,
 )
 from boresight.reports.figures import overlaid
+from boresight.reports.headline import comparison_headline
 from boresight.reports.read_run import Metric, RunData, RunSample, read_run
 from boresight.stats.intervals import share_interval
 from tests.reports.fake_run import ATTACK, write_fake_run
@@ -76,6 +77,47 @@ def test_verdicts_are_paired_by_prompt_and_adjusted():
     assert to_b.endswith("n = 20; p = 0.0039 after Holm's adjustment.")
     assert "do not differ significantly" in to_itself and "p = 1 after" in to_itself
     assert verdicts([a, RunData(name="c", folder=None, finished=True)]) == []
+
+
+def test_values_that_differ_are_in_words_and_hashes_short():
+    """The third digit after the one that words keep: then both values are written in full."""
+    settings = {"optim": {"lr": 1e-4, "clip": None}, "train": {"seed": 20260101, "steps": 1500}}
+    a = RunData("a", None, True, config=settings, data={"train": {"sha256": "a" * 64}})
+    changed = {"optim": {"lr": 1.00000001e-4, "clip": 1.0}, "train": {"seed": 1, "steps": 2500}, "model": {}}
+    b = replace(a, config=changed, data={"train": {"sha256": "a" * 12 + "b" * 52}})
+    found = {d.key: d.values for d in config_differences([a, b])}
+    assert found["optim.lr"] == ["0.0001", "0.000100000001"]
+    assert found["optim.clip"] == ["none", "1"] and found["train.steps"] == ["1,500", "2,500"]
+    assert found["train.seed"] == ["20260101", "1"]
+    assert found["data.train.sha256"] == ["a" * 64, "a" * 12 + "b" * 52]
+    c = replace(a, data={"train": {"sha256": "c" * 64}})
+    assert [d.values for d in config_differences([a, c])] == [["a" * 12, "c" * 12]]
+
+
+def test_settings_stand_section_by_section():
+    a = RunData("a", None, True, config={"method": {"beta": 1}, "optim": {"lr": 1}})
+    b = replace(a, config={"method": {"alpha": 1}, "optim": {"lr": 2}})
+    assert [d.key for d in config_differences([a, b])] == ["method.beta", "method.alpha", "optim.lr"]
+
+
+def test_the_headline_is_the_outcome_of_every_later_run():
+    """b wins 10 of 20 prompts from a, c wins 3, d has other prompts: one adjusted p below 5 %."""
+    runs = [
+        _checked("a", [False] * 10 + [True] * 10),
+        _checked("b", [True] * 20),
+        _checked("c", [False] * 7 + [True] * 13),
+        replace(_checked("d", [True] * 20), config={"evaluate": {"prompts": "other.jsonl"}}),
+    ]
+    assert comparison_headline(runs) == (
+        "Answers that are right: b is better than a; c is not significantly different from a; "
+        "d is not compared."
+    )
+    twice = [runs[0], runs[1], replace(runs[1], name="e")]
+    assert comparison_headline(twice) == "Answers that are right: b and e are better than a."
+    assert comparison_headline([runs[1], runs[0]]) == "Answers that are right: a is worse than b."
+    assert comparison_headline([runs[0], runs[3]]) == ""
+    without = [replace(run, samples=[]) for run in (runs[0], runs[3])]
+    assert "share no prompts and no rows" in render_comparison(without)
 
 
 def test_metrics_stand_side_by_side_with_gaps(runs):

@@ -109,13 +109,14 @@ def test_a_report_of_no_run_writes_nothing(tmp_path):
     [
         ("lr-2e-3 beats lr-1e-3.", ["lr-2e-3", "lr-1e-3"]),
         ("'dpo-0.5b' on SmolLM2-135M-Instruct, seed-1!", ["dpo-0.5b", "SmolLM2-135M-Instruct", "seed-1"]),
-        ("a well-known name, runs/lr-2e-3, fell by -3.5 and 5-3", []),
+        ("a well-known name, runs/lr-2e-3, fell by -3.5 and 5-3", ["well-known"]),
+        ("held-out log-likelihood of over-parametrization", ["held-out", "log-likelihood"]),
         (f"a-{'x' * 40}-1 is longer than a line", []),
         ("<b>x-1</b> & y", ["x-1"]),
     ],
 )
-def test_short_names_with_a_digit_are_not_broken_at_their_hyphens(text, whole):
-    """Paths, words and numbers may be; what it marks is escaped, and its characters are those of the text."""
+def test_short_names_and_words_are_not_broken_at_their_hyphens(text, whole):
+    """Paths, long words and numbers may be; what it marks is escaped, with the same characters."""
     marked = str(unbroken(text))
     assert re.findall(r'<span class="unbroken">(.*?)</span>', marked) == whole
     assert html.unescape(re.sub(r'<span class="unbroken">|</span>', "", marked)) == text

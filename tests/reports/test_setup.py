@@ -13,6 +13,7 @@ from boresight.reports.tables.setup import (
     data_facts,
     environment_in_words,
     in_words,
+    keyed_value_in_words,
 )
 from tests.reports.fake_run import write_fake_run
 
@@ -35,6 +36,12 @@ def test_settings_are_those_that_differ_from_the_defaults():
     assert found["data.train"] == ("training data", "p.jsonl")
     assert "data.eval_rows" not in found and "train.batch" not in found
     assert found["model.lora.targets"] == ("layers with adapters", "q_proj; k_proj; v_proj; and 1 more")
+
+
+def test_a_seed_has_no_separators():
+    found = {fact.key: fact.value for fact in changed_settings(recipe() | {"train": {"seed": 20260101}})}
+    assert found["train.seed"] == "20260101"
+    assert keyed_value_in_words("train.steps", 20260101) == "20,260,101"
 
 
 def test_sources_and_columns_are_one_line_each():

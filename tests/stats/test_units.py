@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from boresight.stats.intervals import Interval
 from boresight.stats.units import Unit, format_number, rounded_up, unit_named
@@ -39,6 +41,39 @@ def test_shares_are_in_percent_and_their_differences_in_points():
     assert nats.change(Interval(0.5, 0.25, 0.75, 9)) == "+0.50 nats [0.25, 0.75]"
     assert [nats.signed(x) for x in (0.0, 0.5, -0.5)] == ["0.0 nats", "+0.50 nats", "-0.50 nats"]
     assert (unit_named("points").value(4.1), Unit().value(4.1)) == ("4.1", "4.1")
+
+
+def test_limits_never_read_as_the_estimate():
+    """Half a width of 0.03 points shows with two decimals, and all three numbers get the second."""
+    share, nats = unit_named("share"), unit_named("nats")
+    assert share.estimate(Interval(0.1234, 0.1231, 0.1237, 9)) == "12.34 % [12.31, 12.37]"
+    assert share.change(Interval(-0.1234, -0.1237, -0.1231, 9)) == "-12.34 points [-12.37, -12.31]"
+    assert share.lead(Interval(0.1234, 0.1231, 0.1237, 9)) == "12.34 points [12.31, 12.37]"
+    assert nats.estimate(Interval(1.5, 1.4996, 1.5004, 9)) == "1.5000 nats [1.4996, 1.5004]"
+    assert nats.estimate(Interval(1234.5, 1234.1, 1240, 9)) == "1,234.5 nats [1,234.1, 1,240.0]"
+
+
+def test_limits_at_the_estimate_or_without_an_end_need_no_digits():
+    share = unit_named("share")
+    assert share.estimate(Interval(1.0, 0.9, 1.0, 9)) == "100.0 % [90.0, 100.0]"
+    assert share.estimate(Interval(0.5, 0.5, 0.5, 9)) == "50.0 % [50.0, 50.0]"
+    assert share.estimate(Interval(0.5, 0.5 - 1e-12, 0.5 + 1e-12, 9)) == "50.0 % [50.0, 50.0]"
+    assert share.estimate(Interval(0.5, -math.inf, math.inf, 1)) == "50.0 % [-∞, ∞]"
+
+
+@settings(deadline=None)
+@given(
+    st.floats(-1e4, 1e4),
+    st.floats(1e-4, 10),
+    st.floats(1e-4, 10),
+    st.sampled_from(["share", "nats", "reward", "points"]),
+)
+def test_a_limit_that_differs_by_a_ten_thousandth_differs_in_print(value, below, above, name):
+    unit = unit_named(name)
+    interval = Interval(value, value - below, value + above, 9)
+    more = unit.more_decimals(interval)
+    low, middle, high = (unit.number(x, more) for x in (interval.low, interval.value, interval.high))
+    assert middle not in (low, high)
 
 
 def test_rewards_have_two_decimals_and_no_suffix():

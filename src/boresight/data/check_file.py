@@ -204,7 +204,7 @@ def print_report(report: FileReport, console: Console) -> None:
     loaded = report.loaded
     console.print(Text(loaded.source, style="bold"))
     console.print(Text(f"{loaded.sentence}."))
-    console.print(Text(f"layout {loaded.layout}, sha256 {loaded.sha256}", style="dim"))
+    console.print(Text(f"layout {loaded.layout}\nsha256 {loaded.sha256}", style="dim"))
     if report.other_columns:
         console.print(Text(f"not trained on: {', '.join(report.other_columns)} (kept for reward functions)"))
     if loaded.suggestion:

@@ -51,6 +51,8 @@ def both(metric: str, train: str = "training", held_out: str = "held out") -> tu
     )
 
 
+TRUNCATED = ("truncated_share", "{:.1%} of the rows of {:,} steps were truncated.")
+
 CHARTS = (
     Chart(
         "Loss",
@@ -59,6 +61,12 @@ CHARTS = (
         both("loss"),
         unit_from="loss_unit",
         guide="ln2",
+    ),
+    Chart(
+        "Preference loss",
+        "nats",
+        "The part of the loss that compares the answers of a pair.",
+        both("preference_loss"),
     ),
     Chart(
         "Accuracy",
@@ -129,7 +137,7 @@ CHARTS = (
     Chart(
         "Learning rate",
         "",
-        "Its rise over the warm-up and its decay.",
+        "By the schedule, with its warm-up.",
         (Curve("lr", "rate", "after"),),
         is_of_rows=False,
     ),
@@ -144,12 +152,101 @@ CHARTS = (
         "Answer length",
         "tokens",
         "Chosen and rejected answers should be equally long; otherwise the model learns their length.",
+        (Curve("chosen_len", "chosen", "chosen"), Curve("rejected_len", "rejected", "rejected")),
+        told=TRUNCATED,
+    ),
+    Chart(
+        "Answer length",
+        "tokens",
+        "Mean length of the answers that are trained on.",
+        both("length"),
+        told=TRUNCATED,
+    ),
+    Chart(
+        "Length of generations",
+        "tokens",
+        "Mean length of the answers that the model generates.",
+        (Curve("sampled_len", "sampled", "after"), Curve("answer_len", "held out", "held-out", split="eval")),
+    ),
+    Chart(
+        "Generations that stopped",
+        "share",
+        "The others were cut at the limit of new tokens.",
+        both("stopped_share", "sampled"),
+    ),
+    Chart(
+        "Generations in a loop",
+        "share",
+        "They end in the same few tokens over and over.",
+        both("repetition_share", "sampled"),
+    ),
+    Chart(
+        "Distinct generations",
+        "share",
+        "Answers that no other prompt has got.",
+        both("distinct_share", "sampled"),
+    ),
+    Chart(
+        "Log-probability of generations",
+        "nats per token",
+        "Rises as the policy concentrates on fewer answers.",
+        (Curve("logp_per_token", "sampled", "after"),),
+    ),
+    Chart(
+        "Advantage",
+        "",
+        "Mean size of the advantages; 0 means that there is no gradient.",
+        (Curve("advantage", "sampled", "after"),),
+    ),
+    Chart(
+        "Prompts without a gradient",
+        "share",
+        "All samples of these prompts have the same reward.",
+        (Curve("zero_variance", "sampled", "after"),),
+    ),
+    Chart(
+        "Pairs without a preference",
+        "share",
+        "Both samples are identical, have the same reward, or one has no score.",
         (
-            Curve("chosen_len", "chosen", "chosen"),
-            Curve("rejected_len", "rejected", "rejected"),
-            Curve("length", "all answers", "after"),
+            Curve("identical_share", "identical", "before"),
+            Curve("ties_share", "ties", "after"),
+            Curve("unscorable_share", "unscorable", "held-out"),
         ),
-        told=("truncated_share", "{:.1%} of the rows of {:,} steps were truncated."),
+    ),
+    Chart(
+        "Generations without a score",
+        "share",
+        "Their reward function failed or returned nothing.",
+        (Curve("unscorable", "sampled", "after"),),
+    ),
+    Chart(
+        "Generations cut at the limit",
+        "share",
+        "They reached the limit of new tokens.",
+        (Curve("truncated", "sampled", "after"),),
+    ),
+    Chart(
+        "Rounding between sampler and trainer",
+        "nats per token",
+        "Log-probability of the trainer minus that of the sampler; both use the same weights.",
+        (
+            Curve("sampler_gap", "largest mean of an answer", "after"),
+            Curve("sampler_shift", "mean", "before"),
+        ),
+    ),
+    Chart(
+        "Rounding between sampler and trainer: spread",
+        "nats per root of tokens",
+        "The largest of an answer; grows with the root of its length where errors are independent.",
+        (Curve("sampler_spread", "largest of an answer", "after"),),
+    ),
+    Chart(
+        "Verifier calls",
+        "calls",
+        "Answers scored so far.",
+        (Curve("verifier_calls", "calls so far", "after"),),
+        is_of_rows=False,
     ),
     Chart(
         "Throughput",

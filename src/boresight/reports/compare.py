@@ -11,15 +11,15 @@ from boresight.config import dotted
 from boresight.core.console import RESULT_WIDTH, at_most
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
-from boresight.reports.facts import texts
 from boresight.reports.figures import overlaid, run_color
-from boresight.reports.headline import direction
+from boresight.reports.headline import comparison_headline, direction
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.reports.same_rows import PairedDifference, differences_by_row, paired_with_first
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
 from boresight.reports.tables.metrics import VERDICTS, Drawing, draw_intervals
+from boresight.reports.tables.setup import keyed_value_in_words
 from boresight.reports.tables.terminal import paired_table
 from boresight.stats.intervals import Interval, holm, mcnemar, paired_difference
 from boresight.stats.units import unit_named
@@ -27,6 +27,12 @@ from boresight.stats.verdict import after_holm, verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+ABSENT = object()
+"""Value of a setting that a run does not have."""
+HASH_SHOWN = 12
+"""Characters of a hash."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,7 @@ def render_comparison(runs: Sequence[RunData]) -> str:
         title=" · ".join(run.name for run in runs),
         runs=[(run.name, run_color(number)) for number, run in enumerate(runs, start=1)],
         notes=[f"{run.name}: {note}" for run in runs for note in run.notes],
+        headline=_headline(runs),
         verdicts=verdicts(runs),
         metrics=shared_metrics(runs),
         differences=config_differences(runs),
@@ -164,12 +171,33 @@ def render_comparison(runs: Sequence[RunData]) -> str:
     )
 
 
+def _headline(runs: Sequence[RunData]) -> str:
+    """The outcome of the later runs by the first metric, or by the checks of their answers alone."""
+    found = (comparison_headline(runs), *verdicts(runs))
+    return next(filter(None, found), "The runs share no prompts and no rows, so no difference is paired.")
+
+
 def config_differences(runs: Sequence[RunData]) -> list[Difference]:
-    """Settings, data facts and versions that are not the same in every run."""
+    """Settings, data facts and versions that are not the same in every run, section by section."""
     facts = [
-        texts(run.config) | texts(run.data, "data.") | texts(run.environment, "environment.") for run in runs
+        dotted.flat(run.config)
+        | dotted.flat(run.data, "data.")
+        | dotted.flat(run.environment, "environment.")
+        for run in runs
     ]
-    return [Difference(key, values) for key, values in dotted.differences(*facts, absent="").items()]
+    found = dotted.differences(*facts, absent=ABSENT)
+    sections = list(dict.fromkeys(key.partition(".")[0] for key in found))
+    ordered = sorted(found, key=lambda key: sections.index(key.partition(".")[0]))
+    return [Difference(key, _readable(key, found[key])) for key in ordered]
+
+
+def _readable(key: str, values: Sequence[object]) -> list[str]:
+    """The values in words, hashes shortened; as they are where words would not distinguish them."""
+    exact = ["" if value is ABSENT else str(value) for value in values]
+    words = [text and keyed_value_in_words(key, value) for text, value in zip(exact, values, strict=True)]
+    if key.endswith("sha256"):
+        words = [text[:HASH_SHOWN] for text in exact]
+    return words if len(set(words)) == len(set(exact)) else exact
 
 
 def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:

@@ -44,9 +44,13 @@ def facts(run: RunData) -> list[tuple[str, str]]:
         ("LoRA rank", _plain(get("model", "lora", "r"))),
         ("time of training steps", _beside_ramp(use.seconds, use.seconds_by_ramp, format_duration)),
         ("peak memory", _beside_ramp(use.memory_gb, use.memory_by_ramp_gb, "{:.1f} GB".format)),
-        ("seed", _plain(get("train", "seed"))),
+        ("seed", _seed(get("train", "seed"))),
     ]
     return [(name, str(value)) for name, value in candidates if value not in (None, "")]
+
+
+def _seed(seed: object) -> str | None:
+    return None if seed is None else str(seed)
 
 
 def _base(form: str | None) -> str | None:

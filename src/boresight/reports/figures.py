@@ -141,7 +141,7 @@ def _plot(
         title=title,
         x_axis=STEPS,
         y_axis=unit,
-        x=PlotScale(-0.02 * steps, 1.02 * steps),
+        x=PlotScale(-0.02 * steps, 1.02 * steps, is_whole=True),
         y=scale_of(heights, chart.kind, is_share=chart.is_share),
         lines=lines,
         band=band,

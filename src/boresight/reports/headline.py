@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from boresight.core.wording import plural
+from boresight.core.wording import is_or_are, plural
 from boresight.reports.by_construction import constants_before
 from boresight.reports.read_run import LogLine, Metric, RunData
+from boresight.reports.same_rows import PairedDifference, paired_with_first
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
 from boresight.stats.verdict import what_would_resolve
@@ -59,6 +60,51 @@ def headline(run: RunData) -> Headline:
     first, *others = changes
     resolved = [_aside(change) for change in others if direction(change.metric) != "unresolved"]
     return Headline(movement(first), evidence(first), [*_stopped(run), *resolved])
+
+
+COMPARED = {
+    "better": "better than",
+    "worse": "worse than",
+    "rose": "higher than",
+    "fell": "lower than",
+    "unresolved": "not significantly different from",
+}
+
+
+def comparison_headline(runs: Sequence[RunData]) -> str:
+    """Every later run against the first in one sentence, by the metric that would lead the first one's
+    report; empty where no metric is paired.
+
+    E.g. 'Reward of greedy answers: b and c are better than a; d is not significantly different from a.'
+    """
+    baseline, *others = runs
+    for metric in sorted(baseline.metrics, key=_rank):
+        found = paired_with_first(runs, metric.name)
+        if any(found):
+            ways = [_compared(metric, difference) for difference in found]
+            parts = [
+                f"{_subject([run.name for run, each in zip(others, ways, strict=True) if each == way])} "
+                f"{COMPARED[way]} {baseline.name}"
+                for way in COMPARED
+                if way in ways
+            ]
+            if missing := [run.name for run, each in zip(others, ways, strict=True) if not each]:
+                parts.append(f"{_subject(missing)} not compared")
+            return f"{metric.label[:1].upper()}{metric.label[1:]}: {'; '.join(parts)}."
+    return ""
+
+
+def _compared(metric: Metric, found: PairedDifference | None) -> str:
+    """A key of `COMPARED`; empty where nothing is paired."""
+    if found is None:
+        return ""
+    return direction(replace(metric, difference=found.interval)) if found.is_resolved else "unresolved"
+
+
+def _subject(names: Sequence[str]) -> str:
+    """'a is', 'a and b are', 'a, b and c are'."""
+    listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return f"{listed} {is_or_are(len(names))}"
 
 
 def _rank(metric: Metric) -> int:

@@ -40,6 +40,8 @@ NAME = re.compile(r"(?<![\w./-])[^\W\d_]\w*(?:[.-]+\w+)+(?![\w/-])")
 """Words joined by hyphens and dots that are no path, such as `lr-2e-3`."""
 LONGEST_UNBROKEN = 30
 """Characters of a name that fits into a line of a phone."""
+LONGEST_WORD = 15
+"""Characters of a word with a hyphen that is kept whole, such as `log-likelihood`."""
 NO_SAMPLES: dict[str, Any] = {"columns": [], "outcomes": [], "samples": []}
 
 
@@ -163,14 +165,16 @@ def typeset(text: str) -> str:
 
 
 def unbroken(text: str) -> Markup:
-    """The text as HTML, in which no line ends inside a short name with a hyphen and a digit: `lr-2e-3`.
+    """The text as HTML, in which no line ends inside a short name with a hyphen and a digit, `lr-2e-3`, or
+    inside a short word such as `held-out`.
 
     The characters stay those of the name, so that it can be searched for and copied.
     """
 
     def span(found: re.Match[str]) -> str:
         name = found[0]
-        is_one = "-" in name and any(map(str.isdigit, name)) and len(name) <= LONGEST_UNBROKEN
+        longest = LONGEST_UNBROKEN if any(map(str.isdigit, name)) else LONGEST_WORD
+        is_one = "-" in name and len(name) <= longest
         return f'<span class="unbroken">{name}</span>' if is_one else name
 
     return Markup(NAME.sub(span, str(escape(text))))

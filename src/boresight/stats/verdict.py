@@ -87,7 +87,8 @@ def _main_clause(difference: Interval, a: str, b: str, style: Unit, better: str)
 def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> str:
     # Written in the main clause's direction: the winner's, or b minus a where there is no winner.
     shown = controlled.scaled(-1) if difference.high < 0 else controlled
-    clause = f"length-controlled {style.number(shown.value)} {style.limits(shown)}"
+    value = style.number(shown.value, style.more_decimals(shown))
+    clause = f"length-controlled {value} {style.limits(shown)}"
     if not shown.excludes_zero:
         return f"{clause}: not significant, {_needs(shown, style)}"
     reversed_by_length = difference.excludes_zero and shown.value < 0

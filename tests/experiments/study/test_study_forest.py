@@ -11,12 +11,15 @@ from boresight.experiments.study.blocks import PlannedQuestion
 from boresight.experiments.study.outcomes.questions import AnsweredQuestion
 from boresight.experiments.study.plan import StudyPlan
 from boresight.experiments.study.report.forest import (
-    LEFT,
-    RIGHT,
+    BOLD_CHARACTER,
+    CHARACTER,
+    GAP,
+    LEAST,
     WIDTH,
     Forest,
     ForestGroup,
     ForestRow,
+    frame_around,
     on_one_scale,
     questions_forest,
 )
@@ -35,11 +38,13 @@ def texts(svg):
 
 
 def test_points_limits_and_margins_lie_on_one_scale():
-    """Reach 0.2 · 1.08: zero in the middle, 0.1 as far to the right of it as -0.1 to the left."""
+    """From -0.2 to 0.2 with 0.04 · 0.4 on both sides: zero in the middle, 0.1 at 0.1/0.216 of a half."""
     up = ForestRow("online <DPO>", Interval(0.1, 0.0, 0.2, 400), "better", 0.05)
     down = ForestRow("RLOO", Interval(-0.1, -0.2, 0.05, 400), "undecided", 0.05)
     svg = drawn(ForestGroup("Online?", [up]), ForestGroup("Reward?", [down]), ForestGroup("none", []))
-    middle, half = (LEFT + WIDTH - RIGHT) / 2, (WIDTH - LEFT - RIGHT) / 2
+    left = GAP + max(CHARACTER * len("online <DPO>"), BOLD_CHARACTER * len("Online?"))
+    right = WIDTH - GAP - CHARACTER * len("-10.0 points [-20.0, 5.0] undecided")
+    middle, half = (left + right) / 2, (right - left) / 2
     points = [float(c.get("cx")) for c in svg.iter(f"{SVG}circle")]
     assert points == pytest.approx([middle + half / 2.16, middle - half / 2.16], abs=0.1)
     bands = [each for each in svg.iter(f"{SVG}rect") if each.get("width") != "100%"]
@@ -47,6 +52,7 @@ def test_points_limits_and_margins_lie_on_one_scale():
     paths = [each.get("d") for each in svg.iter(f"{SVG}path")]
     lines = [tuple(map(float, found.groups())) for d in paths if (found := re.match(r"M(\S+) \S+H(\S+)", d))]
     assert lines[0] == pytest.approx((middle, middle + half / 1.08), abs=0.1)
+    assert svg.get("viewBox").split()[2] == str(WIDTH)
     said = texts(svg)
     assert said.index("Online?") < said.index("online <DPO>") < said.index("Reward?") < said.index("RLOO")
     assert "none" not in said and "points" in said and "Questions <b>" in said
@@ -61,20 +67,39 @@ def test_limits_that_are_not_known_end_in_arrows():
     assert "nan" not in ET.tostring(svg, "unicode") and "inf" not in ET.tostring(svg, "unicode")
 
 
-def test_plots_of_one_unit_share_an_axis_and_others_keep_theirs():
-    """0.1 with limits to 0.2 beside 0.4: the reach is 0.4 · 1.08 in both, and 3 words are not shares."""
-    half = (WIDTH - LEFT - RIGHT) / 2
-    near, far, words = (
-        Forest(
-            str(x), [ForestGroup("", [ForestRow("a", Interval(x, x, most, 400), "better")])], unit_named(unit)
-        )
-        for x, most, unit in ((0.1, 0.2, "share"), (0.4, 0.4, "share"), (3.0, 3.0, "words"))
+def one_row(label, value, high, unit):
+    row = ForestRow(label, Interval(value, value, high, 400), "better")
+    return Forest(label, [ForestGroup("", [row])], unit_named(unit))
+
+
+def point(forest):
+    (found,) = ET.fromstring(forest.file).iter(f"{SVG}circle")
+    return float(found.get("cx"))
+
+
+def test_plots_of_one_unit_and_test_share_an_axis_and_others_keep_theirs():
+    """From 0 to 0.4 with 0.016 on both sides in the first two; 0.1 on other prompts, and words, alone."""
+    near, far, elsewhere, words = (
+        one_row("a", 0.1, 0.2, "share"),
+        one_row("b", 0.4, 0.4, "share"),
+        one_row("c", 0.1, 0.1, "share"),
+        one_row("d", 3.0, 3.0, "words"),
     )
-    first, missing, second, third = on_one_scale([near, None, far, words])
-    assert missing is None
-    for forest, at in ((first, 0.1 / 0.432), (second, 0.4 / 0.432), (third, 1 / 1.08)):
-        (point,) = ET.fromstring(forest.file).iter(f"{SVG}circle")
-        assert float(point.get("cx")) == pytest.approx(LEFT + half + half * at, abs=0.1)
+    first, missing, second, third, fourth = on_one_scale(
+        [near, None, far, elsewhere, words], ["x", "x", "x", "y", "x"]
+    )
+    assert missing is None and first.frame == second.frame
+    width = first.frame.right - first.frame.left
+    assert point(first) == pytest.approx(first.frame.left + width * 0.116 / 0.432, abs=0.1)
+    assert point(second) == pytest.approx(first.frame.left + width * 0.416 / 0.432, abs=0.1)
+    assert (third.frame.low, third.frame.high) == pytest.approx((-0.004, 0.104))
+    assert (fourth.frame.low, fourth.frame.high) == pytest.approx((-0.12, 3.12))
+
+
+def test_long_names_widen_the_plot_instead_of_narrowing_the_axis():
+    frame = frame_around([one_row("n" * 90, 0.1, 0.2, "share")])
+    assert frame.right - frame.left == pytest.approx(LEAST) and frame.width > WIDTH
+    assert frame.left > 90 * CHARACTER
 
 
 def test_questions_of_several_units_have_no_one_scale():

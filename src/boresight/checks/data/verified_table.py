@@ -10,7 +10,6 @@ from rich.text import Text
 
 from boresight.checks.data.verified import VerifiedFile, VerifiedRow
 from boresight.data.check_file import section_table
-from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
 
 SHOWN = 100
@@ -37,16 +36,12 @@ def _counts_table(found: VerifiedFile) -> Table:
     scored = len(found.rows) - len(found.missing)
     table.add_row("scored", f"{scored:,}", "")
     for what, count in found.counts.items():
-        table.add_row(what, f"{count:,}", _share(found.share(what)))
+        table.add_row(what, f"{count:,}", SHARE.estimate(found.share(what)))
     if len(found.counts) > 1:
-        table.add_row("any of these", f"{len(found.contradicted):,}", _share(found.share()))
+        table.add_row("any of these", f"{len(found.contradicted):,}", SHARE.estimate(found.share()))
     if found.missing:
         table.add_row("without a score", f"{len(found.missing):,}", "")
     return table
-
-
-def _share(interval: Interval) -> str:
-    return f"{SHARE.value(interval.value)} {SHARE.limits(interval)}"
 
 
 def _rows_table(found: VerifiedFile, rows: Sequence[VerifiedRow]) -> Table:

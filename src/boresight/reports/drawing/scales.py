@@ -17,7 +17,8 @@ MOST_DECIMALS = 4
 @dataclass(frozen=True)
 class PlotScale:
     """An axis from `low` to `high`, both finite and apart; `names` are written instead of 0, 1, 2, …, and
-    `places`, where given, instead of round numbers."""
+    `places`, where given, instead of round numbers. An axis of whole numbers, such as steps, has no marks
+    between them."""
 
     low: float
     high: float
@@ -25,6 +26,7 @@ class PlotScale:
     names: tuple[str, ...] = ()
     is_share: bool = False
     places: tuple[float, ...] = ()
+    is_whole: bool = False
 
     def at(self, value: float) -> float:
         """Position of a value between `low` (0) and `high` (1)."""
@@ -39,7 +41,8 @@ class PlotScale:
             return [(place, f"{place:,g}") for place in self.places]
         factor = 100 if self.is_share else 1
         found = log_ticks(self.low, self.high) if self.kind == "log" else None
-        found = found or [tick / factor for tick in ticks(factor * self.low, factor * self.high)]
+        low, high = factor * self.low, factor * self.high
+        found = found or [tick / factor for tick in ticks(low, high, is_whole=self.is_whole)]
         texts = tick_texts([factor * value for value in found])
         return [
             (value, f"{text}%" if self.is_share else text) for value, text in zip(found, texts, strict=True)
@@ -54,6 +57,9 @@ def scale_of(
 ) -> PlotScale:
     """A scale that covers all values, with free space at both ends; shares stay within 0 and 1.
 
+    Equal values get half of their size as space, so that rounding does not look like a change, and zeros lie
+    at the foot of an axis to 1.
+
     A logarithmic scale requires positive values: if any is 0 or negative, the scale is linear.
 
     Raises:
@@ -64,7 +70,8 @@ def scale_of(
     if kind == "log" and low > 0:
         air = AIR * math.log10(high / low) or 0.1
         return PlotScale(low / 10**air, high * 10**air, "log")
-    air = AIR * (high - low) or max(abs(high), 1e-3) * 0.05
+    high = high or float(low == 0)
+    air = AIR * (high - low) or abs(high) / 2
     if is_share and low >= 0 and high <= 1:
         return PlotScale(max(0.0, low - air), min(1.0, high + air), is_share=True)
     return PlotScale(low - air, high + air, is_share=is_share)
@@ -75,9 +82,11 @@ def named_scale(names: Sequence[str]) -> PlotScale:
     return PlotScale(-0.5, len(names) - 0.5, names=tuple(names))
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from low to high, at most `most` of them apart from rounding."""
+def ticks(low: float, high: float, most: int = 5, *, is_whole: bool = False) -> list[float]:
+    """Round numbers from low to high, at most `most` of them apart from rounding; whole ones if wanted."""
     step = round_step((high - low) / most)
+    if is_whole and step % 1:
+        step = 5.0 if step > 1 else 1.0  # instead of 2.5, or of less than 1
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     digits = max(12, 3 - math.floor(math.log10(step)))
     return [round(k * step, digits) for k in range(first, last + 1)]

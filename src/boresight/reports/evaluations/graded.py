@@ -103,11 +103,12 @@ def as_metric(m: Measured) -> Metric:
 
 def figure_over_k(found: RewardComparison) -> Figure | None:
     """pass@k, maj@k and best of k over k, a color per system, with 95 % intervals over prompts."""
-    lines = []
+    lines, sizes = [], set()
     for number, system in enumerate(found.systems, start=1):
         for kind, dash in DASHES.items():
             points = _points(found, system, kind)
             if len(points) > 1:
+                sizes |= {interval.n for _, interval in points}
                 lines.append(_line_over_k(points, f"{system.name}, {NAMES[kind]}", run_color(number), dash))
     if not lines:
         return None
@@ -122,7 +123,8 @@ def figure_over_k(found: RewardComparison) -> Figure | None:
         y=scale_of(ends, is_share=is_share),
         lines=lines,
     )
-    reading = "Bars are 95 % intervals over prompts. All is estimated from the same samples."
+    n = " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
+    reading = f"Bars are 95 % intervals over prompts, n = {n}. All is estimated from the same samples."
     return Figure(title, "", reading, legend_of(lines), plot)
 
 

@@ -48,7 +48,8 @@ def interval_cell(
         limits += f", n = {interval.n:,}"
     if missing and interval.missing:
         limits += f", {interval.missing:,} missing"
-    return Cell(unit.signed(interval.value) if signed else unit.value(interval.value), limits)
+    write = unit.signed if signed else unit.value
+    return Cell(write(interval.value, unit.more_decimals(interval)), limits)
 
 
 def interval_text(found: Cell | None) -> str:

@@ -118,9 +118,11 @@ def _around(null: float, reach: float) -> tuple[float, float]:
 
 
 def _scale(low: float, high: float, is_share: bool) -> tuple[float, float]:
-    """All of 0 to 1 for shares that use a fair part of it, otherwise the range with some air, rounded."""
+    """All of 0 to 1 for shares that use a fair part of it, otherwise the range with some air, rounded. Air
+    does not reach below 0 where no value does."""
     if is_share and high - low > 0.25:
         return 0.0, 1.0
     step = 10 ** math.floor(math.log10(max(high - low, 1e-9)))
+    least = 0.0 if low >= 0 else -math.inf
     low, high = math.floor(low / step - 0.2) * step, math.ceil(high / step + 0.2) * step
-    return (max(0.0, low), min(1.0, high)) if is_share else (low, high)
+    return max(least, low), min(1.0, high) if is_share else high

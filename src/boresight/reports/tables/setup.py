@@ -86,7 +86,7 @@ def changed_settings(config: Mapping[str, Any]) -> list[SetupFact]:
         return []
     always = ("method.name", "data.train", "optim.lr")
     return [
-        SetupFact(SETTINGS.get(key, _words(key)), key, in_words(value))
+        SetupFact(SETTINGS.get(key, _words(key)), key, keyed_value_in_words(key, value))
         for key, value in given.items()
         if key in always or value != defaults.get(key)
     ]
@@ -111,6 +111,11 @@ def environment_in_words(environment: Mapping[str, Any]) -> list[SetupFact]:
         )
         for key, value in flat(environment).items()
     ]
+
+
+def keyed_value_in_words(key: str, value: object) -> str:
+    """The same for a value by its key: a seed is a name, not a quantity, and has no separators."""
+    return str(value) if _last(key).endswith("seed") and isinstance(value, int) else in_words(value)
 
 
 def in_words(value: object) -> str:

@@ -167,6 +167,7 @@
     state.drawn += next.length;
     const left = state.shown.length - state.drawn;
     byId("more").hidden = left === 0;
+    byId("count").dataset.printed = left === 0 ? "" : `, of which the first ${state.drawn.toLocaleString("en")} are printed`;
     byId("more").textContent = `Show ${Math.min(PAGE, left)} more of ${left.toLocaleString("en")}`;
   }
 

@@ -16,8 +16,12 @@ COLORS = ("run-1", "run-2", "run-3", "run-4", "run-5", "run-6")
 
 
 def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
-    """One curve per arm that has evaluations, a faint line per seed; None where no arm has any."""
-    having = [arm for arm in found.arms if any(file.curve for file in arm.files)]
+    """One curve per arm that has evaluations, a faint line per seed; None where no arm has any.
+
+    Arms that a reward model rewards are in `judged_curves`: its score is no reward of the verifier.
+    """
+    verified = [arm for arm in found.arms if plan.arms[arm.arm].rewarded_by is None]
+    having = [arm for arm in verified if any(file.curve for file in arm.files)]
     if not having:
         return None
     heights = [value for arm in having for file in arm.files for _, value in file.curve]
@@ -32,7 +36,7 @@ def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
         arms=[arm.arm for arm in having],
         guide=_start(having, factor),
     )
-    without = [plan.arms[arm.arm].title for arm in found.arms if arm not in having and arm.files]
+    without = [plan.arms[arm.arm].title for arm in verified if arm not in having and arm.files]
     return DrawnFigure(f"{found.name}-curves", figure, curves, without, "verifier calls")
 
 
@@ -57,9 +61,10 @@ def _part_figure(plan: StudyPlan, found: BlockResults, judged: Sequence[ArmResul
     percent = name != JUDGED and all(0 <= value <= 1 for value in heights)
     curves = _curves_of(plan, judged, lambda file: file.parts.get(name, []), 100 if percent else 1)
     title = "Score of the reward model" if name == JUDGED else f"Verifier: {metric_label(name)}"
+    axis = "score" if name == JUDGED else "reward"
     figure = PlannedFigure(
         title=f"{title}, held out, over steps",
-        metric=f"reward_{name}",
+        metric=axis,
         split="eval",
         unit="%" if percent else "",
         arms=[arm.arm for arm in judged],

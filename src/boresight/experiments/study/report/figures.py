@@ -115,7 +115,7 @@ def study_plot(figure: PlannedFigure, curves: Sequence[ArmCurve], x_axis: str = 
         title=figure.title,
         x_axis=x_axis,
         y_axis=", ".join(filter(None, (figure.metric.replace("_", " "), figure.unit))),
-        x=PlotScale(0, 1.02 * last),
+        x=PlotScale(0, 1.02 * last, is_whole=True),
         y=scale_of(heights),
         lines=[drawn for curve in curves for drawn in _drawn_lines(curve, figure.split == "train")],
         guide=guide,

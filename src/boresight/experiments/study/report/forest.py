@@ -6,7 +6,7 @@ The drawing has the colors of the study's figures: better blue, worse orange, eq
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from markupsafe import escape
@@ -24,9 +24,10 @@ from boresight.stats.intervals import Interval
 from boresight.stats.units import Unit, unit_named
 
 WIDTH, ROW, HEAD, FOOT = 900, 26, 30, 44
-LEFT, RIGHT = 310, 260
-"""Room for the names, and for the numbers."""
-AIR = 1.08
+CHARACTER, BOLD_CHARACTER, GAP, LEAST = 6.6, 7.3, 28, 300
+"""Pixels: width of a character, space around the names and the numbers, least width of the axis."""
+AIR = 0.04
+"""Share of the axis that is free at its ends."""
 COLORS = {"better": "run-1", "worse": "run-2", "equivalent": "run-3", "not worse": "run-3"}
 UNDECIDED = "muted"
 
@@ -50,31 +51,45 @@ class ForestGroup:
 
 
 @dataclass(frozen=True)
-class Forest:
-    """A plot ready for page and file. Values are not yet multiplied by the factor of `unit`.
+class Frame:
+    """The width of a plot and the place of its axis in pixels, and the values at the ends of the axis."""
 
-    The axis goes from `-reach` to `reach`; without `reach` it covers the rows.
-    """
+    width: float
+    left: float
+    right: float
+    low: float
+    high: float
+
+    def across(self, x: float) -> float:
+        """Pixels of a value; values beyond the axis are at its ends."""
+        share = (min(self.high, max(self.low, x)) - self.low) / (self.high - self.low)
+        return self.left + share * (self.right - self.left)
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A plot ready for page and file. Values are not yet multiplied by the factor of `unit`."""
 
     title: str
     groups: Sequence[ForestGroup]
     unit: Unit
-    reach: float | None = None
+    frame: Frame | None = None
+    """Where the axis is and what it spans; by default as much as the rows need."""
 
     @property
     def svg(self) -> str:
         """The plot as SVG, for a page that defines the colors and shows the title as a heading."""
-        body, height = self._body()
-        head = f'<svg class="forest" viewBox="0 {HEAD - 8} {WIDTH} {height - HEAD + 8:g}" role="img">'
+        body, width, height = self._body()
+        head = f'<svg class="forest" viewBox="0 {HEAD - 8} {width:g} {height - HEAD + 8:g}" role="img">'
         return f"{head}<title>{escape(self.title)}</title>{body}</svg>"
 
     @property
     def file(self) -> str:
         """The drawing as a file, in the reader's light or dark mode."""
-        body, height = self._body()
+        body, width, height = self._body()
         heading = '<text x="12" y="20" style="fill:var(--ink);font-size:14px;font-weight:600">'
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" '
             f'font-family="system-ui, sans-serif"><title>{escape(self.title)}</title><style>{STYLE}</style>'
             f'<rect width="100%" height="100%" style="fill:var(--card)"/>{heading}{escape(self.title)}</text>'
             f"{body}</svg>\n"
@@ -85,36 +100,59 @@ class Forest:
         """The rows of all groups."""
         return [row for group in self.groups for row in group.rows]
 
-    def _body(self) -> tuple[str, float]:
+    def _body(self) -> tuple[str, float, float]:
+        """The drawing with its width and height in pixels."""
         if not self.rows:
             raise ValueError("a forest plot needs at least one row")
-        reach = _reach(self.rows) if self.reach is None else self.reach
-        return _drawn_rows([group for group in self.groups if group.rows], reach * AIR, self.unit)
+        frame = self.frame or frame_around([self])
+        body, height = _drawn_rows([group for group in self.groups if group.rows], frame, self.unit)
+        return body, frame.width, height
 
 
-def on_one_scale(forests: Sequence[Forest | None]) -> list[Forest | None]:
-    """The plots with a common axis for those of one unit, so that lengths can be compared between plots."""
-    rows: dict[Unit, list[ForestRow]] = {}
-    for forest in filter(None, forests):
-        rows.setdefault(forest.unit, []).extend(forest.rows)
-    return [forest and replace(forest, reach=_reach(rows[forest.unit])) for forest in forests]
+def frame_around(forests: Sequence[Forest]) -> Frame:
+    """An axis with room for the names, numbers, limits and margins of all plots, and for zero."""
+    rows = [row for forest in forests for row in forest.rows]
+    titles = [BOLD_CHARACTER * len(group.title) for forest in forests for group in forest.groups]
+    labels = [CHARACTER * len(row.label) for row in rows]
+    numbers = [CHARACTER * len(_numbers(row, forest.unit)) for forest in forests for row in forest.rows]
+    ends = [x for row in rows for x in (row.interval.value, row.interval.low, row.interval.high)]
+    margins = [sign * row.margin for row in rows if row.margin is not None for sign in (-1, 1)]
+    known = [0.0, *(x for x in (*ends, *margins) if math.isfinite(x))]
+    low, high = min(known), max(known)
+    air = AIR * (high - low) or 1.0
+    left, beside = GAP + max(*titles, *labels), GAP + max(numbers)
+    width = max(WIDTH, left + LEAST + beside)
+    return Frame(width, left, width - beside, low - air, high + air)
 
 
-def _drawn_rows(groups: Sequence[ForestGroup], reach: float, unit: Unit) -> tuple[str, float]:
+def on_one_scale(forests: Sequence[Forest | None], tests: Sequence[str]) -> list[Forest | None]:
+    """The plots with a common axis for those of one unit and one test, so that lengths can be compared.
+
+    Args:
+        tests: what each plot was measured on. A point on the prompts of one task is no point on another's.
+    """
+    alike: dict[tuple[Unit, str], list[Forest]] = {}
+    for forest, test in zip(forests, tests, strict=True):
+        if forest is not None:
+            alike.setdefault((forest.unit, test), []).append(forest)
+    frames = {key: frame_around(group) for key, group in alike.items()}
+    return [
+        forest and replace(forest, frame=frames[forest.unit, test])
+        for forest, test in zip(forests, tests, strict=True)
+    ]
+
+
+def _drawn_rows(groups: Sequence[ForestGroup], frame: Frame, unit: Unit) -> tuple[str, float]:
     """Axis and rows, and the height. Limits beyond the scale are cut at its edge and end in an arrow."""
     rows = sum(len(group.rows) for group in groups)
-
-    def across(x: float) -> float:
-        return LEFT + (min(reach, max(-reach, x)) + reach) / (2 * reach) * (WIDTH - LEFT - RIGHT)
-
     height = HEAD + ROW * (rows + sum(bool(group.title) for group in groups)) + FOOT
-    parts, y = [_axis(reach, height, across, unit)], HEAD + ROW / 2
+    parts, y = [_axis(frame, height, unit)], HEAD + ROW / 2
     for group in groups:
         if group.title:
-            parts.append(svg_text(12, y + 4, group.title, "start", more="font-weight:600"))
+            parts.append(svg_text(12, y + 4, group.title, "start", "ink", more="font-weight:600"))
             y += ROW
         for row in group.rows:
-            parts.append(_drawn(row, y, across, reach, unit))
+            parts.append(_drawn(row, y, frame, unit))
             y += ROW
     return "".join(parts), height
 
@@ -156,32 +194,30 @@ def _against_start(plan: StudyPlan, arm: ArmResult) -> ForestRow:
 
 def _row(asked: PlannedQuestion, decision: Decision, titles: Mapping[str, str]) -> ForestRow:
     label = f"{titles[asked.to]} against {titles[asked.of]}"
-    return ForestRow(label, decision.question.difference.mean, decision.answer, asked.margin)
+    return ForestRow(label, decision.question.difference.mean, decision.verdict, asked.margin)
 
 
-def _reach(rows: Sequence[ForestRow]) -> float:
-    """The largest number to be seen, either side of zero: limits and margins that are finite."""
-    ends = [abs(x) for row in rows for x in (row.interval.value, row.interval.low, row.interval.high)]
-    margins = [row.margin for row in rows if row.margin is not None]
-    return max([x for x in (*ends, *margins) if math.isfinite(x)], default=0.0) or 1.0
-
-
-def _axis(reach: float, height: float, across: Callable[[float], float], unit: Unit) -> str:
+def _axis(frame: Frame, height: float, unit: Unit) -> str:
     """Lines at round numbers, a darker one at zero, and the unit below."""
-    marks = ticks(-reach * unit.factor, reach * unit.factor)
+    marks = ticks(frame.low * unit.factor, frame.high * unit.factor)
     parts = []
     for mark, number in zip(marks, tick_texts(marks), strict=True):
-        x, color = across(mark / unit.factor), "guide" if mark == 0 else "grid"
+        x, color = frame.across(mark / unit.factor), "guide" if mark == 0 else "grid"
         parts.append(f'<path d="M{x:.1f} {HEAD}V{height - FOOT + 6:.1f}" style="stroke:var(--{color})"/>')
         parts.append(svg_text(x, height - FOOT + 22, number, "middle"))
     name = unit.difference_suffix
-    return "".join(parts) + (svg_text(across(0), height - 6, name, "middle") if name else "")
+    return "".join(parts) + (svg_text(frame.across(0), height - 6, name, "middle") if name else "")
 
 
-def _drawn(row: ForestRow, y: float, across: Callable[[float], float], reach: float, unit: Unit) -> str:
+def _numbers(row: ForestRow, unit: Unit) -> str:
+    """Difference, limits and verdict of a row."""
+    return f"{unit.change(row.interval)} {row.verdict}".strip().replace("-", "\N{MINUS SIGN}")
+
+
+def _drawn(row: ForestRow, y: float, frame: Frame, unit: Unit) -> str:
     """Name, margin, interval, point and numbers of a row."""
-    color, i = COLORS.get(row.verdict, UNDECIDED), row.interval
-    parts = [svg_text(24, y + 4, row.label, "start")]
+    color, i, across = COLORS.get(row.verdict.partition(",")[0], UNDECIDED), row.interval, frame.across
+    parts = [svg_text(24, y + 4, row.label, "start", "ink")]
     if row.margin is not None:
         left, right = across(-row.margin), across(row.margin)
         size = f'width="{right - left:.1f}" height="{ROW - 8}"'
@@ -189,11 +225,10 @@ def _drawn(row: ForestRow, y: float, across: Callable[[float], float], reach: fl
         parts.append(f'<rect x="{left:.1f}" y="{y - ROW / 2 + 4:.1f}" {size} {band}/>')
     line = f"stroke:var(--{color});stroke-width:2"
     parts.append(f'<path d="M{across(i.low):.1f} {y:.1f}H{across(i.high):.1f}" style="{line}"/>')
-    for end, sign in ((i.low, -1), (i.high, 1)):
-        if abs(end) > reach:
+    for end, sign, is_beyond in ((i.low, -1, i.low < frame.low), (i.high, 1, i.high > frame.high)):
+        if is_beyond:
             x = across(end)
             parts.append(f'<path d="M{x - 6 * sign:.1f} {y - 4:.1f}L{x:.1f} {y:.1f}L{x - 6 * sign:.1f} '
                          f'{y + 4:.1f}" style="{line}" fill="none"/>')  # fmt: skip
     parts.append(f'<circle cx="{across(i.value):.1f}" cy="{y:.1f}" r="4" style="fill:var(--{color})"/>')
-    numbers = f"{unit.change(i)} {row.verdict}".strip().replace("-", "\N{MINUS SIGN}")
-    return "".join(parts) + svg_text(WIDTH - 12, y + 4, numbers, "end")
+    return "".join(parts) + svg_text(frame.width - 12, y + 4, _numbers(row, unit), "end", "ink")

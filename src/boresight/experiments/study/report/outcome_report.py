@@ -82,7 +82,8 @@ def outcome_report(plan: StudyPlan, here: Path, changes: Sequence[str] = ()) -> 
     """The contents of the page."""
     outcomes = Outcomes(plan)
     answered, found = answer_questions(outcomes), [block_results(outcomes, name) for name in plan.blocks]
-    forests = on_one_scale([arms_forest(plan, each) for each in found])
+    tests = [str(each.block.prompts or each.block.pairs) for each in found]
+    forests = on_one_scale([arms_forest(plan, each) for each in found], tests)
     return OutcomeReport(
         headline=_headline(answered, found),
         notes=_notes(outcomes, found, changes),

@@ -95,7 +95,7 @@ def _verdict(each: AnsweredQuestion) -> list[ResultCell | None]:
     within = decision.p_equivalent
     return [
         _text(decision.verdict),
-        _interval(difference.mean, unit, signed=True),
+        _interval(difference.mean, unit, signed=True, prompts=difference.mean.n),
         margin,
         _p(decision.p),
         None if within is None else _p(within),
@@ -114,7 +114,8 @@ def block_table(found: BlockResults, plan: StudyPlan) -> ResultTable:
         columns += [metric_label(metric), f"{metric_label(metric)} against the start"]
     columns += ["area", "verifier calls", "informative prompts", "training rows", "trained tokens", "minutes"]
     rows = [
-        ResultRow(a.arm, title_of(plan, found, a), group_of(plan, a), _arm(found, a)) for a in found.lines
+        ResultRow(a.arm, title_of(plan, found, a), group_of(plan, a), _arm(plan, found, a))
+        for a in found.lines
     ]
     return ResultTable(found.name, "arm", columns, rows)
 
@@ -142,16 +143,17 @@ def metric_unit(found: BlockResults, metric: str) -> Unit:
     return unit_named("share" if metric in found.shares else "")
 
 
-def _arm(found: BlockResults, arm: ArmResult) -> list[ResultCell | None]:
+def _arm(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> list[ResultCell | None]:
     cells: list[ResultCell | None] = [_seeds(arm)]
     for metric in found.metrics:
         unit = metric_unit(found, metric)
         cells += [
-            _interval(arm.means.get(metric), unit),
-            _interval(arm.differences.get(metric), unit, signed=True),
+            _interval(arm.means.get(metric), unit, prompts=found.prompts),
+            _interval(arm.differences.get(metric), unit, signed=True, prompts=found.prompts),
         ]
-    cells.append(_interval(arm.means.get(AREA), metric_unit(found, AREA), n=False))
     trained = arm.arm != START
+    is_verified = not trained or plan.arms[arm.arm].rewarded_by is None  # else the area is one of scores
+    cells.append(_interval(arm.means.get(AREA) if is_verified else None, metric_unit(found, AREA)))
     for name in (CALLS, INFORMATIVE, ROWS, TOKENS):
         number = arm.number(name) if trained else None
         cells.append(None if number is None else _text(f"{number:,.0f}", number))
@@ -169,14 +171,19 @@ def _seeds(arm: ArmResult) -> ResultCell:
 
 
 def _interval(
-    interval: Interval | None, unit: Unit, *, signed: bool = False, n: bool = True
+    interval: Interval | None, unit: Unit, *, signed: bool = False, prompts: int | None = None
 ) -> ResultCell | None:
+    """The interval as a cell, with its missing prompts, and with n where it is not the number of `prompts`
+    that the text around the table gives; None for a number that is not of prompts."""
     if interval is None:
         return None
     if math.isinf(interval.low) and math.isinf(interval.high):
         value = unit.signed(interval.value) if signed else unit.value(interval.value)
         return ResultCell(Cell(value, "no interval"), interval)
-    return ResultCell(interval_cell(interval, unit, signed=signed, n=n and not signed, missing=n), interval)
+    n = prompts is not None and not signed and interval.n != prompts
+    return ResultCell(
+        interval_cell(interval, unit, signed=signed, n=n, missing=prompts is not None), interval
+    )
 
 
 def _p(p: float) -> ResultCell:
