@@ -92,6 +92,9 @@ def test_a_screen_breaks_lines_between_words_and_no_path():
     long = LINE.replace("some-", "some-" * 10)
     assert on_a_screen(long) == [long]
     assert on_a_screen(LINE, soft_wrap=True) == [LINE]
+    command = "these are pairs: boresight init p.jsonl --columns '{chosen: good, rejected: bad}'"
+    assert on_a_screen(command) == [command]  # a line break in it would end the command that is pasted
+    assert len(on_a_screen(command.replace("init p", "read p"))) > 1
     assert [line.split() for line in on_a_screen(name_table([("name", "text")]))] == [["name", "text"]]
 
 

@@ -57,7 +57,7 @@ def convert_trl_config(
         console.print(name_table(entries, style="cyan"))
     for key, what in found.to_set.items():
         print_warning(console, f"to fill in: {key}, {what}")
-    console.print(f"wrote {out}", markup=False, highlight=False)
+    console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
     next_command = f"next: boresight check {shlex.quote(str(out))}"
     console.print(next_command, markup=False, highlight=False, soft_wrap=True)
     return found.complete

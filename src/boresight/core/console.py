@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,11 @@ NOTEBOOK_WIDTH = 110
 """Columns of a cell's output."""
 WRAPPING = {"soft_wrap", "no_wrap", "overflow", "crop"}
 """Options of a print that break lines in another way."""
+COMMAND = re.compile(
+    r"\bboresight (arena|chat|check|compare|convert|data|evaluate|explain|export|init|report|serve|study|"
+    r"sweep|synthesize|train) [^\s`]"
+)
+"""A command with arguments in a line; `boresight train` alone is a name in a sentence."""
 IN_A_NOTEBOOK: dict[str, Any] = {
     "force_jupyter": False,
     "force_terminal": False,
@@ -69,12 +75,13 @@ class Terminal(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as usual; on a screen, where `soft_wrap` is the default, break lines between words.
 
-        A terminal by itself would break them inside of words. A line with a word that is too long for the
-        width, such as a path, is left to the terminal, from which it is copied as one line.
+        A terminal by itself would break them inside of words. A line with a command, or with a word that is
+        too long for the width, such as a path, is left to the terminal, from which it is copied as one line.
         """
         if self.soft_wrap and self.is_terminal and not options.keys() & WRAPPING:
-            words = (word for text in objects for word in str(text).split())
-            options["soft_wrap"] = any(len(word) > self.width for word in words)
+            line = " ".join(map(str, objects))
+            long_word = any(len(word) > self.width for word in line.split())
+            options["soft_wrap"] = long_word or COMMAND.search(line) is not None
         super().print(*objects, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
@@ -121,6 +128,12 @@ def warning_console(console: Console) -> Console:
 def print_warning(console: Console, sentence: str) -> None:
     """Print a sentence in yellow, also with `--quiet`."""
     warning_console(console).print(sentence, style=WARNING, markup=False, highlight=False)
+
+
+def print_command(console: Console, command: str, *, indent: int = 2, style: str = "bold") -> None:
+    """Print a command to copy on a line of its own, which only the terminal itself wraps."""
+    line = f"{' ' * indent}{command}"
+    console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -225,13 +238,12 @@ def _line(label: str, done: int, total: int | None, seconds: float) -> str:
 
 
 def name_table(
-    rows: Iterable[tuple[str | Text, str | Text]], *, title: str | None = None, style: str = "", gap: int = 0
+    rows: Iterable[tuple[str | Text, str | Text]], *, title: str | None = None, style: str = ""
 ) -> Table:
     """A table of names and texts without borders; names keep to one line, long texts are folded.
 
     Args:
         style: style of the names.
-        gap: empty lines after each row.
     """
     from rich.table import Table
 
@@ -240,7 +252,7 @@ def name_table(
         title_justify="left",
         box=None,
         pad_edge=False,
-        padding=(0, 2, gap, 0),
+        padding=(0, 2, 0, 0),
         show_header=False,
     )
     table.add_column(style=style, no_wrap=True)

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from boresight.core.console import ERROR, WARNING, name_table, warning_console
+from boresight.core.console import ERROR, WARNING, name_table, print_command, warning_console
 from boresight.findings.finding import Finding
 from boresight.findings.page import section
 
 STYLES = {"error": ERROR, "warning": WARNING, "note": "cyan"}
+WIDEST = max(map(len, STYLES))
+INDENT = WIDEST + 2
+"""Columns before the text of a finding: a severity and the gap of the table."""
 
 
 def print_findings(
@@ -26,14 +29,20 @@ def print_findings(
         findings = [finding for finding in findings if finding.severity != "note"]
     if not findings:
         return
-    rows = [
-        (Text(finding.severity, STYLES[finding.severity]), _told(finding, (commands or {}).get(finding.name)))
-        for finding in findings
-    ]
-    target.print(name_table(rows, gap=1))
+    for finding in findings:
+        _print_finding(finding, (commands or {}).get(finding.name), target)
+        target.print()
 
 
-def _told(finding: Finding, command: str | None) -> Text:
+def _print_finding(finding: Finding, command: str | None, console: Console) -> None:
+    severity = Text(finding.severity.ljust(WIDEST), STYLES[finding.severity])
+    console.print(name_table([(severity, _told(finding))]))
+    if command:
+        print_command(console, f"$ {command}", indent=INDENT)
+    print_command(console, f"  more: boresight explain {finding.name}", indent=INDENT, style="dim")
+
+
+def _told(finding: Finding) -> Text:
     """Text from data is printed as it is, never as markup."""
     text = Text(finding.name, "bold")
     if finding.rows:
@@ -41,9 +50,6 @@ def _told(finding: Finding, command: str | None) -> Text:
         text.append(f"  rows {some}", "dim")
     text.append(f"\n{finding.why}")
     text.append(f"\n→ {finding.fix}", "green")
-    if command:
-        text.append(f"\n$ {command}", "bold")
-    text.append(f"\n  more: boresight explain {finding.name}", "dim")
     return text
 
 

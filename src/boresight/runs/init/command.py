@@ -76,7 +76,7 @@ def write_recipe(
     if probe:
         settings = _with_measured_rate(settings, recipe, target, console)
     write_new_text(target, recipe_text(_title(target), settings), force, "--to")
-    console.print(f"wrote {target}", markup=False, highlight=False)
+    console.print(f"wrote {target}", markup=False, highlight=False, soft_wrap=True)
     for line in _next(target, data):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return target
