@@ -242,10 +242,14 @@ def test_prompts_with_answers_under_other_names_are_suggested_as_pairs(jsonl, ca
         "data.columns='{chosen: good, rejected: bad}' reads it as plain-string pairs; "
     )
     app(["data", "check", str(path)], standalone_mode=False)
-    assert "data.columns='{chosen: good, rejected: bad}'" in capsys.readouterr().out
-    app(["data", "check", str(path), "--columns", "{chosen: good, rejected: bad}"], standalone_mode=False)
+    said, _, command = capsys.readouterr().out.rstrip("\n").rpartition("\n")  # the last line is to copy
+    assert " ".join(said.split()).endswith(
+        "No bad rows. the columns `good` and `bad` look like preference pairs and are not read; to read them:"
+    )
+    assert command == f"  boresight data check {path} --columns '{{chosen: good, rejected: bad}}'"
+    app(shlex.split(command)[1:], standalone_mode=False)
     said = capsys.readouterr().out
-    assert "read 1 preference pair" in said and "reads it as" not in said
+    assert "read 1 preference pair" in said and "look like" not in said
 
 
 @pytest.mark.parametrize("text", ["prompt=ask", "ask", "{prompt: 3}", "[prompt]", "{}", "{1: ask}"])

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from boresight.core.console import WARNING
+from boresight.core.console import WARNING, print_command
 from boresight.core.schema import (
     Demonstration,
     Example,
@@ -28,6 +28,7 @@ from boresight.core.wording import plural
 from boresight.data import layouts
 from boresight.data.layouts import Layout
 from boresight.data.reading.load import BadRow, Loaded, collect
+from boresight.data.reading.renaming.guess import command_with, pairs_in_words
 from boresight.data.reading.renaming.mapping import Mapped
 from boresight.data.stored.view import of_type
 from boresight.stats.quantiles import nearest_rank
@@ -207,14 +208,15 @@ def print_report(report: FileReport, console: Console) -> None:
     console.print(Text(f"layout {loaded.layout}\nsha256 {loaded.sha256}", style="dim"))
     if report.other_columns:
         console.print(Text(f"not trained on: {', '.join(report.other_columns)} (kept for reward functions)"))
-    if loaded.suggestion:
-        console.print(Text(f"{loaded.suggestion}.", style=WARNING))
     if loaded.examples:
         console.print(_counts_table(report))
         console.print(_lengths_table(report))
     if report.bad:
         console.print(_bad_table(report))
     console.print(Text(report.verdict, style="red" if report.bad else "green"))
+    if loaded.as_pairs:
+        console.print(Text(f"{pairs_in_words(loaded.as_pairs)}:", style=WARNING))
+        print_command(console, command_with("data check", loaded.source, loaded.as_pairs))
 
 
 def section_table(title: str, *headings: str) -> Table:

@@ -83,6 +83,22 @@ def test_the_kind_of_data_decides(kind, rows, models, capsys):
     }.get(kind, [])
 
 
+def test_pairs_under_other_names_are_not_taken_for_prompts(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    row = {"question": "Name a color.", "better_answer": "Blue.", "worse_answer": "Many."}
+    Path("p.jsonl").write_text("".join(json.dumps({**row, "id": n}) + "\n" for n in range(60)))
+    model = ["--model", models / "chatml"]
+    assert boresight("init", "p.jsonl", *model) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and sorted(map(str, Path().iterdir())) == ["p.jsonl"]
+    command = "boresight init p.jsonl --columns '{chosen: better_answer, rejected: worse_answer}'"
+    assert f"look like preference pairs and are not read; to read them: {command}; to learn from the " in said
+    assert boresight(*shlex.split(command)[1:], *model) == 0
+    assert Recipe.load("p-dpo.yaml").data.columns
+    assert boresight("init", "p.jsonl", "--method", "grpo", *model) == 0  # the user has named the kind
+    assert Recipe.load("p-grpo.yaml").data.columns is None
+
+
 def test_what_is_written_trains(rows, models):
     boresight("init", rows("pairs", "pairs.jsonl"), "--model", models / "base", "--to", "mine.yaml")
     recipe = Recipe.load("mine.yaml")

@@ -60,8 +60,8 @@ class Loaded:
     `kind` is the kind of the examples, which may have been converted from that of the file. `bad` are the
     rows that could not be read, `left_out` counts valid rows that have no use for the kind (feedback labeled
     false), `identical` counts pairs with equal answers, which are kept. `rows` are the examples' row numbers,
-    from 1. `sha256` is that of the source file as stored, compressed or not. `suggestion` is a phrase with
-    the setting by which a file of bare prompts would be read as pairs, "" where none is obvious.
+    from 1. `sha256` is that of the source file as stored, compressed or not. `as_pairs` are the
+    columns by which a file of bare prompts would be read as pairs; None where none are obvious.
     """
 
     examples: Sequence[Example]
@@ -74,7 +74,7 @@ class Loaded:
     identical: int
     sentence: str
     rows: Sequence[int]
-    suggestion: str = ""
+    as_pairs: Mapped | None = None
 
 
 def read(
@@ -154,8 +154,8 @@ def collect(
     counts = _Counts(len(examples), len(bad), left_out, identical, good)
     sentence = _sentence(counts, kind, source, how) + _named(columns) + _unused(unused)
     digest = files.sha256(path, split)
-    pairs = next((guess for guess in guessed if guess[1].kind == "preference"), None)
-    as_pairs = suggestion(name, *pairs) if pairs and source.kind == "prompt" else ""
+    pairs = next((mapping for mapping, other in guessed if other.kind == "preference"), None)
+    as_pairs = pairs if source.kind == "prompt" else None
     return Loaded(
         examples, source.name, kind, name, digest, bad, left_out, identical, sentence, numbers, as_pairs
     )

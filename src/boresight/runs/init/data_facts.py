@@ -9,12 +9,14 @@ from itertools import chain
 from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, Prompt
+from boresight.data.reading.renaming.guess import command_with, pairs_in_words
 from boresight.data.reading.renaming.mapping import Mapped
 from boresight.data.reading.split import read_data
 from boresight.data.rows import Row
 from boresight.data.stored.digests import distinct_ids
 from boresight.data.tokenize import FullRows
 from boresight.data.tokenizer import Tokenizer
+from boresight.methods.published import TRY_FIRST
 from boresight.scorers.reward_function import BUILTIN, RewardFunction
 from boresight.stats.quantiles import nearest_rank
 
@@ -66,11 +68,17 @@ def read_facts(
         columns: as `data.columns`.
 
     Raises:
-        UserError: a source that cannot be read, or whose rows no chat template of the tokenizer can render.
+        UserError: a source that cannot be read, that has pairs under other names where `kind` and `layout`
+            are None, or whose rows no chat template of the tokenizer can render.
     """
     named = None if columns is None else dict(columns)
     section = DataSection(train=source, layout=layout, columns=named, bad_rows="drop")
     loaded = read_data(source, kind, section)
+    if kind is None and layout is None and loaded.as_pairs:
+        raise UserError(
+            f"{source}: {pairs_in_words(loaded.as_pairs)}: {command_with('init', source, loaded.as_pairs)}; "
+            f"to learn from the prompts alone: --method {TRY_FIRST['prompt']}."
+        )
     prompts = [example for example in loaded.examples[:TRIED] if isinstance(example, Prompt)]
     return DataFacts(
         source=source,

@@ -58,8 +58,19 @@ def guesses(record: Record) -> Iterator[tuple[Mapped, Layout]]:
 def suggestion(name: str, columns: Mapped, layout: Layout) -> str:
     """The phrase with which an error suggests a mapping for the source `name`."""
     value = shlex.quote(in_one_line(columns))
-    look = f"boresight data check {shlex.quote(name)} --columns {value}"
+    look = command_with("data check", name, columns)
     return f"data.columns={value} reads it as {layout.title}; to look at them: {look}"
+
+
+def pairs_in_words(columns: Mapped) -> str:
+    """What a mapping makes of a file of prompts: ``the columns `better` and `worse` look like …``."""
+    good, bad = (columns.get(name, name) for name in ("chosen", "rejected"))
+    return f"the columns `{good}` and `{bad}` look like preference pairs and are not read; to read them"
+
+
+def command_with(verb: str, name: str, columns: Mapped) -> str:
+    """The command that reads the source `name` under a mapping: `boresight init p.jsonl --columns '{…}'`."""
+    return f"boresight {verb} {shlex.quote(name)} --columns {shlex.quote(in_one_line(columns))}"
 
 
 def in_one_line(columns: Mapped) -> str:
