@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from rich.console import Console
 
+from boresight.cli.main import main
 from boresight.core.errors import UserError
 from boresight.data.check_file import check_file, print_report
 
@@ -80,6 +82,24 @@ def test_every_bad_row_is_listed_and_markup_in_data_is_text(jsonl):
     assert "ends with a turn of the user, not the assistant" in text
     assert "'[red]tool'" in text
     assert "2 bad rows of 6." in text
+
+
+def test_rows_that_cannot_be_parsed_are_listed_with_the_others(jsonl, tmp_path, capsys):
+    good = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    path, lines = jsonl(good), [json.dumps(good)] * 12
+    lines[6], lines[8], lines[10] = '{"prompt": "q", ', '{"prompt": "q", "chosen": "a", "other": "b"}', "null"
+    lines[11] = '{"prompt": "q", "chosen": "a", "chosen": "b", "rejected": "b"}'
+    path.write_text("\n".join(lines))
+    assert [bad.row for bad in check_file(path).bad] == [7, 9, 11, 12]
+    with pytest.raises(SystemExit) as end:
+        main(["data", "check", str(path)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert end.value.code == 1 and "column 16" in said and "4 bad rows of 12." in said
+    table = tmp_path / "rows.csv"
+    table.write_text("prompt,chosen,rejected\nq,a,b\nq,a,b,c\nq,a,b\n")
+    assert [(bad.row, bad.message) for bad in check_file(table).bad] == [
+        (2, "has more cells than the header")
+    ]
 
 
 def test_a_file_of_bad_rows_alone_is_reported(jsonl):

@@ -80,11 +80,30 @@ def test_the_row_is_the_line(jsonl):
     assert read(path, bad_rows="drop").examples[0].id == "row-3"
 
 
-def test_broken_json_is_an_error_under_either_policy(jsonl):
+def test_a_line_that_is_not_json_is_a_malformed_row(jsonl):
+    """The parser stops after the 29 characters of row 3, not in column 1 of the line after it."""
     path = jsonl(PAIR, PAIR)
-    path.write_text(path.read_text() + '{"prompt": "q", "chosen": "x"')
+    path.write_text(path.read_text() + '{"prompt": "q", "chosen": "x"\n' + path.read_text() + "null\n")
+    with pytest.raises(UserError) as error:
+        read(path)
+    broken = r"row 3: `record` is not JSON (Expecting ',' delimiter, column 30)"
+    assert str(error.value).startswith(f"{path}: {broken}; fix the row or set data.bad_rows=drop")
+    loaded = read(path, bad_rows="drop")
+    assert [example.id for example in loaded.examples] == ["row-1", "row-2", "row-4", "row-5"]
+    assert [str(row) for row in loaded.bad] == [
+        broken,
+        "row 6: `record` is NoneType, not an object with columns",
+    ]
+    assert "2 bad rows left out" in loaded.sentence
+
+
+def test_a_file_without_one_line_of_json_is_not_read(jsonl):
+    path = jsonl(PAIR)
+    path.write_text("prompt,chosen\nq,a\n")
     for policy in ("error", "drop"):
-        with pytest.raises(UserError, match="line 3 is not JSON"):
+        with pytest.raises(
+            UserError, match=r"line 1 is not JSON \(Expecting value, column 1\); fix or delete"
+        ):
             read(path, bad_rows=policy)
 
 

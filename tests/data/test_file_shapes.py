@@ -166,13 +166,13 @@ INSIDE = (
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", f"{PAIR}\n\n{TWICE}\n", "row 3 has the key 'chosen' twice; keep one of them"),
+        ("a.jsonl", f"{PAIR}\n\n{TWICE}\n", "row 3: `record` has the key 'chosen' twice; fix the row or"),
         ("a.json", f"[{PAIR}, {TWICE}]", "row 2 has the key 'chosen' twice"),
         ("a.json", TWICE, "row 1 has the key 'chosen' twice"),
-        ("a.json", f"{PAIR}\n{TWICE}\n", "row 2 has the key 'chosen' twice"),
+        ("a.json", f"{PAIR}\n{TWICE}\n", "row 2: `record` has the key 'chosen' twice"),
         ("a.json", TWICE.replace(", ", ",\n") * 2, "row 1 has the key 'chosen' twice"),
         ("a.json", f'{{"data": [{PAIR}, {TWICE}]}}', "row 2 has the key 'chosen' twice"),
-        ("a.jsonl", INSIDE, "row 1 has the key 'content' twice"),
+        ("a.jsonl", INSIDE, "row 1 has the key 'content' twice; keep one of them"),
         ("a.csv", "prompt,chosen,chosen,rejected\nq,a,c,b\n", "has the column 'chosen' twice"),
         ("a.tsv", "prompt\tchosen\trejected\tprompt\nq\ta\tb\tq\n", "has the column 'prompt' twice"),
     ],

@@ -40,17 +40,17 @@ def place(tmp_path, monkeypatch):
 def counted(monkeypatch):
     """How often each file was opened for reading, and each example rendered for the tokenizer."""
     opened, rendered = Counter(), Counter()
-    records, render = files.records, tokenize.render_example
+    raw_rows, render = files.raw_rows, tokenize.render_example
 
-    def counting_records(source, *rest):
+    def counting_raw_rows(source, *rest):
         opened[str(source)] += 1
-        return records(source, *rest)
+        return raw_rows(source, *rest)
 
     def counting_render(tokenizer, example, end):
         rendered[example.id] += 1
         return render(tokenizer, example, end)
 
-    monkeypatch.setattr(files, "records", counting_records)
+    monkeypatch.setattr(files, "raw_rows", counting_raw_rows)
     monkeypatch.setattr(tokenize, "render_example", counting_render)
     return opened, rendered
 

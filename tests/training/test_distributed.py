@@ -390,8 +390,8 @@ def run_and_count(text, folder):
 
     read, rendered = [], []
     with pytest.MonkeyPatch.context() as patch:
-        records, render = files.records, tokenize.render_example
-        patch.setattr(files, "records", lambda *a: read.append(1) or records(*a))
+        raw_rows, render = files.raw_rows, tokenize.render_example
+        patch.setattr(files, "raw_rows", lambda *a: read.append(1) or raw_rows(*a))
         patch.setattr(tokenize, "render_example", lambda *a: rendered.append(a[1].id) or render(*a))
         run_recipe(text, folder)
     return len(read), len(rendered), len(set(rendered))

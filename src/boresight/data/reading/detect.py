@@ -8,6 +8,7 @@ from boresight.core.errors import UserError
 from boresight.data.columns import Record
 from boresight.data.layouts import Layout, all_layouts, fitting
 from boresight.data.reading import names
+from boresight.data.reading.files import Unparsed
 from boresight.data.reading.renaming.guess import guesses, suggestion
 from boresight.data.reading.renaming.mapping import listed
 
@@ -60,7 +61,9 @@ def _ambiguous(name: str, row: int, fits: Sequence[Layout]) -> str:
 
 
 def _unknown(name: str, rows: NumberedRecords, guessing: bool) -> str:
-    row, record = rows[0]
+    row, record = next((pair for pair in rows if isinstance(pair[1], dict)), rows[0])
+    if isinstance(record, Unparsed):
+        return f"{name}: {record.sentence(row)}"
     if not isinstance(record, dict):
         return f"{name}: row {row} is a {type(record).__name__}, not an object with columns."
     if why := _several_answers(record):

@@ -16,6 +16,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
@@ -49,6 +50,8 @@ LONGEST_START = 32
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell; the module's own limit is 131,072, which long answers exceed."""
 
+KEEP_ONE, FIX_LINE = "keep one of them", "fix or delete the line"
+"""What to do with a key that stands twice, and with a line that is not JSON."""
 BLOCK = 1 << 20
 """Bytes of a file that are hashed at a time."""
 PARQUET_BATCH = 256
@@ -57,8 +60,43 @@ PARQUET_BATCH = 256
 Raw = Iterator[tuple[int, object]]
 
 
+@dataclass(frozen=True, slots=True)
+class Unparsed:
+    """In place of the record of a row that cannot be parsed, where the rows after it can.
+
+    `message` completes "row 3 …"; `fix` is what to do. A `place` is a row, or a line of text.
+    """
+
+    message: str
+    fix: str
+    place: str = "row"
+
+    def sentence(self, row: int) -> str:
+        """`line 3 is not JSON (Expecting value, column 9); fix or delete the line.`"""
+        return f"{self.place} {row} {self.message}; {self.fix}."
+
+
 def records(source: str | Path, split: str = "train") -> Raw:
+    """As `raw_rows`, for readers to whom a row that cannot be parsed is an error.
+
+    Raises:
+        UserError: as `raw_rows`, or such a row.
+    """
+    return _parsed(data_path(source), raw_rows(source, split))
+
+
+def _parsed(path: Path, rows: Raw) -> Raw:
+    for row, record in rows:
+        if isinstance(record, Unparsed):
+            raise UserError(f"{path}: {record.sentence(row)}")
+        yield row, record
+
+
+def raw_rows(source: str | Path, split: str = "train") -> Raw:
     """(row, record) pairs of `source`; JSON Lines and Parquet are streamed.
+
+    A line of JSON Lines that is not JSON is `Unparsed`, as is an object with a key twice, of which JSON would
+    keep the last value, and a row of CSV with more cells than the header.
 
     `source` is a file (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`, `.tsv`, each also with `.gz`), a
     folder that `datasets` saved, a hub id, `owner/name` or `owner/name:config`, or data of the demo,
@@ -66,7 +104,7 @@ def records(source: str | Path, split: str = "train") -> Raw:
 
     Raises:
         UserError: no such file or hub data set, an unknown file type, or a file that is broken; for
-            broken JSON with its line.
+            a broken list in JSON with its line.
     """
     path = data_path(source)
     if path.is_dir():
@@ -91,7 +129,7 @@ def sha256(source: str | Path, split: str = "train") -> str:
             digest.update(part.relative_to(path).as_posix().encode() + b"\0")
             _add_file(digest.update, part)
     else:
-        for _, record in records(source, split):
+        for _, record in raw_rows(source, split):
             digest.update(json.dumps(record, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()
 
@@ -158,21 +196,26 @@ def _json_lines(path: Path) -> Raw:
                 yield from _json(path)  # an object over several lines is no JSON Lines
                 return
             if line.strip():
-                yield row, _parse(path, line, row)
+                yield row, _parse(line)
 
 
-def _parse(path: Path, line: bytes, row: int) -> object:
+def _parse(line: bytes) -> object:
+    """The value of a line of JSON Lines, or why there is none."""
     objects = _Objects()
     try:
-        value = json.loads(line.decode("utf-8-sig"), object_pairs_hook=objects)
+        # Without the line break, after which a parser would report column 1 of the next line.
+        value = json.loads(line.decode("utf-8-sig").rstrip(), object_pairs_hook=objects)
     except json.JSONDecodeError as error:
-        raise UserError(_broken(path, row, f"{error.msg}, column {error.colno}")) from error
+        return _not_json(f"{error.msg}, column {error.colno}")
     except UnicodeDecodeError as error:
-        raise UserError(_broken(path, row, f"byte {error.start + 1} is not UTF-8")) from error
+        return _not_json(f"byte {error.start + 1} is not UTF-8")
     except (ValueError, RecursionError) as error:
-        raise UserError(_broken(path, row, str(error))) from error
-    objects.refuse_repeated_keys(path, [(row, value)])
-    return value
+        return _not_json(str(error))
+    return objects.unparsed or value
+
+
+def _not_json(why: str) -> Unparsed:
+    return Unparsed(f"is not JSON ({why})", FIX_LINE, "line")
 
 
 class _Objects:
@@ -191,13 +234,22 @@ class _Objects:
             self._repeated.append((made, _repeated(key for key, _ in pairs)))
         return made
 
+    @property
+    def unparsed(self) -> Unparsed | None:
+        """The row that these objects are in, if one of them has a key twice."""
+        return Unparsed(_twice(self._repeated[0][1]), KEEP_ONE) if self._repeated else None
+
     def refuse_repeated_keys(self, path: Path, records: Iterable[tuple[int, object]]) -> None:
         """Raise a `UserError` with the first key that stands twice, and the row of the record it is in."""
         if not self._repeated:
             return
         made, key = self._repeated[0]
         row = next((f"row {row}" for row, record in records if _holds(record, made)), "an object")
-        raise UserError(f"{path}: {row} has the key {key!r} twice; keep one of them.")
+        raise UserError(f"{path}: {row} {_twice(key)}; {KEEP_ONE}.")
+
+
+def _twice(key: str) -> str:
+    return f"has the key {key!r} twice"
 
 
 def _holds(value: object, part: object) -> bool:
@@ -214,7 +266,7 @@ def _repeated(names: Iterable[str]) -> str:
 
 
 def _broken(path: Path, row: int, why: str) -> str:
-    return f"{path}: line {row} is not JSON ({why}); fix or delete the line."
+    return f"{path}: line {row} is not JSON ({why}); {FIX_LINE}."
 
 
 def _json(path: Path) -> Raw:
@@ -225,7 +277,7 @@ def _json(path: Path) -> Raw:
         return iter(())
     objects = _Objects()
     try:
-        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=objects)
+        value = json.loads(content.decode("utf-8-sig").rstrip(), object_pairs_hook=objects)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             one_line = b"\n" not in content[: error.pos].strip()
@@ -300,10 +352,9 @@ def _csv(path: Path) -> Raw:
             _refuse_repeated_columns(path, table.fieldnames or ())
             for row, record in enumerate(table, 1):
                 if None in record:
-                    raise UserError(
-                        f"{path}: row {row} has more cells than the header; quote cells with commas."
-                    )
-                yield row, {column: value for column, value in record.items() if value}
+                    yield row, Unparsed("has more cells than the header", "quote cells with commas")
+                else:
+                    yield row, {column: value for column, value in record.items() if value}
         except csv.Error as error:
             raise UserError(f"{path}: is not a whole CSV file ({error}); quote its cells.") from error
         except UnicodeDecodeError as error:

@@ -21,7 +21,7 @@ from boresight.data.layouts import Layout, fitting
 from boresight.data.reading import files, message_keys
 from boresight.data.reading.convert import CONVERSIONS, KINDS, Conversion
 from boresight.data.reading.detect import detect, mixed
-from boresight.data.reading.files import Raw
+from boresight.data.reading.files import Raw, Unparsed
 from boresight.data.reading.renaming.guess import guesses, suggestion
 from boresight.data.reading.renaming.mapping import Mapped, rename_rows
 from boresight.data.reading.shapes import read_text
@@ -124,12 +124,13 @@ def collect(
     """As `read`, but does not fail if all rows are bad; `stop` raises at the first bad row."""
     name = str(path)
     columns = columns or {}
-    rows = islice(_cleaned(name, files.records(path, split), columns), limit)
+    rows = islice(_cleaned(name, files.raw_rows(path, split), columns), limit)
     head = list(islice(rows, SAMPLE))
     if not head:
         raise UserError(f"{name}: is empty, there is not one row in it.")
     source = layouts.get(layout) if layout else detect(name, head, guessing=not columns)
-    guessed = [] if columns or not isinstance(head[0][1], dict) else list(guesses(head[0][1]))
+    first = next((record for _, record in head if isinstance(record, dict)), None)
+    guessed = [] if columns or first is None else list(guesses(first))
     kind, convert, how = _conversion(name, source, kind, guessed)
     examples = SpooledExamples()
     numbers = array("q")
@@ -236,6 +237,9 @@ def _outcomes(
 ) -> Iterator[tuple[int, Example | BadRow]]:
     """The row number and what the row holds; the field of a bad row under the name that the file has."""
     for row, record in rows:
+        if isinstance(record, Unparsed):
+            yield row, BadRow(row, "record", record.message)
+            continue
         if not isinstance(record, dict):
             yield row, BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
             continue
