@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -64,6 +65,17 @@ def shuffled():
     healthy = b.pairs()
     moved = healthy[7:] + healthy[:7]
     return b.found_in_data([replace(p, prompt=q.prompt) for p, q in zip(healthy, moved, strict=True)])
+
+
+def test_answers_of_one_column_that_name_their_prompt_are_not_shuffled():
+    """Chosen answers without a word of their prompt, as of a style that does not repeat the question."""
+    healthy = b.pairs()
+    styled = [replace(p, chosen=q.chosen) for p, q in zip(healthy, healthy[7:] + healthy[:7], strict=True)]
+    assert "prompts-shuffled" not in {f.name for f in b.found_in_data(styled)}
+    both = [replace(p, rejected=q.rejected) for p, q in zip(styled, healthy[9:] + healthy[:9], strict=True)]
+    (found,) = [f for f in b.found_in_data(both) if f.name == "prompts-shuffled"]
+    assert "neither the chosen nor the rejected answers repeat more words" in found.why
+    assert re.search(r"points: chosen [+-]0\.\d ± \d\.\d, rejected [+-]0\.\d ± \d\.\d\.$", found.why)
 
 
 def nan_row():
