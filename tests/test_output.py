@@ -325,5 +325,5 @@ def test_a_run_that_is_too_short_names_the_command_that_is_not(tiny_run, run_ver
     assert code == 0, out + err
     words = " ".join(out.split())
     assert "few-steps" in words and "Take more epochs (train.epochs=4 for 30 steps)" in words
-    assert f"$ boresight train {' '.join(arguments)} optim.lr=auto" in words
-    assert "optim.lr=auto" not in run_verb("check", *arguments, "train.epochs=4")[1]
+    assert f"$ boresight train {' '.join(arguments)} train.epochs=4\n" in out
+    assert "few-steps" not in run_verb("check", *arguments, "train.epochs=4")[1]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boresight import methods
 from boresight.checks.forecast.bf16 import movable_share, share_of_normal, smallest_that_stays
 from boresight.checks.forecast.calibration import (
     SMALLEST_MODEL,
@@ -30,8 +31,9 @@ from boresight.checks.forecast.forecast import (
     ways_to,
 )
 from boresight.checks.forecast.pair_sources import digest_name, pair_sources
-from boresight.checks.run.method import few_steps
+from boresight.checks.run.method import MethodSetting, few_steps
 from boresight.core.errors import UserError
+from boresight.training.build import batch_plan
 from tests.checks import builders as b
 
 PUBLIC = calibration_curves()[0]
@@ -360,6 +362,27 @@ def test_a_budget_for_three_nats_is_what_is_wanted():
 def test_one_step_is_not_one_steps():
     optim = SimpleNamespace(warmup=0.1)
     setting = SimpleNamespace(
-        steps=1, recipe=SimpleNamespace(optim=optim, train=SimpleNamespace(steps=None, epochs=None))
+        steps=1,
+        rows=None,
+        recipe=SimpleNamespace(optim=optim, train=SimpleNamespace(steps=None, epochs=None)),
     )
     assert few_steps(setting).why == "The run has 1 optimizer step; warm-up takes 0.1."
+
+
+@pytest.mark.parametrize("rows", [1, 31, 33, 96, 240, 961])
+@pytest.mark.parametrize("epochs", [0.3, 1.0, 2.0])
+def test_the_epochs_of_few_steps_are_the_fewest_that_make_30_steps(rows, epochs):
+    """33 rows at a batch of 32: 29 epochs are 957 rows, 29 batches and one of 29 rows; two steps of one epoch
+    times 15 would be 16 steps."""
+    recipe = b.recipe("dpo", "train.batch=32", f"train.epochs={epochs}")
+    steps = batch_plan(recipe, rows).steps
+    found = few_steps(MethodSetting(recipe, methods.get("dpo"), steps=steps, rows=rows))
+    if steps >= 30:
+        assert found is None
+        return
+    enough = int(dict(found.numbers)["epochs"])
+    made = [
+        batch_plan(recipe.changed([f"train.epochs={n}"]), rows).steps for n in (enough - 1 or 0.01, enough)
+    ]
+    assert made[0] < 30 <= made[1]
+    assert f"train.epochs={enough} " in found.fix

@@ -1,7 +1,7 @@
 """Collect the inputs of the checks, as far as they are available.
 
 Every part may be missing: a folder that is not there, data that cannot be read. Training would stop with the
-same sentence; the other checks still run.
+same sentence; without data the other checks still run.
 """
 
 from __future__ import annotations
@@ -59,8 +59,6 @@ class Missing:
     """
 
     elsewhere: bool = False
-    unreachable: bool = False
-    """Whether a hub gave no answer."""
     why: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -69,9 +67,8 @@ class Missing:
         try:
             return get(*args, **kwargs)
         except UserError as problem:
-            silent = isinstance(problem, Unreachable)
-            self.unreachable |= silent
-            (self.why if silent and self.elsewhere else self.refused)[part] = str(problem)
+            silent = self.elsewhere and isinstance(problem, Unreachable)
+            (self.why if silent else self.refused)[part] = str(problem)
         except Exception as problem:  # a check that breaks must not stop a run that would work
             self.why[part] = named_first_line(problem)
         return None

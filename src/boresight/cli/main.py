@@ -163,7 +163,7 @@ def check(
     """Check a recipe before it is run. Exits 1 if it cannot work."""
     from boresight.config.recipe import Recipe
     from boresight.core.console import Terminal
-    from boresight.runs.check.preflight import preflight, with_command
+    from boresight.runs.check.preflight import preflight, with_commands
 
     console, chosen = Terminal(), Recipe.load(recipe, overrides)
     arguments = [str(recipe), *(overrides or [])]
@@ -174,7 +174,7 @@ def check(
 
         found = check_by_probe(chosen, console, arguments)
     else:
-        found = with_command(preflight(chosen, rows=rows, rehearsing=True), chosen, arguments)
+        found = with_commands(preflight(chosen, rows=rows, rehearsing=True), chosen, arguments)
     found.show_before_closing(console)
     if found.closing:
         exits.print_sentence(found.closing, "red")

@@ -88,8 +88,8 @@ def reward_constant_live(h: History) -> Finding | None:
         "reward-constant-live",
         "For five steps all samples of every prompt have had the same reward, so all advantages are 0 and "
         "nothing is learned.",
-        "Check the reward function, raise rollout.temperature, or start from a model that is sometimes "
-        "right.",
+        "Check the reward function, raise rollout.temperature and rollout.k, or start from a model that is "
+        "sometimes right.",
     )
 
 
@@ -300,7 +300,7 @@ def gradient_spike(h: History) -> Finding | None:
         "gradient-spike",
         f"The gradient norm is {norms[-1]:.3g} at step {h.step}, {norms[-1] / median(norms[:-1]):.0f} times "
         "the median of the steps before.",
-        "Look at the rows of this step; keep optim.clip on.",
+        "Look at the rows of this step; keep optim.clip on, and lower optim.lr if spikes recur.",
     )
 
 

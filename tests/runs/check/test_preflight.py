@@ -215,6 +215,14 @@ def test_a_model_that_would_not_load_is_an_error_in_the_same_words(make_recipe, 
     assert "model-not-loadable" not in [f.name for f in preflight(allowing).findings]
 
 
+def test_a_model_that_is_missing_is_said_before_the_data_are_read(make_recipe, monkeypatch):
+    recipe = make_recipe(b.pairs(120), "model.name=./nowhere")
+    monkeypatch.setattr(module, "look_at_data", lambda *_: pytest.fail("the data were read"))
+    report = preflight(recipe, rehearsing=True)
+    assert [found.name for found in report.findings] == ["model-not-loadable"]
+    assert report.forecast is None and report.stop.startswith("model: there is no folder './nowhere'")
+
+
 def test_names_are_those_of_the_checks():
     assert {"labels-swapped", "learning-rate-budget", "memory", "alpha-dominates"} <= set(finding_names())
     assert len(finding_names()) == len(set(finding_names()))

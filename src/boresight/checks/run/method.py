@@ -37,7 +37,8 @@ policy learns."""
 @dataclass(frozen=True)
 class MethodSetting:
     """A recipe's method. `answer_tokens` is the mean length of an answer, `steps` the number of optimizer
-    steps, and `labels` counts good and bad answers; None where the data cannot be read."""
+    steps, `labels` counts good and bad answers, and `rows` the training rows; None where the data cannot be
+    read."""
 
     recipe: Recipe
     method: Method
@@ -45,6 +46,7 @@ class MethodSetting:
     steps: int | None = None
     parameters: int | None = None
     labels: Sequence[int] | None = None
+    rows: int | None = None
 
     @property
     def cfg(self) -> MethodConfig:
@@ -263,13 +265,24 @@ def few_steps(setting: MethodSetting) -> Finding | None:
     if setting.steps is None or setting.steps >= FEW_STEPS or setting.recipe.train.steps:
         return None
     warm = setting.recipe.optim.warmup * setting.steps
-    epochs = math.ceil(FEW_STEPS * (setting.recipe.train.epochs or 1) / setting.steps)
+    epochs = _epochs_of_enough_steps(setting, setting.steps)
     return warning(
         "few-steps",
         f"The run has {plural(setting.steps, 'optimizer step')}; warm-up takes {warm:.1f}.",
         f"Take more epochs (train.epochs={epochs} for {FEW_STEPS} steps) or a smaller batch.",
         count=setting.steps,
+        numbers=(("epochs", epochs),),
     )
+
+
+def _epochs_of_enough_steps(setting: MethodSetting, steps: int) -> int:
+    """The fewest whole epochs with `FEW_STEPS` steps; from the run's `steps` where its rows are unknown."""
+    train = setting.recipe.train
+    if setting.rows is None:
+        return math.ceil(FEW_STEPS * (train.epochs or 1) / steps)
+    updates = setting.recipe.rollout.updates if setting.kind.online else 1
+    batches = math.ceil(FEW_STEPS / updates)
+    return train.batch * (batches - 1) // setting.rows + 1  # the last batch may hold one row
 
 
 def reward_pays_for_wrong(setting: MethodSetting) -> Finding | None:

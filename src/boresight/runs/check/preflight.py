@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from rich.console import Console
@@ -59,8 +59,9 @@ EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""
 AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, rollouts, machine)
 """Areas of checks in the order of causes: faults of the data explain later ones."""
-TOO_LITTLE = ("learning-rate-budget", "few-steps")
-"""Findings of runs that end before they have learned anything; a ramp finds rate and length for them."""
+REPLACED = {"few-steps": ("train.epochs", "train.steps"), "learning-rate-budget": ("optim.lr",)}
+"""Settings in place of which a command has another, by the finding: more epochs, or a rate and length that a
+ramp finds."""
 STOPS = {
     "device": "device-not-available",
     "trackers": "tracker-not-installed",
@@ -87,9 +88,8 @@ class Report(Printable):
     rows: int | None
     sampled: int
     seconds: float
-    command: str | None = None
-    """Command that measures a better learning rate and length and trains with them, for a run that is too
-    short or whose rate is too low."""
+    commands: Mapping[str, str] = field(default_factory=dict)
+    """Command that trains with the fix of a finding, by its name."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -128,12 +128,6 @@ class Report(Printable):
     def _way_out(self) -> str:
         names = ",".join(finding.name for finding in self.errors)
         return f"fix {'it' if len(self.errors) == 1 else 'them'}, or proceed with check.allow=[{names}]"
-
-    @property
-    def commands(self) -> dict[str, str]:
-        """`command` at the first finding that it is for."""
-        named = [finding.name for finding in self.findings if finding.name in TOO_LITTLE]
-        return {named[0]: self.command} if named and self.command else {}
 
     @property
     def verdict(self) -> str:
@@ -188,6 +182,8 @@ def preflight(
     missing.attempt("device", device_called, recipe.model.device)
     missing.attempt("trackers", refuse_missing_trackers, recipe.train.trackers)
     tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
+    if "tokenizer" in missing.refused:  # known in a second, where the data may take minutes
+        return _refused_at_once(missing, rows, started)
     asked = prompts_to_ask(recipe, missing) if rows is None else ()
     looked = look_at_data(recipe, tokenizer, missing, datasets, asked) if rows is None else Looked(rows=rows)
     skeleton = missing.attempt("model", at_hand.make_skeleton, recipe, tokenizer) if tokenizer else None
@@ -199,7 +195,9 @@ def preflight(
     if skeleton is not None and tokenizer is not None:
         found = [*found, *run_checks(model, wiring(recipe, skeleton, tokenizer))]
     chosen = methods.get(recipe.method_name)
-    setting = MethodSetting(recipe, chosen, looked.answer_tokens, steps, labels=looked.labels)
+    setting = MethodSetting(
+        recipe, chosen, looked.answer_tokens, steps, labels=looked.labels, rows=looked.rows or None
+    )
     found += run_checks(method, setting)
     expected = forecast.forecast(recipe, steps, size, ramp=ramp) if steps else None
     found += run_checks(forecast, expected) if expected else []
@@ -220,16 +218,39 @@ def preflight(
     )
 
 
-def with_command(report: Report, recipe: Recipe, arguments: Sequence[str]) -> Report:
-    """The report with the command to try; `arguments` are recipe and overrides of the current command."""
+def _refused_at_once(missing: Missing, rows: int | None, started: float) -> Report:
+    """The report on a run whose model is missing: nothing else is checked."""
+    return Report(
+        findings=refusals(missing),
+        forecast=None,
+        load=None,
+        rows=rows,
+        sampled=0,
+        seconds=time.monotonic() - started,
+    )
+
+
+def with_commands(report: Report, recipe: Recipe, arguments: Sequence[str]) -> Report:
+    """The report with the commands to try; `arguments` are recipe and overrides of the current command."""
+    commands = {}
+    for finding in report.findings:
+        if (setting := _remedy(finding, report, recipe)) is not None:
+            replaced = REPLACED[finding.name]
+            kept = [argument for argument in arguments if argument.partition("=")[0] not in replaced]
+            commands[finding.name] = shlex.join(["boresight", "train", *kept, setting])
+    return replace(report, commands=commands)
+
+
+def _remedy(finding: Finding, report: Report, recipe: Recipe) -> str | None:
+    """The setting that a finding's `fix` names; None where it names none, or several ways."""
     from boresight.runs.check.lr_ramp import FEWEST
 
+    if finding.name == "few-steps":
+        return f"train.epochs={dict(finding.numbers)['epochs']:g}"
     enough = report.rows is not None and report.rows >= 3 * FEWEST  # two thirds train, one is measured
-    told = any(finding.name in TOO_LITTLE for finding in report.findings)
-    if kind_of(recipe).online or not (told and enough):
-        return report
-    kept = [argument for argument in arguments if argument.partition("=")[0] != "optim.lr"]
-    return replace(report, command=shlex.join(["boresight", "train", *kept, "optim.lr=auto"]))
+    if finding.name == "learning-rate-budget" and enough and not kind_of(recipe).online:
+        return "optim.lr=auto"
+    return None
 
 
 def before_training(
@@ -245,7 +266,7 @@ def before_training(
         UserError: an error that `check.allow` does not name.
     """
     report = preflight(recipe, datasets=datasets, ramp=ramp)
-    report = report if ramp else with_command(report, recipe, arguments)
+    report = report if ramp else with_commands(report, recipe, arguments)
     shown = [finding for finding in report.before_closing if finding.severity != "note"]
     print_findings(shown, console, report.commands)
     if report.stop:
@@ -287,8 +308,6 @@ def look_at_data(
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read_cached(key)):
         return kept
-    if missing.unreachable and not cache.local_files(recipe):
-        return Looked(rows=recipe.data.limit)  # a hub that gave no tokenizer gives no data
     data = datasets.of(recipe, kind_of(recipe).data)
     examples = missing.attempt("data", at_hand.read_examples, data)
     if examples is None:
