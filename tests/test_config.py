@@ -114,6 +114,52 @@ def test_steps_and_epochs_together_are_refused(recipe_file):
         Recipe.load(recipe_file, ["train.steps=3", "train.epochs=1"])
 
 
+@pytest.mark.parametrize(
+    ("written", "overrides", "source"),
+    [
+        ({}, ["method.betta=0.3"], "command line"),
+        ({"method": {"name": "dpo", "betta": 0.3}}, ["method.beta=0.3"], "file"),
+        ({"method": {"name": "dpo", "betta": 0.3}}, ["method.betta=0.4"], "command line"),
+        ({}, ["method=dop"], "command line"),
+        ({"method": {"name": "dop"}}, ["method.beta=0.3"], "file"),
+        ({"optim": {"lr": -1}}, ["train.seed=1"], "file"),
+        ({"optim": {"lr": 1e-5, "lrr": 1}, "data": {}}, ["data.train=x.jsonl"], "file"),
+        ({"train": {"steps": 3, "epochs": 1}}, ["optim.lr=2e-5"], "file"),
+        ({}, ["train.steps=3", "train.epochs=1"], "command line"),
+        ({}, ["rollout.backend=vllm"], "command line"),
+        ({"rollout": {"backend": "vllm"}}, ["rollout.k=4"], "file"),
+        ({"data": {}}, ["data.limit=4"], "file"),
+    ],
+)
+def test_an_error_names_the_command_line_where_an_override_is_wrong(tmp_path, written, overrides, source):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL | written))
+    with pytest.raises(UserError) as found:
+        Recipe.load(path, overrides)
+    assert str(found.value).startswith("command line: " if source == "command line" else f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("written", "overrides", "length", "lines"),
+    [
+        ({"epochs": 2}, ["train.steps=4"], (4, None), ["train.steps=4 replaces train.epochs=2 of {}"]),
+        ({"steps": 9}, ["train.epochs=0.5"], (None, 0.5), ["train.epochs=0.5 replaces train.steps=9 of {}"]),
+        ({"epochs": 2}, ["train.epochs=3"], (None, 3.0), []),
+        ({"epochs": 2}, ["train.steps=null"], (None, 2.0), []),
+        ({"epochs": 2}, ["train.steps=4", "train.epochs=null"], (4, None), []),
+        ({}, ["train.steps=4"], (4, None), []),
+    ],
+)
+def test_an_override_replaces_the_setting_of_the_file_that_it_excludes(
+    tmp_path, written, overrides, length, lines
+):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL | {"train": written}))
+    train = Recipe.load(path, overrides).train
+    assert (train.steps, train.epochs) == length
+    assert Recipe.replaced(path, overrides) == [line.format(path) for line in lines]
+
+
 def test_a_method_may_be_named_alone(recipe_file):
     assert Recipe.load(recipe_file, ["method=dpo"]).method_name == "dpo"
 

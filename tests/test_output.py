@@ -313,6 +313,17 @@ def test_the_first_line_is_printed_before_torch_is_imported(verb, tiny_run, tmp_
     assert done.stdout == f"boresight {VERSION}: {' '.join(arguments)}\n"
 
 
+def test_a_wrong_setting_is_found_before_transformers_is_imported(tmp_path):
+    """Which takes seconds, and with the modules of a run many of them."""
+    (tmp_path / "r.yaml").write_text("method: {name: dpo}\ndata: {train: x.jsonl}\noptim: {lr: 1.0e-5}\n")
+    command = [sys.executable, "-c", FIRST_LINE.replace("torch", "transformers"), "train", "r.yaml"]
+    done = subprocess.run([*command, "method.betta=0.3"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr == "boresight: command line: unknown key method.betta; did you mean 'beta'?\n"
+    assert done.returncode == 2
+    done = subprocess.run([*command, "train.steps=4"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 77  # the recipe is right, and the run's modules are imported
+
+
 def test_a_run_that_is_too_short_names_the_command_that_is_not(tiny_run, run_verb, tmp_path):
     """300 pairs at the recipe's batch of 32: 240 of them to train on, 8 steps; 30 take 4 epochs."""
     rows = [

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from boresight.cli import exits, results
-from boresight.cli.output import Result, with_result
+from boresight.cli.output import Result, is_first_process, with_result
 from boresight.cli.threads import wait_politely
 from boresight.core.errors import UserError
 from boresight.core.version import VERSION
@@ -134,13 +134,15 @@ def train(
     """
     from boresight.config.recipe import Recipe
     from boresight.runs.folder import default_folder
-    from boresight.runs.train import run_training as run_recipe
     from boresight.training.distributed.collectives import joined
 
     with joined():
         if resume and run is None:
             raise UserError("--resume: name the run to resume, as in --run runs/mine.")
         chosen, arguments = Recipe.load(recipe, overrides), [str(recipe), *(overrides or [])]
+        _say_once(Recipe.replaced(recipe, overrides))
+        from boresight.runs.train import run_training as run_recipe  # slow; the recipe is right by now
+
         report = run_recipe(chosen, run or default_folder(recipe), resume=resume, arguments=arguments)
     return Result(str(report), lambda: results.run_keys(report.parent))
 
@@ -163,12 +165,14 @@ def check(
     """Check a recipe before it is run. Exits 1 if it cannot work."""
     from boresight.config.recipe import Recipe
     from boresight.core.console import Terminal
-    from boresight.runs.check.preflight import preflight, with_commands
 
     console, chosen = Terminal(), Recipe.load(recipe, overrides)
+    _say_once(Recipe.replaced(recipe, overrides))
     arguments = [str(recipe), *(overrides or [])]
     if probe and rows is not None:
         raise UserError("--rows: a probe reads the data; leave --rows out.")
+    from boresight.runs.check.preflight import preflight, with_commands  # slow; the recipe is right by now
+
     if probe:
         from boresight.runs.check.probe import check_by_probe
 
@@ -232,7 +236,6 @@ def evaluate(
     Given a run folder, evaluate its model again by the run's own recipe, and rewrite its report.
     """
     from boresight.evaluation.recipe import EvaluationRecipe
-    from boresight.runs.evaluate import run_evaluation
     from boresight.runs.folder import default_folder
 
     if recipe.is_dir():
@@ -243,7 +246,10 @@ def evaluate(
             raise UserError(f"{recipe}: a run is measured by its own recipe; leave the other arguments out.")
         report = evaluate_run(recipe, Terminal(soft_wrap=True))
         return Result(str(report), lambda: results.run_keys(report.parent))
-    found = run_evaluation(EvaluationRecipe.load(recipe, overrides), run or default_folder(recipe))
+    chosen = EvaluationRecipe.load(recipe, overrides)
+    from boresight.runs.evaluate import run_evaluation  # slow; the recipe is right by now
+
+    found = run_evaluation(chosen, run or default_folder(recipe))
     return Result(str(found.page), lambda: results.evaluation_keys(found.folder, found.verdicts))
 
 
@@ -633,6 +639,12 @@ def _say(*lines: object) -> None:
 
     if not Terminal.only_warnings:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def _say_once(lines: list[str]) -> None:
+    """Print lines from the first of the processes that torchrun started."""
+    if is_first_process():
+        _say(*lines)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -71,7 +71,7 @@ def with_result(
                 if starts_with and not any(given[name] for name in tables or {}):
                     _print_start(verb.__name__, next(given[name] for name in starts_with if given[name]))
                 result, text = verb(**given), None
-                if _is_first_process():
+                if is_first_process():
                     text = json_text(result.keys()) if as_json else result.line if only_result else None
             if text is not None:
                 sys.stdout.write(f"{text}\n")
@@ -114,12 +114,12 @@ def _print_start(verb: str, subject: object) -> None:
     """The first line, before torch is imported, which takes seconds."""
     from boresight.core.console import Terminal
 
-    if _is_first_process():
+    if is_first_process():
         Terminal(soft_wrap=True).print(f"boresight {VERSION}: {verb} {subject}", style="dim", highlight=False)
         sys.stdout.flush()
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """Whether this is the only process, or the first that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 

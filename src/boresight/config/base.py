@@ -7,14 +7,14 @@ A wrong key or value is a `UserError` that names the file, the field and the way
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from boresight.config.choice import Registry, read_choice, write_choice
-from boresight.config.dotted import apply_override, as_yaml
+from boresight.config.dotted import apply_override, as_yaml, names_an_override, remove_excluded
 from boresight.config.recipe_files import read_recipe_file
-from boresight.config.section import Section, refuse_unknown_keys, validate
+from boresight.config.section import Section, WrongSetting, refuse_unknown_keys, validate
 from boresight.config.synonyms import with_current_names
 from boresight.core.errors import UserError
 
@@ -25,22 +25,41 @@ class BaseRecipe(Section):
     CHOICES: ClassVar[Mapping[str, Registry[Any]]] = {}
     """Sections of the form `{name: …, other settings}`, each with the registry of its names."""
 
+    EITHER: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Pairs of dotted keys of which a recipe sets one at most."""
+
     @classmethod
     def load(cls, path: str | Path, overrides: list[str] | None = None) -> Self:
         """Read a recipe by path or name, apply `section.key=value` overrides, and check everything.
 
         Raises:
-            UserError: missing file, invalid YAML, unknown key or name, value of the wrong type.
+            UserError: missing file, invalid YAML, unknown key or name, value of the wrong type. It names the
+                file, or the command line where an override is wrong.
         """
-        return cls.parse(cls.read(path, overrides), str(path))
+        try:
+            return cls.parse(cls.read(path, overrides), str(path))
+        except WrongSetting as wrong:
+            if names_an_override(wrong.field, wrong.sentence, overrides or []):
+                raise UserError(f"command line: {wrong.sentence}") from None
+            raise
 
     @classmethod
     def read(cls, path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
-        """A recipe as nested dictionaries, with overrides applied and nothing checked."""
+        """A recipe as nested dictionaries, with overrides applied and nothing checked.
+
+        An override replaces the setting of the file that it excludes (`EITHER`).
+        """
         raw = with_current_names(read_recipe_file(path, cls), str(path))
+        remove_excluded(raw, overrides or [], cls.EITHER)
         for override in overrides or []:
             apply_override(raw, override)
         return raw
+
+    @classmethod
+    def replaced(cls, path: str | Path, overrides: list[str] | None) -> list[str]:
+        """A line for each setting of a file that an override excludes: `train.steps=4 replaces …`."""
+        raw = with_current_names(read_recipe_file(path, cls), str(path))
+        return [f"{line} of {path}" for line in remove_excluded(raw, overrides or [], cls.EITHER)]
 
     @classmethod
     def parse(cls, raw: dict[str, Any], source: str = "recipe") -> Self:

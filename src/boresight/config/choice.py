@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from boresight.config.section import shortened, validate
+from boresight.config.section import WrongSetting, shortened, validate
 from boresight.core.errors import UserError
 
 C = TypeVar("C", bound=BaseModel)
@@ -49,13 +49,14 @@ def read_choice(registry: Registry[C], section: object, source: str, field: str)
         section = {"name": section}
     if not isinstance(section, Mapping) or "name" not in section:
         known = ", ".join(registry.names())
-        raise UserError(f"{source}: {field}.name is missing; set it to one of {known}.")
+        raise WrongSetting(source, f"{field}.name is missing; set it to one of {known}.", field)
     if not isinstance(section["name"], str):
-        raise UserError(f"{source}: {field}.name is {shortened(section['name'])}: must be a name.")
+        wrong = shortened(section["name"])
+        raise WrongSetting(source, f"{field}.name is {wrong}: must be a name.", f"{field}.name")
     try:
         chosen = registry.get(section["name"])
     except UserError as error:
-        raise UserError(f"{source}: {error}") from None
+        raise WrongSetting(source, str(error), f"{field}.name") from None
     settings = {key: value for key, value in section.items() if key != "name"}
     return validate(chosen.Config, settings, source, field)
 

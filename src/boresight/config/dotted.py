@@ -1,8 +1,9 @@
-"""Nested dictionaries by dotted keys, such as `optim.lr`: set one, flatten all, compare trees, write YAML."""
+"""Nested dictionaries by dotted keys, such as `optim.lr`: set one by an override, flatten all, compare trees,
+write YAML."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -18,6 +19,48 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UserError(f"{override!r}: overrides are written section.key=value, for instance optim.lr=2e-6.")
     put(raw, key, read_value(value))
+
+
+def names_an_override(field: str, sentence: str, overrides: Sequence[str]) -> bool:
+    """Whether a wrong `field` is set by an override, or is part of what one sets.
+
+    A problem of several settings has the field "" or that of their section; `sentence` then names them.
+    """
+    keys = _values(overrides)
+    if any(f"{field}.".startswith(f"{key}.") for key in keys):
+        return True
+    return any((not field or key.startswith(f"{field}.")) and key in sentence for key in keys)
+
+
+def remove_excluded(
+    raw: dict[str, Any], overrides: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> list[str]:
+    """Remove settings of a file that an override excludes.
+
+    Returns a line for each, such as `train.steps=4 replaces train.epochs=2`.
+
+    Both keys among the overrides are left to the recipe to refuse.
+
+    Args:
+        raw: the file as nested dictionaries; changed in place.
+        pairs: dotted keys of which a recipe sets one at most.
+    """
+    given, lines = _values(overrides), []
+    for pair in pairs:
+        for wanted, other in (pair, pair[::-1]):
+            section, _, name = other.partition(".")
+            settings = raw.get(section)
+            if not isinstance(settings, dict) or settings.get(name) is None or other in given:
+                continue
+            if given.get(wanted) is not None:
+                lines.append(f"{wanted}={given[wanted]} replaces {other}={settings.pop(name)}")
+    return lines
+
+
+def _values(overrides: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted key, under the current names."""
+    pairs = (override.partition("=") for override in overrides)
+    return {EARLIER_NAMES.get(key, key): read_value(value) for key, _, value in pairs}
 
 
 def read_value(text: str) -> Any:

@@ -280,6 +280,7 @@ class Recipe(BaseRecipe):
     """The recipe of one training run."""
 
     CHOICES = {"method": methods}
+    EITHER = (("train.steps", "train.epochs"),)
 
     method: SerializeAsAny[MethodConfig]
     """`name`, and that method's own settings."""

@@ -29,6 +29,17 @@ SHOWN = 80
 """Characters of a wrong value that an error quotes."""
 
 
+class WrongSetting(UserError):
+    """A key or value that a section refuses.
+
+    `field` is its dotted key, "" for a problem of several settings, which `sentence` names.
+    """
+
+    def __init__(self, source: str, sentence: str, field: str) -> None:
+        super().__init__(f"{source}: {sentence}")
+        self.sentence, self.field = sentence, field
+
+
 class Section(StrictModel):
     """Base of the recipe's sections."""
 
@@ -85,7 +96,7 @@ def refuse_unknown_keys(model: type[BaseModel], raw: Mapping[str, object], sourc
         sentence = _unknown(model, unknown[:1], unknown[0])
         if sum(key in SYNONYMS for key in unknown) >= MANY:
             sentence = f"{sentence.rstrip('.')} (a config of TRL: boresight convert trl-config FILE)."
-        raise UserError(f"{source}: {sentence}")
+        raise WrongSetting(source, sentence, unknown[0])
 
 
 def validate(model: type[M], raw: object, source: str, prefix: str = "") -> M:
@@ -94,12 +105,12 @@ def validate(model: type[M], raw: object, source: str, prefix: str = "") -> M:
         return model.model_validate(raw)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(f"{source}: {_sentence(model, problem, prefix)}") from None
+        path = [str(part) for part in problem["loc"] if not UNION_MEMBER.match(str(part))]
+        field = ".".join([prefix, *path] if prefix else path)
+        raise WrongSetting(source, _sentence(model, problem, path, field), field) from None
 
 
-def _sentence(model: type[BaseModel], problem: ErrorDetails, prefix: str) -> str:
-    path = [str(part) for part in problem["loc"] if not UNION_MEMBER.match(str(part))]
-    field = ".".join([prefix, *path] if prefix else path)
+def _sentence(model: type[BaseModel], problem: ErrorDetails, path: list[str], field: str) -> str:
     if problem["type"] == "extra_forbidden":
         return _unknown(model, path, field)
     if problem["type"] == "missing":
