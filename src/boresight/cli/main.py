@@ -11,16 +11,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from boresight.cli import exits, results
 from boresight.cli.output import Result, with_result
 from boresight.cli.threads import wait_politely
 from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
 from boresight.core.version import VERSION
 from boresight.core.wording import plural
 
+
+class InterruptedInWords(TyperGroup):
+    """Verbs that end with a sentence on Ctrl-C, which Typer would turn into an exit code alone."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb. Raises `Interrupted` for a `KeyboardInterrupt`."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted.") from None
+
+
 app = typer.Typer(
+    cls=InterruptedInWords,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
