@@ -123,6 +123,11 @@ def print_warning(console: Console, sentence: str) -> None:
     warning_console(console).print(sentence, style=WARNING, markup=False, highlight=False)
 
 
+def print_stage(console: Console, text: str) -> None:
+    """Print a line at the start of a stage that may take more than seconds."""
+    console.print(f"{text} …", style="dim", markup=False, highlight=False)
+
+
 @contextmanager
 def at_most(console: Console, columns: int) -> Iterator[None]:
     """Print in lines of at most `columns`, also where the console is wider."""
@@ -161,15 +166,15 @@ def progress(
         yield lambda count: None
         return
     started = printed = time.monotonic()
-    done = 0
+    done, shown = 0, -1
 
     def advance(count: int) -> None:
-        nonlocal done, printed
+        nonlocal done, printed, shown
         done += count
         bar.advance(task, count)
         now = time.monotonic()
-        if not has_cursor(console) and now - printed > LINE_EVERY and done != total:
-            printed = now
+        if not has_cursor(console) and now - printed > LINE_EVERY and done not in (shown, total):
+            printed, shown = now, done
             console.print(_line(label, done, total, now - started), markup=False, highlight=False)
 
     with progress_bar(console) as bar:
