@@ -131,7 +131,13 @@ def init(
 @app.command(cls=RecipeCommand)
 @with_result(starts_with=["recipe"])
 def train(
-    recipe: RecipePath,
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="A recipe: a YAML file, or one of the names below. Or a run folder, to resume the run.",
+            metavar="RECIPE|RUN",
+        ),
+    ],
     overrides: Overrides = None,
     run: Annotated[
         Path | None,
@@ -144,14 +150,16 @@ def train(
 ) -> Result:
     """Train a model from a recipe, evaluate it before and after, and write a report.
 
-    An interrupted run in --run resumes from its last checkpoint.
+    Given the folder of an interrupted run, resume it from its last checkpoint, by its own recipe.
     """
     from boresight.config.recipe import Recipe
-    from boresight.runs.folder import default_folder
+    from boresight.runs.folder import default_folder, recipe_to_resume
     from boresight.runs.train import run_training as run_recipe
     from boresight.training.distributed.collectives import joined
 
     with joined():
+        if recipe.is_dir():
+            recipe, run, resume = recipe_to_resume(recipe, run), recipe, True
         if resume and run is None:
             raise UserError("--resume: name the run to resume, as in --run runs/mine.")
         chosen, arguments = Recipe.load(recipe, overrides), [str(recipe), *(overrides or [])]
