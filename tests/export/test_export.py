@@ -10,10 +10,11 @@ import yaml
 from rich.console import Console
 
 from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
 from boresight.export import weights
 from boresight.export.command import export
-from boresight.export.weights import compare_outputs, outputs, state_old_names
-from boresight.models.load import load_model
+from boresight.export.weights import Drift, compare_outputs, outputs, state_old_names
+from boresight.models.load import load_model, load_tokenizer
 from tests.reports.fake_run import ATTACK
 
 LORA = {"r": 4, "dropout": 0.0, "targets": "all-linear"}
@@ -140,6 +141,47 @@ def test_drift_by_hand():
     found = compare_outputs([p], [q], "float32")
     assert found.distance == pytest.approx(0.25 * math.log(4 / 3), abs=1e-7)
     assert (found.agree, found.tokens) == (0.5, 2)
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_rounding_is_compared_with_training_on_the_same_tokens(trained, tmp_path, lora):
+    run, console = trained("dpo", lora), Console(record=True, width=500)
+    export(run, tmp_path / "out", "merged", "bfloat16", console)
+    printed = console.export_text()
+    start = load_model(yaml.safe_load((run / "config.yaml").read_text())["model"]["name"])
+    rows = weights.probe_rows(run, load_tokenizer(str(run)))
+    expected = compare_outputs(outputs(load_model(str(run)), rows), outputs(start, rows), "float32").distance
+    assert f"Training moved it {expected:.2g} nats per token from the start model" in printed
+    assert "rounding moved the model" not in printed  # 4 steps at 0.02 move it further
+    stages = [line for line in printed.splitlines() if line.endswith("…")]
+    assert stages == [
+        "measuring the start model …",
+        "loading the run's model …",
+        "writing the weights in bfloat16 …",
+        "reading the weights back and comparing them with the run's model …",
+    ]
+
+
+def test_rounding_beyond_training_is_a_warning():
+    drift = Drift("bfloat16", 384, 0.0015, 0.98, trained=0.00089)
+    assert drift.sentence.endswith(
+        "Training moved it 0.00089 nats per token from the start model on the same tokens."
+    )
+    assert drift.warning.startswith(
+        "bfloat16: rounding moved the model 0.0015 nats per token and training 0.00089"
+    )
+    assert Drift("bfloat16", 384, 0.0015, 0.98, trained=0.02).warning is None
+    assert Drift("bfloat16", 384, 0.0015, 0.98).warning is None
+
+
+def test_ctrl_c_leaves_nothing_and_says_so(trained, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "write_tokenizer", interrupt)
+    with pytest.raises(Interrupted, match=r"^interrupted; \S+out was not written\.$"):
+        export(trained("dpo"), tmp_path / "out", "merged", "float32", QUIET)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_read_back_otherwise_are_not_exported(trained, tmp_path, monkeypatch):
