@@ -9,6 +9,7 @@ import pytest
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import write_findings
 from boresight.reports.drawing.plot import BOX
+from boresight.reports.drawing.scales import PlotScale, scale_of
 from boresight.reports.figures import MOST_POINTS, figures, moving_average, overlaid, points, thinned
 from boresight.reports.page import render_report
 from boresight.reports.read_run import RunData, read_run
@@ -59,6 +60,34 @@ def test_captions_tell_what_has_no_curve(drawn):
         "Bars are 95 % intervals. n = 8 rows per step in training, n = 120 rows held out."
     )
     assert "n =" not in drawn["Learning rate"].reading
+
+
+GENERATED = {
+    "stopped_share": ("Answers that end", "Share of sampled answers that end before the token limit."),
+    "repetition_share": ("Answers in a loop", "Share of sampled answers that end in the same few tokens"),
+    "distinct_share": ("Answers unlike all others", "Share of sampled answers that no other prompt"),
+    "answer_len": ("Length of sampled answers", "Mean length of sampled answers"),
+}
+
+
+def test_metrics_of_answers_have_titles_in_words_and_the_number_of_answers():
+    """2 answers are 2 answers, although 120 rows are held out; so are the intervals of their shares."""
+    line = {"step": 4, "split": "eval", "answers": 2.0, "answer_len": 30.0}
+    line |= {"stopped_share": 0.5, "repetition_share": 0.0, "distinct_share": 1.0}
+    found = {f.title: f for f in figures(_run(held_out=[line], data={"eval": {"kept": 120}}))}
+    assert list(found) == [title for title, _ in GENERATED.values()]
+    for title, reading in GENERATED.values():
+        assert found[title].reading.startswith(reading) and found[title].reading.endswith(
+            "n = 2 answers held out."
+        )
+    (half,) = found["Answers that end"].plot.lines
+    assert (half.low[0], half.high[0]) == pytest.approx(clopper_pearson(1, 2))
+
+
+def test_a_curve_that_is_zero_throughout_has_an_axis_of_round_numbers():
+    assert scale_of([0.0, 0.0]) == PlotScale(-1.0, 1.0)
+    assert scale_of([0.0], is_share=True) == PlotScale(0.0, 1.0, is_share=True)
+    assert [text for _, text in scale_of([0.0, 0.0]).marks()] == ["−1.0", "−0.5", "0.0", "0.5", "1.0"]
 
 
 def test_held_out_accuracy_carries_exact_intervals(drawn):

@@ -72,8 +72,8 @@ CHARTS = (
     Chart(
         "Margin",
         "nats",
-        "How far chosen answers lead rejected ones, or the log-ratio the reference point; the band holds the "
-        "middle 80 %.",
+        "How far chosen answers lead rejected ones; of single answers, how far the log-ratio is beyond the "
+        "reference point, on the label's side. The band holds the middle 80 %.",
         both("margin"),
         band=("margin_p10", "margin_p90"),
         unit_from="margin_unit",
@@ -150,6 +150,34 @@ CHARTS = (
             Curve("length", "all answers", "after"),
         ),
         told=("truncated_share", "{:.1%} of the rows of {:,} steps were truncated."),
+    ),
+    Chart(
+        "Answers that end",
+        "",
+        "Share of sampled answers that end before the token limit.",
+        both("stopped_share"),
+        is_share=True,
+    ),
+    Chart(
+        "Answers in a loop",
+        "",
+        "Share of sampled answers that end in the same few tokens over and over.",
+        both("repetition_share"),
+        is_share=True,
+    ),
+    Chart(
+        "Answers unlike all others",
+        "",
+        "Share of sampled answers that no other prompt was given too; it falls where answers stop depending "
+        "on their prompts.",
+        both("distinct_share"),
+        is_share=True,
+    ),
+    Chart(
+        "Length of sampled answers",
+        "tokens",
+        "Mean length of sampled answers, which end at the token limit at the latest.",
+        both("answer_len"),
     ),
     Chart(
         "Throughput",

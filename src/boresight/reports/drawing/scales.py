@@ -54,7 +54,8 @@ def scale_of(
 ) -> PlotScale:
     """A scale that covers all values, with free space at both ends; shares stay within 0 and 1.
 
-    A logarithmic scale requires positive values: if any is 0 or negative, the scale is linear.
+    A logarithmic scale requires positive values: if any is 0 or negative, the scale is linear. Values that
+    are all 0 have a scale from -1 to 1, shares from 0 to 1.
 
     Raises:
         ValueError: there is no value.
@@ -64,7 +65,9 @@ def scale_of(
     if kind == "log" and low > 0:
         air = AIR * math.log10(high / low) or 0.1
         return PlotScale(low / 10**air, high * 10**air, "log")
-    air = AIR * (high - low) or max(abs(high), 1e-3) * 0.05
+    if low == high == 0:
+        return PlotScale(0.0 if is_share else -1.0, 1.0, is_share=is_share)
+    air = AIR * (high - low) or abs(high) * 0.05
     if is_share and low >= 0 and high <= 1:
         return PlotScale(max(0.0, low - air), min(1.0, high + air), is_share=True)
     return PlotScale(low - air, high + air, is_share=is_share)
