@@ -223,7 +223,7 @@ def explain(
         float | None, typer.Option(help="Beta of a TRL run whose log does not contain it.")
     ] = None,
 ) -> Result:
-    """Diagnose a finished run: causes in order, with the evidence."""
+    """Diagnose a finished run (causes in order, with the evidence), or explain a finding by its name."""
     from boresight.core.console import Terminal
     from boresight.findings.page import is_finding
 
