@@ -242,7 +242,7 @@ def test_the_card_tells_data_recipe_and_results_with_intervals(trained, tmp_path
     assert "\n\n\n" not in text
     for line, above in zip(text.splitlines()[1:], text.splitlines(), strict=False):
         assert not line.startswith("## ") or above == "", line  # a heading stands alone
-    assert "| prompts |" not in card  # data.json has the digest of prompts, which are no split
+    assert "| prompts |" not in text  # data.json has the digest of prompts, which are no split
 
 
 def test_the_card_names_every_source_of_a_mixture_without_its_folder(trained, tmp_path):

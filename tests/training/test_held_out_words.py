@@ -13,8 +13,13 @@ from boresight.training.policy import held_out_in_words
         ([], 0, 0, "0 held out"),
         (["evaluate.prompts=p.jsonl"], 8, 120, "8 held out and 32 evaluation prompts"),
         (["evaluate.prompts=p.jsonl", "evaluate.samples=50"], 0, 120, "50 evaluation prompts"),
-        (["evaluate.prompts=p.jsonl", "reward=length"], 0, 120, "120 evaluation prompts"),
-        (["evaluate.prompts=p.jsonl", "reward=length", "evaluate.rewarded=0"], 0, 1, "1 evaluation prompt"),
+        (["evaluate.prompts=p.jsonl", "reward=[{function: length}]"], 0, 120, "120 evaluation prompts"),
+        (
+            ["evaluate.prompts=p.jsonl", "reward=[{function: length}]", "evaluate.rewarded=0"],
+            0,
+            1,
+            "1 evaluation prompt",
+        ),
         (["evaluate.prompts=p.jsonl", "evaluate.samples=0", "check.probes=0"], 0, 9, "0 held out"),
     ],
 )
