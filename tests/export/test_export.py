@@ -219,7 +219,7 @@ def test_an_unfinished_run_has_nothing_to_export(trained, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(trained("dpo") / "config.yaml", run)
-    with pytest.raises(UserError, match="has not finished; run its command again with --run"):
+    with pytest.raises(UserError, match=r"has not finished; `boresight train .*run` resumes it"):
         export(run, tmp_path / "out", "merged", "float32", QUIET)
 
 
