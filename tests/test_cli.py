@@ -97,6 +97,20 @@ def test_a_run_from_recipe_to_report(boresight, tmp_path, recipe):
     again = boresight("train", recipe, "--run", tmp_path / "run")
     assert again.returncode == 2
     assert "measures it again); give another folder with --run" in again.stderr
+    (tmp_path / "run/report.html").unlink()
+    resumed = boresight("train", tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "run/report.html").is_file()
+    elsewhere = boresight("train", tmp_path / "run", "--run", tmp_path / "other")
+    assert elsewhere.returncode == 2 and "resumed in its own folder; leave --run out" in elsewhere.stderr
+
+
+def test_a_folder_without_a_run_is_not_resumed(boresight, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = boresight("train", tmp_path / "empty")
+    assert done.returncode == 2
+    assert "empty: no run to resume (it has no config.yaml); give a recipe or a run folder." in done.stderr
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 MISTAKES = {

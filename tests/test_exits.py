@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
 from boresight.cli import exits
+from boresight.cli.main import InterruptedInWords, app
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
 
@@ -51,6 +53,33 @@ def test_every_end_has_its_code_and_its_sentence(what, capsys, monkeypatch, tmp_
     assert exits.run(raising(error), []) == code
     said = capsys.readouterr().err
     assert sentence in said and len(said.splitlines()) == bool(sentence)
+
+
+@pytest.mark.parametrize("path", [["work"], ["data", "work"]])
+def test_ctrl_c_within_any_verb_has_its_sentence(capsys, path):
+    """Through Typer, which by itself turns a KeyboardInterrupt into an exit code without a word."""
+    verbs, data = typer.Typer(cls=InterruptedInWords), typer.Typer()
+    verbs.add_typer(data, name="data")
+
+    @data.command()
+    @verbs.command()
+    def work():
+        raise KeyboardInterrupt
+
+    @data.command()
+    def rest(): ...
+
+    assert exits.run(verbs, path) == 130
+    assert capsys.readouterr().err == "boresight: interrupted.\n"
+
+
+def test_ctrl_c_has_its_sentence_in_the_app_itself(capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("boresight.runs.doctor.diagnosis", interrupt)
+    assert exits.run(app, ["doctor"]) == 130
+    assert capsys.readouterr().err == "boresight: interrupted.\n"
 
 
 def test_the_traceback_of_our_faults_is_in_the_file_that_is_named(capsys, monkeypatch, tmp_path):

@@ -34,6 +34,16 @@ def test_lines_come_every_10_seconds_with_the_time_left(clock):
     assert lines == ["rows: 1,000/4,000  about 1 min left", "rows: 2,000/4,000  about 40 s left"]
 
 
+def test_a_line_comes_only_when_the_number_has_changed(clock):
+    """The sampler calls after every token, also while no answer has ended."""
+    lines = printed(clock, "sampling", 4, [(11, 0), (22, 0), (33, 0), (44, 1), (55, 0), (66, 1)])
+    assert lines == [
+        "sampling: 0/4",
+        "sampling: 1/4  about 2 min 12 s left",
+        "sampling: 2/4  about 1 min 6 s left",
+    ]
+
+
 def test_before_the_first_item_and_without_a_total_nothing_is_estimated(clock):
     assert printed(clock, "[b]rows", 9, [(16, 0)]) == ["[b]rows: 0/9"]
     clock[0] = 0

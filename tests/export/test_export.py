@@ -10,10 +10,11 @@ import yaml
 from rich.console import Console
 
 from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
 from boresight.export import weights
 from boresight.export.command import export
-from boresight.export.weights import compare_outputs, outputs, state_old_names
-from boresight.models.load import load_model
+from boresight.export.weights import Drift, compare_outputs, outputs, state_old_names
+from boresight.models.load import load_model, load_tokenizer
 from tests.reports.fake_run import ATTACK
 
 LORA = {"r": 4, "dropout": 0.0, "targets": "all-linear"}
@@ -142,6 +143,47 @@ def test_drift_by_hand():
     assert (found.agree, found.tokens) == (0.5, 2)
 
 
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_rounding_is_compared_with_training_on_the_same_tokens(trained, tmp_path, lora):
+    run, console = trained("dpo", lora), Console(record=True, width=500)
+    export(run, tmp_path / "out", "merged", "bfloat16", console)
+    printed = console.export_text()
+    start = load_model(yaml.safe_load((run / "config.yaml").read_text())["model"]["name"])
+    rows = weights.probe_rows(run, load_tokenizer(str(run)))
+    expected = compare_outputs(outputs(load_model(str(run)), rows), outputs(start, rows), "float32").distance
+    assert f"Training moved it {expected:.2g} nats per token from the start model" in printed
+    assert "rounding moved the model" not in printed  # 4 steps at 0.02 move it further
+    stages = [line for line in printed.splitlines() if line.endswith("…")]
+    assert stages == [
+        "measuring the start model …",
+        "loading the run's model …",
+        "writing the weights in bfloat16 …",
+        "reading the weights back and comparing them with the run's model …",
+    ]
+
+
+def test_rounding_beyond_training_is_a_warning():
+    drift = Drift("bfloat16", 384, 0.0015, 0.98, trained=0.00089)
+    assert drift.sentence.endswith(
+        "Training moved it 0.00089 nats per token from the start model on the same tokens."
+    )
+    assert drift.warning.startswith(
+        "bfloat16: rounding moved the model 0.0015 nats per token and training 0.00089"
+    )
+    assert Drift("bfloat16", 384, 0.0015, 0.98, trained=0.02).warning is None
+    assert Drift("bfloat16", 384, 0.0015, 0.98).warning is None
+
+
+def test_ctrl_c_leaves_nothing_and_says_so(trained, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "write_tokenizer", interrupt)
+    with pytest.raises(Interrupted, match=r"^interrupted; \S+out was not written\.$"):
+        export(trained("dpo"), tmp_path / "out", "merged", "float32", QUIET)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_weights_that_read_back_otherwise_are_not_exported(trained, tmp_path, monkeypatch):
     """Planted fault: the config loses its rope base on the way out."""
 
@@ -177,7 +219,7 @@ def test_an_unfinished_run_has_nothing_to_export(trained, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(trained("dpo") / "config.yaml", run)
-    with pytest.raises(UserError, match="has not finished; run its command again with --run"):
+    with pytest.raises(UserError, match=r"has not finished; `boresight train .*run` resumes it"):
         export(run, tmp_path / "out", "merged", "float32", QUIET)
 
 
@@ -200,6 +242,7 @@ def test_the_card_tells_data_recipe_and_results_with_intervals(trained, tmp_path
     assert "\n\n\n" not in text
     for line, above in zip(text.splitlines()[1:], text.splitlines(), strict=False):
         assert not line.startswith("## ") or above == "", line  # a heading stands alone
+    assert "| prompts |" not in text  # data.json has the digest of prompts, which are no split
 
 
 def test_the_card_names_every_source_of_a_mixture_without_its_folder(trained, tmp_path):

@@ -44,6 +44,19 @@ def test_divergence_grows_with_rounding_and_is_printed_and_in_the_card(exported,
     assert "library_name: gguf" in card and f"llama-server -m PATH/{arch}-" in card
 
 
+def test_each_stage_has_its_line(exported):
+    _, printed = exported("llama")
+    stages = [line for line in printed.splitlines() if line.endswith("…")]
+    assert stages[:2] == ["loading the run's model …", "comparing with the start model on 4 answers …"]
+    assert stages[2:5] == [
+        "writing llama-f16.gguf …",
+        "reading llama-f16.gguf back …",
+        "comparing llama-f16.gguf with the run's model on 4 answers …",
+    ]
+    assert len(stages) == 2 + 3 * len(FILES)
+    assert printed.count("from the start model on the same tokens.") == len(FILES)
+
+
 def test_each_file_answers_the_evaluation_prompts_beside_the_run(exported):
     """float16 answers as the run does, so its checks are equal and the difference is 0."""
     folder, printed = exported("llama")

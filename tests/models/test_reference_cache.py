@@ -18,6 +18,7 @@ from boresight.models.reference import cache, frozen
 from boresight.models.reference.cache import cached_reference, reference_fingerprint
 from boresight.models.reference.distinct import DistinctRows
 from boresight.models.reference.frozen import store_reference
+from boresight.training.build import reference_origin
 from tests.models.tiny_decoders import GROUPED, build, make_row, random_rows
 
 ROWS = random_rows(6, 2, seed=1)
@@ -50,6 +51,19 @@ def test_the_second_run_reads_the_same_numbers_and_computes_only_the_check(tmp_p
     assert sum(map(len, forwards)) - filled == cache.CHECKED_ROWS
     assert torch.equal(first, second) and sum(done) == len(ROWS)
     torch.testing.assert_close(first, store_reference(llama(), ROWS, 64)(ROWS), rtol=1e-5, atol=1e-4)
+
+
+def test_the_line_of_a_run_distinguishes_what_was_read_and_computed(tmp_path):
+    few, more = ROWS[:-2], ROWS
+    lines = [
+        reference_origin(cached_reference(llama(), rows, 64, folder=tmp_path)) for rows in (few, more, more)
+    ]
+    n = len(DistinctRows(ROWS))
+    assert lines == [
+        f"{n - 2} computed",
+        f"{n - 2} read from the cache and 2 computed",
+        f"{n} read from the cache",
+    ]
 
 
 def test_half_precision_has_a_file_of_its_own(tmp_path):

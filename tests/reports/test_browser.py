@@ -102,7 +102,7 @@ def test_planted_scripts_are_text(page):
 
 def test_what_was_said_on_the_way_is_folded_below_the_answers(page):
     """Of three evaluations the first and the last stand above whole; the one between is cut at 64 tokens."""
-    page.click(".chip:has-text('Followed')")
+    page.click(".chip:has-text('Asked during training')")
     assert page.locator(".sample").count() == 4
     page.keyboard.press("j")
     page.keyboard.press("r")

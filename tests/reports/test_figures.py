@@ -61,6 +61,28 @@ def test_captions_tell_what_has_no_curve(drawn):
     assert "n =" not in drawn["Learning rate"].reading
 
 
+GENERATED = {
+    "stopped_share": ("Answers that end", "Share of sampled answers that end before the token limit."),
+    "repetition_share": ("Answers in a loop", "Share of sampled answers that end in the same few tokens"),
+    "distinct_share": ("Answers unlike all others", "Share of sampled answers that no other prompt"),
+    "answer_len": ("Length of sampled answers", "Mean length of sampled answers"),
+}
+
+
+def test_metrics_of_answers_have_titles_in_words_and_the_number_of_answers():
+    """2 answers are 2 answers, although 120 rows are held out; so are the intervals of their shares."""
+    line = {"step": 4, "split": "eval", "answers": 2.0, "answer_len": 30.0}
+    line |= {"stopped_share": 0.5, "repetition_share": 0.0, "distinct_share": 1.0}
+    found = {f.title: f for f in figures(_run(held_out=[line], data={"eval": {"kept": 120}}))}
+    assert sorted(found) == sorted(title for title, _ in GENERATED.values())
+    for title, reading in GENERATED.values():
+        assert found[title].reading.startswith(reading) and found[title].reading.endswith(
+            "n = 2 answers held out."
+        )
+    (half,) = found["Answers that end"].plot.lines
+    assert (half.low[0], half.high[0]) == pytest.approx(clopper_pearson(1, 2))
+
+
 def test_held_out_accuracy_carries_exact_intervals(drawn):
     line = drawn["Accuracy"].plot.lines[-1]
     assert (line.low[-1], line.high[-1]) == pytest.approx(clopper_pearson(line.y[-1] * 120, 120))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from boresight.reports.facts import facts
 from boresight.reports.page import write_report
+from boresight.reports.read_run import RunData
 from boresight.reports.tables.setup import (
     SetupFact,
     changed_settings,
@@ -80,7 +84,7 @@ def test_data_and_environment():
     split = {"path": "p.jsonl", "sha256": "0123456789abcdef", "rows": 1200, "bad": [], "new_key": True}
     assert data_facts(split) == [
         SetupFact("SHA-256 of the source", "sha256", "0123456789ab"),
-        SetupFact("rows read", "rows", "1,200"),
+        SetupFact("rows of this split", "rows", "1,200"),
         SetupFact("malformed rows", "bad", "none"),
         SetupFact("new key", "new_key", "yes"),
     ]
@@ -89,6 +93,25 @@ def test_data_and_environment():
         SetupFact("peft", "packages.peft", "not installed"),
         SetupFact("GPU", "gpu", "none"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("train", "steps", "shown"),
+    [
+        ({"batch": 4, "steps": 4}, 4, "16 (0.14 epochs)"),
+        ({"batch": 32}, 4, "112 (1 epoch)"),  # the last batch has 16 rows
+        ({"batch": 32, "epochs": 2.0}, 7, "112 (2 epochs)"),
+        ({"batch": 32, "epochs": 2.0}, 1, "32 (0.29 epochs)"),  # stopped
+        ({}, 4, None),
+    ],
+)
+def test_the_rows_that_were_trained_on_by_hand(train, steps, shown):
+    """112 rows, of which a short run sees fewer."""
+    log = [{"step": step + 1, "loss": 0.5} for step in range(steps)]
+    run = RunData("run", Path("run"), True, config={"train": train}, data={"train": {"kept": 112}}, train=log)
+    assert dict(facts(run)).get("rows trained on") == shown
+    sampled = [{**line, "reward": 0.5} for line in log]
+    assert "rows trained on" not in dict(facts(replace(run, train=sampled)))
 
 
 def test_the_page_has_labels_with_keys_and_no_values_of_python(tmp_path):

@@ -45,6 +45,15 @@ def test_a_difference_has_its_sign_and_is_in_points():
     assert said.endswith("| met | 50.0 % [40.0, 60.0], n = 100 | +4.1 points [1.0, 7.2], n = 100 |\n")
 
 
+def test_a_value_by_construction_has_neither_limits_nor_a_number_of_prompts():
+    """As on the page: before training half of the pairs are ranked right, whatever the sample."""
+    row = TableRow(
+        "ranked right", "share", [Interval(0.5, 0.33, 0.67, 8), Interval(0.75, 0.41, 0.93, 8)], (0,)
+    )
+    said = markdown(Table("metric", ["before", "after"], [row]))
+    assert said.endswith("| ranked right | 50.0 % by construction | 75.0 % [41.0, 93.0], n = 8 |\n")
+
+
 def test_three_files_beside_the_page(tmp_path):
     written = write_tables(tmp_path / "compare.html", TABLE)
     assert [p.name for p in written] == ["compare.md", "compare.csv", "compare.tex"]

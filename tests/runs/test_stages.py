@@ -149,7 +149,9 @@ def test_a_signal_in_the_last_step_leaves_a_trained_run(base, finished, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "take_step", signalled)
-        with pytest.raises(Interrupted, match="stopped after the last step; run the same command with --run"):
+        with pytest.raises(
+            Interrupted, match=r"stopped after the last step; `boresight train \S+run` resumes it"
+        ):
             run_training(recipe(base), tmp_path / "run", QUIET)
     assert (tmp_path / "run/model").is_dir() and not (tmp_path / "run/samples.jsonl").exists()
     run_training(recipe(base), tmp_path / "run", QUIET)
@@ -162,9 +164,7 @@ def test_ctrl_c_between_stages_says_how_to_go_on(base, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(outcome, "likelihood_of_answers", interrupted)
-        with pytest.raises(
-            Interrupted, match=r"^interrupted; run the same command with --run .*run to resume\.$"
-        ):
+        with pytest.raises(Interrupted, match=r"^interrupted; `boresight train \S+run` resumes it\.$"):
             run_training(recipe(base), tmp_path / "run", QUIET)
         patch.setattr(train, "find_place", interrupted)
         with pytest.raises(KeyboardInterrupt):

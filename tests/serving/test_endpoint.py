@@ -77,13 +77,13 @@ def test_it_needs_the_key_and_answers_to_loopback_alone(endpoint):
 def test_what_is_not_served_is_an_error_in_openais_form(endpoint):
     for body, status, reason in (
         ({"model": "gpt-4"}, 404, "The model here is called 'mine'"),
-        ({"stream": True}, 400, "stream"),
-        ({"n": 2}, 400, "n:"),
-        ({"tools": []}, 400, "tools"),
+        ({"stream": True}, 400, "stream: streaming is not supported; leave it out or set it to false."),
+        ({"n": 2}, 400, "n: a request gets one answer; leave it out or set it to 1."),
+        ({"tools": []}, 400, "tools: this field is not supported; leave it out."),
         ({"temperature": float("inf")}, 400, "temperature"),
         ({"max_tokens": 0}, 400, "max_tokens"),
         ({"messages": []}, 400, "messages"),
-        ({"messages": [{"role": "user"}]}, 400, "messages.0.content"),
+        ({"messages": [{"role": "user"}]}, 400, "messages.0.content: this field is missing."),
         ({"messages": [{"role": "user", "content": "x" * LONGEST_CONVERSATION}]}, 400, "too long"),
     ):
         found = complete(endpoint, **body)

@@ -82,7 +82,7 @@ def test_a_later_one_leaves_the_checkpoint_and_resuming_is_exact(tmp_path, recip
         (cut / name).unlink()
     with (
         files_end_at(too_small(tmp_path)),
-        pytest.raises(UserError, match=r"make room and resume with --resume: .*step-2 is"),
+        pytest.raises(UserError, match=r"make room and resume with `boresight train \S+cut`: .*step-2 is"),
     ):
         run_training(recipe, cut, QUIET, resume=True)
     assert [p.name for p in (cut / "checkpoints").iterdir()] == ["step-2"]

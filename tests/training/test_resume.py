@@ -124,7 +124,7 @@ def test_a_signal_saves_and_stops_after_the_step(tmp_path, number):
 
     task.batches = Signalled()
     with pytest.raises(
-        Interrupted, match="stopped after step 2 of 4; run the same command with --run"
+        Interrupted, match=r"stopped after step 2 of 4; `boresight train \S+` resumes it\."
     ) as stopped:
         run_steps(task)
     assert stopped.value.number == number

@@ -11,16 +11,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from boresight.cli import exits, results
 from boresight.cli.output import Result, is_first_process, with_result
 from boresight.cli.threads import wait_politely
 from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
 from boresight.core.version import VERSION
 from boresight.core.wording import plural
 
+
+class InterruptedInWords(TyperGroup):
+    """Verbs that end with a sentence on Ctrl-C, which Typer would turn into an exit code alone."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb. Raises `Interrupted` for a `KeyboardInterrupt`."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted.") from None
+
+
 app = typer.Typer(
+    cls=InterruptedInWords,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -117,7 +131,13 @@ def init(
 @app.command(cls=RecipeCommand)
 @with_result(starts_with=["recipe"])
 def train(
-    recipe: RecipePath,
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="A recipe: a YAML file, or one of the names below. Or a run folder, to resume the run.",
+            metavar="RECIPE|RUN",
+        ),
+    ],
     overrides: Overrides = None,
     run: Annotated[
         Path | None,
@@ -130,13 +150,15 @@ def train(
 ) -> Result:
     """Train a model from a recipe, evaluate it before and after, and write a report.
 
-    An interrupted run in --run resumes from its last checkpoint.
+    Given the folder of an interrupted run, resume it from its last checkpoint, by its own recipe.
     """
     from boresight.config.recipe import Recipe
-    from boresight.runs.folder import default_folder
+    from boresight.runs.folder import default_folder, recipe_to_resume
     from boresight.training.distributed.collectives import joined
 
     with joined():
+        if recipe.is_dir():
+            recipe, run, resume = recipe_to_resume(recipe, run), recipe, True
         if resume and run is None:
             raise UserError("--resume: name the run to resume, as in --run runs/mine.")
         chosen, arguments = Recipe.load(recipe, overrides), [str(recipe), *(overrides or [])]
@@ -205,7 +227,7 @@ def explain(
         float | None, typer.Option(help="Beta of a TRL run whose log does not contain it.")
     ] = None,
 ) -> Result:
-    """Diagnose a finished run: causes in order, with the evidence."""
+    """Diagnose a finished run (causes in order, with the evidence), or explain a finding by its name."""
     from boresight.core.console import Terminal
     from boresight.findings.page import is_finding
 

@@ -136,6 +136,11 @@ def print_command(console: Console, command: str, *, indent: int = 2, style: str
     console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+def print_stage(console: Console, text: str) -> None:
+    """Print a line at the start of a stage that may take more than seconds."""
+    console.print(f"{text} …", style="dim", markup=False, highlight=False)
+
+
 @contextmanager
 def at_most(console: Console, columns: int) -> Iterator[None]:
     """Print in lines of at most `columns`, also where the console is wider."""
@@ -174,15 +179,15 @@ def progress(
         yield lambda count: None
         return
     started = printed = time.monotonic()
-    done = 0
+    done, shown = 0, -1
 
     def advance(count: int) -> None:
-        nonlocal done, printed
+        nonlocal done, printed, shown
         done += count
         bar.advance(task, count)
         now = time.monotonic()
-        if not has_cursor(console) and now - printed > LINE_EVERY and done != total:
-            printed = now
+        if not has_cursor(console) and now - printed > LINE_EVERY and done not in (shown, total):
+            printed, shown = now, done
             console.print(_line(label, done, total, now - started), markup=False, highlight=False)
 
     with progress_bar(console) as bar:

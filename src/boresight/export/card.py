@@ -64,7 +64,7 @@ def render_card(
         datasets=[name for split in _splits(run) for name in _sources(split) if _hub_id(name)],
         summary=_summary(plan, run, start),
         malformed=_malformed(run),
-        splits=[_split_row(name, split) for name, split in run.data.items() if isinstance(split, Mapping)],
+        splits=[_split_row(name, split) for name, split in run.data.items() if _has_rows(split)],
         facts=[(name, _plain(_short_path(value))) for name, value in facts(run)],
         recipe=_code(yaml.safe_dump(_without_folders(run.config), sort_keys=False), "yaml"),
         rows=[_metric_row(row) for row in metric_rows(run.metrics)],
@@ -105,6 +105,11 @@ def _splits(run: RunData) -> Iterator[dict[str, Any]]:
 def _sources(split: Mapping[str, Any]) -> list[str]:
     """Names of the sources of a split, without their shares."""
     return [SHARE.sub("", name) for name in str(split.get("path", "")).split(JOINED)]
+
+
+def _has_rows(split: object) -> bool:
+    """Whether it is a split, and not the digest of the prompts that both models answered."""
+    return isinstance(split, Mapping) and "rows" in split
 
 
 def _split_row(name: str, split: Mapping[str, Any]) -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
+from boresight.core.interrupt import Interrupted
 from boresight.export.plan import Form, export_plan, notes
 from boresight.export.push import Push, push_folder
 
@@ -46,11 +50,13 @@ def export(
     if to.is_file() or (to.is_dir() and any(to.iterdir())):
         raise UserError(f"{to}: something is there already; give a new folder with --to.")
 
-    with atomic_folder(to, replace=False) as folder:
+    with unless_interrupted(to), atomic_folder(to, replace=False) as folder:
         readback: Drift | list[GgufFile] | None = None
         if plan.form == "merged":
-            readback = write_merged(plan, folder)
+            readback = write_merged(plan, folder, console)
             console.print(readback.sentence, markup=False, highlight=False)
+            if readback.warning:
+                print_warning(console, readback.warning)
         elif plan.form == "gguf":
             readback = write_gguf_files(plan, folder, to.name, console)
         else:
@@ -64,3 +70,12 @@ def export(
     if push is not None:
         push_folder(to, push, console)
     return to
+
+
+@contextmanager
+def unless_interrupted(to: Path) -> Iterator[None]:
+    """Inside the block Ctrl-C becomes an `Interrupted` whose sentence states that `to` was not written."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {to} was not written.") from None

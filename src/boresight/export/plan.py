@@ -12,6 +12,7 @@ from boresight.core.errors import UserError
 from boresight.core.plugins import is_installed
 from boresight.models.head import OutputHead, head_of
 from boresight.models.source import embedded_in, note_on_base
+from boresight.training.checkpoints.resume_command import resume_command
 
 Form = Literal["merged", "adapter", "gguf"]
 
@@ -53,9 +54,7 @@ def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None, answ
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: this is not a run folder; give the folder that `boresight train` wrote.")
     if not (run / "model").is_dir():
-        raise UserError(
-            f"{run}: the run has not finished; run its command again with --run {run} to resume it."
-        )
+        raise UserError(f"{run}: the run has not finished; `{resume_command(run)}` resumes it.")
     if form == "adapter" and not (run / "model/adapter_config.json").is_file():
         raise UserError(f"{run}: the run has no adapter apart from its weights; leave --adapter out.")
     if form == "adapter" and dtype != "float32":

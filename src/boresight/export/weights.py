@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from rich.console import Console
+
+from boresight.core.console import print_stage
 from boresight.core.errors import UserError
 from boresight.core.files import read_json, write_json
 from boresight.data.tokenizer import Tokenizer
+from boresight.export.start import rounding_warning, start_model, training_sentence
 from boresight.models.checkpoint.silence_hf import quiet_bars
 from boresight.models.policy import Policy
 
@@ -34,7 +38,9 @@ class Drift:
 
     `distance` is the mean KL of the run's next-token distribution to the exported one, nats per token;
     of a reward model, the largest difference of a score. `agree` is the share of places with the same most
-    likely token, None for scores. `model` names what they were compared with.
+    likely token, None for scores. `model` names what they were compared with. `trained` is the mean KL of the
+    run's distribution to its start model's on the same tokens; None where nothing was rounded, or where the
+    start model is not at hand.
     """
 
     dtype: str
@@ -42,6 +48,7 @@ class Drift:
     distance: float
     agree: float | None
     model: str = "the run's model"
+    trained: float | None = None
 
     @property
     def sentence(self) -> str:
@@ -52,10 +59,18 @@ class Drift:
             f"Read back in {self.dtype}, on {self.tokens:,} tokens: "
             f"KL from {self.model} {self.distance:.2g} nats per token, "
             f"the same most likely token in {self.agree * 100:.1f} % of places."
+            f"{training_sentence(self.trained)}"
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence if rounding moved the model further than training did."""
+        return rounding_warning(
+            self.dtype, self.distance, self.trained, "export float32 instead (leave --dtype out)"
         )
 
 
-def write_merged(plan: ExportPlan, folder: Path) -> Drift:
+def write_merged(plan: ExportPlan, folder: Path, console: Console) -> Drift:
     """Fold adapters in float32, round to the plan's dtype, save, load with transformers and compare.
 
     Raises:
@@ -69,9 +84,12 @@ def write_merged(plan: ExportPlan, folder: Path) -> Drift:
     from boresight.models.policy import causal_model
 
     tokenizer = load_tokenizer(str(plan.model))
-    model = _load_run(plan)
     rows = probe_rows(plan.run, tokenizer)
+    started = _start_outputs(plan, rows, console)
+    print_stage(console, "loading the run's model")
+    model = _load_run(plan)
     expected = outputs(model, rows)
+    print_stage(console, f"writing the weights in {plan.dtype}")
     merged = causal_model(lora.merge(model))
     merged.to(getattr(torch, plan.dtype))
     with quiet_bars():
@@ -79,8 +97,10 @@ def write_merged(plan: ExportPlan, folder: Path) -> Drift:
     del model, merged  # one model in memory at a time
     write_tokenizer(tokenizer, folder)
     state_old_names(folder / "config.json")
+    print_stage(console, "reading the weights back and comparing them with the run's model")
     found = compare_outputs(expected, outputs(_load_plain(plan, folder), rows), plan.dtype)
-    drift = replace(found, model=exported_model(plan))
+    trained = None if started is None else compare_outputs(expected, started, plan.dtype).distance
+    drift = replace(found, model=exported_model(plan), trained=trained)
     if plan.dtype == "float32" and not drift.distance <= FOLDED:
         raise UserError(
             f"{plan.run}: the export would not be the run's model, so it was left: {drift.sentence}"
@@ -179,6 +199,17 @@ def compare_outputs(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]
 def size_in_mb(folder: Path) -> float:
     """Size of a folder in megabytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+
+
+def _start_outputs(
+    plan: ExportPlan, rows: Sequence[Sequence[int]], console: Console
+) -> list[torch.Tensor] | None:
+    """The start model's outputs for a comparison with what is rounded; None if nothing is, or without it."""
+    if plan.dtype == "float32":
+        return None
+    print_stage(console, "measuring the start model")
+    start = start_model(plan)
+    return None if start is None else outputs(start, rows)
 
 
 def _load_run(plan: ExportPlan) -> Policy:

@@ -35,6 +35,7 @@ def facts(run: RunData) -> list[tuple[str, str]]:
         ("method", run.method),
         ("model", get("model", "name")),
         ("training rows", _count(lookup(run.data, "train", "kept"))),
+        ("rows trained on", _visits(run)),
         ("steps", _steps(run)),
         ("batch", _count(get("train", "batch"))),
         ("learning rate", _plain(get("optim", "lr"))),
@@ -60,6 +61,20 @@ def _base(form: str | None) -> str | None:
 def _steps(run: RunData) -> str | None:
     stopped = "" if run.kept_step is None else f", stopped; the model is that of step {run.kept_step:,}"
     return f"{run.last_step:,}{stopped}" if run.last_step else None
+
+
+def _visits(run: RunData) -> str | None:
+    """`16 (0.14 epochs)`; None where it is not known, and for methods that sample their answers."""
+    kept, batch = lookup(run.data, "train", "kept"), lookup(run.config, "train", "batch")
+    if not (isinstance(kept, int) and isinstance(batch, int) and kept > 0 and run.model_step):
+        return None
+    if any("reward" in line for line in run.train):
+        return None
+    visits, epochs = run.model_step * batch, lookup(run.config, "train", "epochs")
+    if not lookup(run.config, "train", "steps"):  # the last batch may be short
+        visits = min(visits, round(kept * (epochs if isinstance(epochs, int | float) else 1)))
+    passes = f"{visits / kept:.2g}"
+    return f"{min(visits, kept):,} ({passes} {'epoch' if passes == '1' else 'epochs'})"
 
 
 def method_settings(run: RunData) -> MethodConfig | None:

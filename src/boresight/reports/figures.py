@@ -18,7 +18,7 @@ from boresight.reports.drawing.plot import Plot, PlotBand, PlotLine
 from boresight.reports.drawing.scales import PlotScale, scale_of
 from boresight.reports.facts import method_settings
 from boresight.reports.read_run import LogLine, RunData
-from boresight.reports.sample_sizes import held_out_size, sample_sizes
+from boresight.reports.sample_sizes import held_out_count, held_out_size, sample_sizes
 from boresight.stats.intervals import clopper_pearson
 
 MOST_POINTS = 600
@@ -170,7 +170,7 @@ def _held_out(run: RunData, curve: Curve, chart: Chart) -> list[PlotLine]:
     x, y = thinned(*points(run.eval, curve.metric))
     if not x:
         return []
-    rows = _held_out_rows(run) if chart.is_share else 0
+    rows = held_out_count(run, curve.metric) if chart.is_share else 0
     is_share = all(0 <= value <= 1 for value in y)
     limits = [clopper_pearson(share * rows, rows) for share in y] if rows and is_share else []
     low, high = [low for low, _ in limits], [high for _, high in limits]
@@ -257,7 +257,7 @@ def _findings(run: RunData) -> dict[float, list[int]]:
 
 def _caption(run: RunData, chart: Chart) -> str:
     sentences = [chart.reading]
-    if chart.is_share and _held_out_rows(run):
+    if chart.is_share and any(held_out_count(run, curve.metric) for curve in chart.curves):
         sentences.append("Bars are 95 % intervals.")
     sentences += sample_sizes(run, {curve.metric for curve in chart.curves}) if chart.is_of_rows else []
     if chart.told:
@@ -265,12 +265,6 @@ def _caption(run: RunData, chart: Chart) -> str:
         values = [line[metric] for line in run.train if _is_number(line.get(metric))]
         sentences += [sentence.format(sum(values) / len(values), len(values))] if values else []
     return " ".join(sentences)
-
-
-def _held_out_rows(run: RunData) -> int:
-    held_out = run.data.get("eval")
-    kept = held_out.get("kept") if isinstance(held_out, dict) else None
-    return int(kept) if _is_number(kept) else 0
 
 
 def _unnamed(run: RunData) -> Iterator[Chart]:

@@ -67,7 +67,11 @@ def write_report(run: Path, console: Console | None = None) -> Path:
 
 def metrics_table(run: RunData) -> Table:
     """The page's table of metrics, to be written in other formats."""
-    rows = [TableRow(m.label, m.unit, [m.before, m.after, m.difference]) for m in run.metrics]
+    constants = constants_before(run.metrics)
+    rows = [
+        TableRow(m.label, m.unit, [m.before, m.after, m.difference], (0,) if m.name in constants else ())
+        for m in run.metrics
+    ]
     return Table("metric", ["before", "after", "difference"], rows, differences=("difference",))
 
 

@@ -25,16 +25,21 @@ def sample_sizes(run: RunData, metrics: Collection[str]) -> list[str]:
 
 def held_out_size(run: RunData, metric: str) -> str:
     """Size of the held-out set of a metric, e.g. 64 rows; empty where there is none or it is not known."""
+    size = held_out_count(run, metric)
+    return plural(size, "answer" if metric.startswith(OF_ANSWERS) else "row") if size else ""
+
+
+def held_out_count(run: RunData, metric: str) -> int:
+    """Number of held-out rows or answers over which a metric is a mean; 0 where it is not known."""
     lines = [line for line in run.eval if metric in line]
     if not lines:
-        return ""
+        return 0
     measured = next((m.after.n for m in run.metrics if m.name == metric and m.after), None)
-    of_answers = metric.startswith(OF_ANSWERS)
-    found = lines[-1].get("answers") if of_answers else lookup(run.data, "eval", "kept")
+    found = lines[-1].get("answers") if metric.startswith(OF_ANSWERS) else lookup(run.data, "eval", "kept")
     size = measured if measured is not None else found
     if isinstance(size, float) and size.is_integer():
         size = int(size)
-    return plural(size, "answer" if of_answers else "row") if _is_count(size) else ""
+    return size if _is_count(size) else 0
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -28,6 +28,20 @@ def default_folder(recipe_path: Path) -> Path:
     return Path("runs") / f"{recipe_path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
+def recipe_to_resume(run: Path, other: Path | None) -> Path:
+    """The recipe in the folder of a run; `other` is the folder that a command names in addition.
+
+    Raises:
+        UserError: no recipe in it, or another folder for the results.
+    """
+    if other is not None:
+        raise UserError(f"{run}: a run is resumed in its own folder; leave --run out.")
+    recipe = run / "config.yaml"
+    if not recipe.is_file():
+        raise UserError(f"{run}: no run to resume (it has no config.yaml); give a recipe or a run folder.")
+    return recipe
+
+
 class RunFolder:
     """The folder of one run, evaluation, sweep or study.
 

@@ -115,10 +115,10 @@ def load_run(
         data = preparing(datasets.of(recipe, kind.data), tokenizer, console)
         policy, leftovers = load_policy(recipe, kind, tokenizer)
     sharded = wants_shards(recipe, kind, policy)
-    describe_policy(recipe, policy, data, console)
+    prompts = prompts_to_answer(recipe, data.eval.examples) if kind.head == "lm" else []
+    describe_policy(recipe, policy, data, prompts, console)
     before = None if earlier.choices is None else earlier.choices.recompute
     recompute = choose_activations(recipe, policy, data, console, before)
-    prompts = prompts_to_answer(recipe, data.eval.examples) if kind.head == "lm" else []
     reuse = choose_reuse(recipe, policy, data, console, recompute, earlier.choices)
     outputs = LinearOutputs(reuse.tokens) if reuse is not None and reuse.reuse else None
     task = build_task(recipe, policy, tokenizer, data, prompts, folder, console, outputs)

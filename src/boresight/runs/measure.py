@@ -28,6 +28,7 @@ from boresight.runs.outcome import (
 from boresight.runs.training_folder import TrainingFolder
 from boresight.stats.paired import ByRow, Measured
 from boresight.training.checkpoints import disk_errors, trained
+from boresight.training.checkpoints.resume_command import resume_command
 from boresight.training.distributed import collectives
 from boresight.training.loop import measure_again
 
@@ -64,8 +65,7 @@ def recipe_of_trained(folder: TrainingFolder) -> Recipe:
     recipe = Recipe.parse(raw)
     if not folder.trained:
         raise UserError(
-            f"{folder.path}: there is no trained model yet; `boresight train {folder.recipe_file} --run "
-            f"{folder.path}` resumes the run."
+            f"{folder.path}: there is no trained model yet; `{resume_command(folder.path)}` resumes the run."
         )
     trained.refuse_changed_model(folder.path)
     return recipe

@@ -27,6 +27,15 @@ LONGEST_CONVERSATION = 1_000_000
 """Largest request body, bytes."""
 
 
+NOT_SERVED = {
+    "stream": "streaming is not supported; leave it out or set it to false.",
+    "n": "a request gets one answer; leave it out or set it to 1.",
+}
+"""Sentences for fields that have one value here, in place of pydantic's."""
+WRONG = {"extra_forbidden": "this field is not supported; leave it out.", "missing": "this field is missing."}
+"""The same by pydantic's type of error."""
+
+
 class ChatTurn(StrictModel):
     """One message."""
 
@@ -138,8 +147,8 @@ class ChatHandler(LoopbackHandler):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "body"
-            sentence = f"{where}: {first['msg']}; nothing else is served here."
-            raise Refused(HTTPStatus.BAD_REQUEST, sentence) from None
+            what = NOT_SERVED.get(where) or WRONG.get(first["type"]) or f"{first['msg']}."
+            raise Refused(HTTPStatus.BAD_REQUEST, f"{where}: {what}") from None
         self.send_json(self.server.complete(request))
 
     def _admit(self, path: str) -> None:

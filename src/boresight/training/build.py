@@ -165,11 +165,17 @@ def offline(
         label, started = "reference log-probabilities", time.monotonic()
         with alike, progress(console, label, len(rows)) as advance:
             own = cached_reference(policy, rows, limit, advance)
-        console.print(
-            f"{label}: {len(rows):,} in {format_duration(time.monotonic() - started)}", highlight=False
-        )
+        duration = format_duration(time.monotonic() - started)
+        console.print(f"{label}: {reference_origin(own)} in {duration}", highlight=False)
         reference = each_alone(_of_all(own), used) if kind.mismatched else _of_all(own)
     return batches, reference
+
+
+def reference_origin(own: StoredReference) -> str:
+    """`24 read from the cache`, `20 read from the cache and 4 computed`, `24 computed`; rows count once."""
+    computed = len(own.table) - own.cached
+    parts = [f"{own.cached:,} read from the cache"] * (own.cached > 0)
+    return " and ".join([*parts, *[f"{computed:,} computed"] * (computed > 0 or not parts)])
 
 
 def _of_all(own: StoredReference) -> StoredReference:

@@ -42,6 +42,7 @@ from boresight.stats.paired import ByRow, mean_of_known
 from boresight.training import initial_loss
 from boresight.training.checkpoints import best, checkpoint, trained
 from boresight.training.checkpoints.checkpoint import STOPPED_BY_GUARD
+from boresight.training.checkpoints.resume_command import resume_command
 from boresight.training.checkpoints.rewind import logs_now
 from boresight.training.checkpoints.sharded import is_sharded_checkpoint, load_shards, save_shards
 from boresight.training.checkpoints.timer import CheckpointTimer
@@ -306,9 +307,9 @@ def _keep_final(task: Task, after: ByRow, step: int) -> None:
 def how_to_go_on(run: Path) -> str:
     """How to resume, for an error. Under torchrun the option is `--run-folder`, since torchrun has a `--run`
     option."""
-    return (
-        f"run the same command with {'--run' if collectives.world() == 1 else '--run-folder'} {run} to resume"
-    )
+    if collectives.world() > 1:
+        return f"run the same command with --run-folder {run} to resume"
+    return f"`{resume_command(run)}` resumes it"
 
 
 def save_policy(task: Task, folder: Path) -> None:

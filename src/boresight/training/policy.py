@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
 from boresight.core.wording import plural
 from boresight.data.prepare import Prepared
 from boresight.data.stop_tokens import wire_stop_tokens
@@ -148,8 +149,26 @@ def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
     return parallel == "fsdp" or (kind.head == "lm" and collectives.from_first(not fits(policy)))
 
 
-def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Console) -> None:
-    """Print the main facts of the run: model, trained parameters, data and steps."""
+def held_out_in_words(recipe: Recipe, rows: int, prompts: int) -> str:
+    """`8 held out`, `16 evaluation prompts`: what numbers before and after training are measured on.
+
+    Args:
+        rows: held-out rows.
+        prompts: prompts that can be answered, of `evaluate.prompts` or of those rows.
+    """
+    most = max(recipe.evaluate.rewarded if recipe.reward else 0, recipe.evaluate.samples, recipe.check.probes)
+    asked = plural(min(prompts, most), "evaluation prompt")
+    parts = [asked] if recipe.evaluate.prompts and min(prompts, most) else []
+    return " and ".join([*([f"{rows:,} held out"] if rows or not parts else []), *parts])
+
+
+def describe_policy(
+    recipe: Recipe, policy: Policy, data: Prepared, prompts: Sequence[Prompt], console: Console
+) -> None:
+    """Print the main facts of the run: model, trained parameters, data and steps.
+
+    `prompts` are all that may be answered before and after training.
+    """
     print_note_on_base(recipe.model.name, console)
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     total = count_parameters(causal_model(policy))
@@ -160,7 +179,8 @@ def describe_policy(recipe: Recipe, policy: Policy, data: Prepared, console: Con
         f"{recipe.method_name} on {recipe.model.name}: {how}, "
         f"{trained / 1e6:.2f} of {total / 1e6:.1f} M parameters, "
         f"computed in {resolve_dtype(recipe.model.dtype, policy.device)}{beside} on {policy.device}; "
-        f"{len(data.train.rows):,} training rows, {len(data.eval.rows):,} held out; "
+        f"{len(data.train.rows):,} training rows, "
+        f"{held_out_in_words(recipe, len(data.eval.rows), len(prompts))}; "
         f"{plural(steps, 'step')} of {recipe.train.batch}; learning rates sum to "
         f"{learning_rate_sum(steps, recipe.optim):.2e}",
         highlight=False,

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from boresight.config.guard import GuardSection
-from boresight.training.guard.bounds import BOUNDS, readings
+from boresight.stats.intervals import Interval
+from boresight.training.guard.bounds import BOUNDS, Reading, readings
+from boresight.training.guard.guard import guard_stopped
 
 OFF = dict.fromkeys(GuardSection.model_fields)
 
@@ -136,3 +138,12 @@ def test_healthy_runs_are_not_stopped_and_collapses_are():
     assert all(stops(seed, kl=0.5, loops=0.08, ends=0.93) for seed in range(20))
     assert all(stops(seed, kl=0.06, loops=0.6, ends=0.93) for seed in range(20))
     assert all(stops(seed, kl=0.06, loops=0.08, ends=0.4) for seed in range(20))
+
+
+@pytest.mark.parametrize("field", GuardSection.model_fields)
+def test_a_stop_by_length_names_the_setting_for_runs_that_want_another_length(tmp_path, field):
+    """Answers that get shorter may be what the run is for; every stop has the command that continues."""
+    change = Interval(3.0, 2.5, 3.5, 16)
+    found = guard_stopped(tmp_path, 4, [Reading(field, "what", "factor", change, 2.0)])
+    assert f"or continue: boresight train {tmp_path} train.guard=null" in found.fix
+    assert ("train with train.guard.length=null" in found.fix) == (field == "length")

@@ -101,7 +101,8 @@ def length_leak(data: Examples) -> Finding | None:
         "length-leak",
         f"The {side} answer is the longer one in {max(auc, 1 - auc):.0%} of {among}: a rule that reads only "
         "the length would be as accurate, so the model will learn length.",
-        f"Balance lengths, or read results beside answer length: expect {word} answers.",
+        f"Expect {word} answers. Balance lengths; or, if length is the aim, set train.guard.length=null, "
+        "since the guard stops a run at a factor of 2.",
         count=count,
         numbers=(("auc", auc),),
     )

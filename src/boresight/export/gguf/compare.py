@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight.core.console import progress
 from boresight.core.errors import UserError, named_first_line
 from boresight.core.schema import Message
 from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
+from boresight.export.start import rounding_warning, training_sentence
 from boresight.models.policy import Policy, last_logits
 from boresight.stats.intervals import Interval, clustered_mean
 from boresight.stats.paired import Measured
@@ -19,6 +21,7 @@ from boresight.stats.units import unit_named
 
 if TYPE_CHECKING:
     import torch
+    from rich.console import Console
     from transformers import PreTrainedModel
 
 PROMPTS, TOKENS = 64, 48
@@ -40,6 +43,7 @@ class GgufFile:
     `kl` is KL(model || file), nats per token, with an interval over prompts; `agree` is the share of the
     `tokens` positions with the same most likely token. `model` names the model of the comparison. `checks`
     compare the answers of the run itself (before), also where its base is in 4 bits, with the file's (after).
+    `trained` is KL(model || start model) on the same tokens, None where the start model is not at hand.
     """
 
     quantization: str
@@ -50,6 +54,7 @@ class GgufFile:
     agree: float
     checks: tuple[Measured, ...] = ()
     model: str = "the run's model"
+    trained: float | None = None
 
     @property
     def check_rows(self) -> list[list[str]]:
@@ -78,7 +83,15 @@ class GgufFile:
         return (
             f"{self.file} ({self.megabytes:,.0f} MB): KL from {self.model} {self.kl.value:.2g} nats per "
             f"token [{self.kl.low:.2g}, {self.kl.high:.2g}] on {self.tokens:,} tokens of {self.kl.n:,} "
-            f"answers, the same most likely token in {self.agree * 100:.1f} % of places.{checks}"
+            f"answers, the same most likely token in {self.agree * 100:.1f} % of places."
+            f"{training_sentence(self.trained)}{checks}"
+        )
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence if quantization moved the model further than training did."""
+        return rounding_warning(
+            self.file, self.kl.value, self.trained, "choose a finer quantization, such as q8_0 or f16"
         )
 
 
@@ -93,19 +106,23 @@ def answer_rows(run: Path, tokenizer: Tokenizer) -> list[Row]:
     return [encode_answer(tokenizer, prompt, str(answer), id) for prompt, answer, id in answered or [fixed]]
 
 
-def divergence(ours: Policy, theirs: Policy, rows: Sequence[Row]) -> tuple[list[list[float]], float]:
+def divergence(
+    ours: Policy, theirs: Policy, rows: Sequence[Row], console: Console | None = None
+) -> tuple[list[list[float]], float]:
     """`(by_row, share)`: KL(ours || theirs) at every token of the answers, nats, by row, and the share of
-    tokens with the same argmax."""
+    tokens with the same argmax. `console` shows the progress."""
     import torch
 
     from boresight.training.probes.kl import kl_divergence
 
     by_row, same = [], 0
-    for row in rows:
-        a, b = (_answer_logits(model, row) for model in (ours, theirs))
-        found = kl_divergence(a.log_softmax(-1), b.log_softmax(-1))
-        by_row.append(found.clamp(min=0).tolist())
-        same += int(torch.eq(a.argmax(-1), b.argmax(-1)).sum())
+    with progress(console, "comparing answers", len(rows)) as advance:
+        for row in rows:
+            a, b = (_answer_logits(model, row) for model in (ours, theirs))
+            found = kl_divergence(a.log_softmax(-1), b.log_softmax(-1))
+            by_row.append(found.clamp(min=0).tolist())
+            same += int(torch.eq(a.argmax(-1), b.argmax(-1)).sum())
+            advance(1)
     return by_row, same / sum(map(len, by_row))
 
 

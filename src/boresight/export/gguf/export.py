@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 
+from boresight.core.console import print_stage, print_warning
 from boresight.core.files import write_text
+from boresight.core.wording import plural
+from boresight.data.rows import Row
 from boresight.data.stop_tokens import stop_token_ids, wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
 from boresight.export.gguf.answers import answer_checks, checked_prompts
@@ -26,6 +31,7 @@ from boresight.export.gguf.modelfile import NO_TEMPLATE, find_turns, render_mode
 from boresight.export.gguf.quantization import QUANTIZATIONS
 from boresight.export.gguf.write import write_gguf
 from boresight.export.plan import exported_model
+from boresight.export.start import start_model
 from boresight.models.policy import Policy, causal_model
 from boresight.stats.paired import Measured
 
@@ -51,22 +57,35 @@ def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console
         quantizer()  # before the model is loaded
     if plan.answers:
         checked_prompts(plan.run, plan.answers)  # as well
+    print_stage(console, "loading the run's model")
     tokenizer = load_tokenizer(str(plan.model))
     model = causal_model(lora.merge(load_model(str(plan.model), device="cpu", merge=False)))
     refuse_unsupported(model.config)
     wire_stop_tokens(cast("Policy", model), tokenizer)
+    trained = training_kl(plan, cast("Policy", model), answer_rows(plan.run, tokenizer), console)
     found = []
     for quantization in plan.quantizations:
         file = folder / f"{name}-{quantization}.gguf"
-        _write(file, model, tokenizer, quantization, name)
-        found.append(compare_file(file, model, tokenizer, quantization, plan, console))
+        print_stage(console, f"writing {file.name}")
+        _write(file, model, tokenizer, quantization, name, console)
+        compared = compare_file(file, model, tokenizer, quantization, plan, console)
+        found.append(replace(compared, trained=trained))
         console.print(found[-1].sentence, markup=False, highlight=False)
+        if found[-1].warning:
+            print_warning(console, found[-1].warning)
     turns = find_turns(tokenizer)
     if turns is None:
         console.print(f"Modelfile: {NO_TEMPLATE}", markup=False, highlight=False)
     stops = [tokenizer.convert_ids_to_tokens(id) for id in stop_token_ids(cast("Policy", model))]
     write_text(folder / "Modelfile", render_modelfile(found[0].file, turns, stops))
     return found
+
+
+def training_kl(plan: ExportPlan, model: Policy, rows: Sequence[Row], console: Console) -> float | None:
+    """Mean KL(model || start model) per token of the answers, nats; None without the start model."""
+    print_stage(console, f"comparing with the start model on {plural(len(rows), 'answer')}")
+    start = start_model(plan)
+    return None if start is None else mean_kl(divergence(model, start, rows, console)[0]).value
 
 
 def compare_file(
@@ -80,10 +99,12 @@ def compare_file(
     """Read a file back, compare it with `model`, and measure the effect of quantization. Raises
     `UserError` if it differs by more than rounding."""
     rows = answer_rows(plan.run, tokenizer)
+    print_stage(console, f"reading {file.name} back")
     theirs = read_back(file)
     refuse_other_model(model, theirs, QUANTIZATIONS[quantization].error, file.name)
     refuse_other_tokens(file, tokenizer, rows)
-    by_row, agree = divergence(cast("Policy", model), cast("Policy", theirs), rows)
+    print_stage(console, f"comparing {file.name} with the run's model on {plural(len(rows), 'answer')}")
+    by_row, agree = divergence(cast("Policy", model), cast("Policy", theirs), rows, console)
     size = file.stat().st_size / 1e6
     checks: tuple[Measured, ...] = ()
     if plan.answers:
@@ -93,11 +114,13 @@ def compare_file(
     return GgufFile(quantization, file.name, size, tokens, kl, agree, checks, exported_model(plan))
 
 
-def _write(file: Path, model: PreTrainedModel, tokenizer: Tokenizer, quantization: str, name: str) -> None:
+def _write(
+    file: Path, model: PreTrainedModel, tokenizer: Tokenizer, quantization: str, name: str, console: Console
+) -> None:
     if QUANTIZATIONS[quantization].tensors is not None:
-        write_gguf(file, model, tokenizer, quantization, name)
+        write_gguf(file, model, tokenizer, quantization, name, console)
         return
     half = file.with_suffix(".half")
-    write_gguf(half, model, tokenizer, "f16", name)
+    write_gguf(half, model, tokenizer, "f16", name, console)
     quantize_file(half, file, quantization)
     half.unlink()

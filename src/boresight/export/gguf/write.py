@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.console import Console
 
+from boresight.core.console import progress
 from boresight.core.version import VERSION
 from boresight.data.tokenizer import Tokenizer
 from boresight.export.gguf.architecture import ARCHITECTURES, add_shape, named_tensors
@@ -19,9 +21,16 @@ if TYPE_CHECKING:
 
 
 def write_gguf(
-    path: Path, model: PreTrainedModel, tokenizer: Tokenizer, quantization: str, name: str
+    path: Path,
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    quantization: str,
+    name: str,
+    console: Console | None = None,
 ) -> None:
     """Write `model` to `path` in a quantization of this package; `name` is the model's name in the file.
+
+    `console` shows the progress over tensors.
 
     Raises:
         UserError: a weight or a pre-tokenizer without a name in GGUF.
@@ -38,9 +47,11 @@ def write_gguf(
     writer.add_quantization_version(GGML_QUANT_VERSION)
     add_shape(writer, model.config)
     add_tokenizer(writer, tokenizer, model.config.vocab_size)
-    for tensor, weight in named_tensors(model):
-        kind = _kind_of(tensor, weight, chosen)
-        writer.add_tensor(tensor, quantize(weight, kind), raw_dtype=kind)
+    with progress(console, "quantizing tensors", len(model.state_dict())) as advance:
+        for tensor, weight in named_tensors(model):
+            kind = _kind_of(tensor, weight, chosen)
+            writer.add_tensor(tensor, quantize(weight, kind), raw_dtype=kind)
+            advance(1)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

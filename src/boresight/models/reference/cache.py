@@ -65,13 +65,14 @@ def cached_reference(
     with _database(path) as database:
         table = _read(database, wanted, path)
         _check(model, wanted.only(table.__contains__), table, tokens_per_forward, path)
-        on_rows(len(table))
+        cached = len(table)
+        on_rows(cached)
         missing = wanted.only(lambda key: key not in table)
         for part in reference_sums(model, missing, tokens_per_forward):
             _write(database, part, path)
             table.put(part)
             on_rows(len(part))
-    return StoredReference(table)
+    return StoredReference(table, cached)
 
 
 def reference_fingerprint(model: Policy) -> str:

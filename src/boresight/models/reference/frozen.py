@@ -27,10 +27,13 @@ Reference = Callable[[Sequence[Row]], Tensor]
 
 
 class StoredReference:
-    """Reference log-probabilities of known rows, looked up by content."""
+    """Reference log-probabilities of known rows, looked up by content.
 
-    def __init__(self, table: Mapping[bytes, Tensor]) -> None:
-        self.table = table
+    `cached` is the number of rows that were read from the cache and not computed.
+    """
+
+    def __init__(self, table: Mapping[bytes, Tensor], cached: int = 0) -> None:
+        self.table, self.cached = table, cached
 
     def __call__(self, rows: Sequence[Row]) -> Tensor:
         """Look up rows; `(rows, k)`, float32, nats."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.core.files import write_text
-from boresight.reports.tables.intervals import interval_cell, interval_text
+from boresight.reports.tables.intervals import constant_cell, interval_cell, interval_text
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
 
@@ -27,6 +27,8 @@ class TableRow:
     label: str
     unit: str
     intervals: list[Interval | None]
+    constants: tuple[int, ...] = ()
+    """Places of intervals whose value is given by construction, and whose limits are not written."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,12 @@ def _cells(table: Table) -> list[list[str]]:
         [
             row.label,
             *(
-                interval_text(interval_cell(interval, unit_named(row.unit), signed=signed, n=True))
-                for interval, signed in zip(row.intervals, differs, strict=True)
+                interval_text(
+                    constant_cell(interval, unit_named(row.unit))
+                    if place in row.constants
+                    else interval_cell(interval, unit_named(row.unit), signed=signed, n=True)
+                )
+                for place, (interval, signed) in enumerate(zip(row.intervals, differs, strict=True))
             ),
         ]
         for row in table.rows

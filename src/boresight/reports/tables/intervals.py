@@ -10,6 +10,8 @@ from boresight.stats.units import Unit
 
 NOTHING = "–"
 """Text of a cell without a value."""
+CONSTANT = "by construction"
+"""What stands in place of the limits of a value that is known without a measurement."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ def interval_cell(
         limits += f", {interval.missing:,} missing"
     write = unit.signed if signed else unit.value
     return Cell(write(interval.value, unit.more_decimals(interval)), limits)
+
+
+def constant_cell(interval: Interval | None, unit: Unit) -> Cell | None:
+    """A value that is known without a measurement: no limits and no number of prompts."""
+    return None if interval is None else Cell(unit.value(interval.value), CONSTANT)
 
 
 def interval_text(found: Cell | None) -> str:

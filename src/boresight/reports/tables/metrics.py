@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from boresight.reports.by_construction import constants_before
 from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric
-from boresight.reports.tables.intervals import Cell, interval_cell, missing_counts
+from boresight.reports.tables.intervals import Cell, constant_cell, interval_cell, missing_counts
 from boresight.stats.intervals import Interval
 from boresight.stats.units import Unit, unit_named
 
@@ -51,7 +51,6 @@ class MetricRow:
 
 
 VERDICTS = {"unresolved": "not significant"}
-CONSTANT = "by construction"
 
 
 def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
@@ -63,8 +62,8 @@ def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
 def _row(metric: Metric, is_constant_before: bool) -> MetricRow:
     unit, verdict = unit_named(metric.unit), direction(metric)
     before, drawn = interval_cell(metric.before, unit), metric.before
-    if is_constant_before and before and drawn:
-        before, drawn = Cell(before.value, CONSTANT), replace(drawn, low=drawn.value, high=drawn.value)
+    if is_constant_before and drawn:
+        before, drawn = constant_cell(drawn, unit), replace(drawn, low=drawn.value, high=drawn.value)
     return MetricRow(
         label=metric.label,
         before=before,

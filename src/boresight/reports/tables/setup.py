@@ -38,7 +38,7 @@ DATA = {
     "layout": "layout",
     "sha256": "SHA-256 of the source",
     "tokens_sha256": "SHA-256 of the tokens",
-    "rows": "rows read",
+    "rows": "rows of this split",
     "kept": "rows used",
     "truncated": "rows cut",
     "dropped": "rows dropped",

@@ -97,7 +97,7 @@
     ["All", () => true],
     ...(tagged.length ? tagged : payload.columns.length === 2 ? [...ofTwo, ...ofLength] : ofMany),
     ["Same answer", (s) => s.answers.every((answer) => answer !== null && answer === s.answers[0])],
-    ["Followed", (s) => !tagged.length && s.notes && s.notes.length > 0],
+    ["Asked during training", (s) => !tagged.length && s.notes && s.notes.length > 0],
     ["Missing", (s) => s.answers.some((answer) => answer === null)],
   ];
   const state = { query: "", kind: 0, diff: true, shown: [], drawn: 0, current: -1 };

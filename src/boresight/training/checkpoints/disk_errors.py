@@ -11,6 +11,7 @@ from pathlib import Path
 from boresight.core.errors import UserError, system_error_number
 from boresight.training.checkpoints import trained
 from boresight.training.checkpoints.checkpoint import latest_sound
+from boresight.training.checkpoints.resume_command import resume_command
 
 REASONS = {
     errno.ENOSPC: "no space is left on the disk",
@@ -54,8 +55,8 @@ def _was_deleted(folder: Path, error: Exception) -> bool:
 
 def _what_next(folder: Path) -> str:
     if trained.is_trained(folder):
-        return f"and run the same command again: {trained.model_folder(folder)} is whole."
+        return f"and resume with `{resume_command(folder)}`: {trained.model_folder(folder)} is complete."
     sound = latest_sound(folder)
     if sound is None:
         return "or give another folder with --run, and start again: there is no checkpoint yet."
-    return f"and resume with --resume: {sound} is complete."
+    return f"and resume with `{resume_command(folder)}`: {sound} is complete."

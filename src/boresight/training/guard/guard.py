@@ -11,6 +11,7 @@ from boresight.findings.finding import Finding, error
 from boresight.findings.monitor import read_findings
 from boresight.stats.paired import ByRow
 from boresight.training.checkpoints.checkpoint import stopped_by_guard
+from boresight.training.checkpoints.resume_command import resume_command
 from boresight.training.distributed import collectives
 from boresight.training.guard import kept
 from boresight.training.guard.bounds import Reading, readings
@@ -77,12 +78,14 @@ def guard_stopped(run: Path, step: int, exceeded: Sequence[Reading]) -> Finding:
     """Finding: held-out numbers exceed the bounds of `train.guard`, each by more than its interval."""
     models = kept.kept_models(run)
     step_kept = kept.step_of_kept(models[0]) if models else step
+    continuing = resume_command(run, "train.guard=null")
+    if any(reading.field == "length" for reading in exceeded):
+        continuing += ". If answers of another length are the aim, train with train.guard.length=null"
     which = "the start model" if step_kept == 0 else f"the model of step {step_kept:,}"
     return error(
         "guard-stopped",
         f"At step {step:,}: {'; '.join(map(str, exceeded))}. The run ends with {which}.",
-        "Lower optim.lr (`boresight check --probe` measures how far), or continue: boresight train "
-        f"{run / 'config.yaml'} --run {run} --resume train.guard=null",
+        f"Lower optim.lr (`boresight check --probe` measures how far), or continue: {continuing}",
         step=step,
         numbers=tuple((reading.field, reading.change.value) for reading in exceeded),
     )

@@ -22,7 +22,7 @@ from boresight.models.limits import position_table, room_for_answers
 from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import SamplingParams
-from boresight.stats.paired import Measured
+from boresight.stats.paired import Measured, paired_metric
 from boresight.tasks.constraints import evaluation
 from boresight.training.rollouts.sampling import sample_in_shares
 
@@ -85,6 +85,26 @@ def answer_all(
         highlight=False,
     )
     return [group[0].text for group in samples]
+
+
+def answer_lengths(
+    tokenizer: Tokenizer, asked: Sequence[Prompt], before: Sequence[str], after: Sequence[str]
+) -> list[Measured]:
+    """Mean number of tokens of the answers before and after training, paired by prompt; empty without
+    answers.
+
+    The texts are tokenized again, so special tokens such as the end of the turn do not count.
+    """
+    if not asked:
+        return []
+    by_side = (
+        {
+            prompt.id: float(len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids))
+            for prompt, text in zip(asked, texts, strict=True)
+        }
+        for texts in (before, after)
+    )
+    return [paired_metric("answer_tokens", "length of sampled answers", "tokens", "neither", *by_side)]
 
 
 def write_samples(
