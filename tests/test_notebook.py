@@ -122,12 +122,12 @@ def test_an_error_is_its_sentence(kind):
 
 
 def test_wrong_data_are_a_sentence_whatever_the_parser_raised(tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n{"prompt": \n')
+    (tmp_path / "rows.json").write_text('[{"prompt": "a"}, {"prompt": ')
     with pytest.raises(UserError) as failed:
-        read(tmp_path / "rows.jsonl")
+        read(tmp_path / "rows.json")
     assert isinstance(failed.value.__cause__, json.JSONDecodeError)
     (sentence,) = failed.value._render_traceback_()
-    assert "rows.jsonl: line 2 is not JSON" in sentence
+    assert "rows.json" in sentence and "JSON" in sentence
 
 
 def test_an_error_in_code_of_the_user_keeps_its_traceback(tmp_path, monkeypatch):

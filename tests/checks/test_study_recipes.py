@@ -92,11 +92,11 @@ def test_the_5k_run_will_look_flat():
 
 
 def test_pairs_that_nobody_measured_have_no_forecast():
-    """The synthetic pairs are the run's own: their budget makes a warning, no number of theirs."""
+    """The synthetic pairs are the run's own: their budget makes a note, no number of theirs."""
     report = checked("synthetic")
     assert report.forecast.margin is None and report.forecast.loss is None
-    assert (report.findings[0].name, report.findings[0].severity) == ("learning-rate-budget", "warning")
-    assert "on yours nothing was measured" in report.findings[0].why
+    assert (report.findings[0].name, report.findings[0].severity) == ("learning-rate-budget", "note")
+    assert "On yours nothing was measured" in report.findings[0].why
 
 
 def test_ipo_will_look_flat_near_2500():

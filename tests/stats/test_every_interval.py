@@ -55,6 +55,7 @@ NOT_SIMULATED: dict[str, str] = {
     "experiments.sweep.confirm.confirmed": "over_seeds and difference_over_seeds",
     "experiments.sweep.confirm.measured_over_seeds": "over_seeds",
     "findings.history._share": "clopper_pearson of an accuracy whose few ties count one half, or of answers",
+    "training.probes.answers.answer_lengths": "paired_metric of answers' lengths, in tokens",
     "reports.compare.verdicts": "paired_difference of checks, met or not",
     "reports.figures._held_out": "clopper_pearson of an accuracy whose few ties count one half",
     "reports.read_run._interval": "an interval that was written to a file",

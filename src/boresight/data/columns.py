@@ -86,7 +86,7 @@ def without_label(record: Record, column: str) -> Record:
 
 
 def _metadata(record: Record) -> Record:
-    found = record.get(names.METADATA)
+    found = from_json(record.get(names.METADATA))
     return found if isinstance(found, dict) else {}
 
 

@@ -284,8 +284,9 @@ def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
-    entries: Any = evaluation.get("metrics") or []
-    for entry in entries if isinstance(entries, list) else [entries]:
+    found = evaluation.get("metrics") or []
+    entries: list[Any] = found if isinstance(found, list) else [None]
+    for entry in entries:
         try:
             yield Metric(
                 name=str(entry["name"]),
