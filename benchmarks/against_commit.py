@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from preference.cases import BALANCED, LORA, Case, rows_of
-from preference_step import ROOT, Result, facts
+from preference_step import ROOT, Result, facts, run
 from rich.console import Console
 from rich.table import Table
 from rollout import PROMPTS
@@ -142,13 +142,7 @@ def run_side(tree: Path, program: Path, job: Path) -> Result:
     """One process with the package and the benchmarks of `tree`; its last line of output is the result."""
     path = os.pathsep.join([str(tree / "src"), str(tree / "benchmarks")])
     file = tree / "benchmarks" / program  # an absolute program stays as it is
-    command = [sys.executable, str(file), str(job)]
-    done = subprocess.run(
-        command, cwd=file.parent, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
-    )
-    if done.returncode:
-        sys.exit(f"{file} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return run(Path(sys.executable), file, job, PYTHONPATH=path)
 
 
 def value_of(case: Compared, result: Result) -> float:

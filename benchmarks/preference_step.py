@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -131,9 +132,15 @@ def make_qwen(folder: str) -> None:
     Qwen2ForCausalLM(Qwen2Config(**QWEN)).save_pretrained(folder)
 
 
-def run(python: Path, program: Path, job: Path) -> Result:
-    """One process of one side; its last line of output is the result."""
-    done = subprocess.run([python, program, job], cwd=program.parent, capture_output=True, text=True)
+def run(python: Path, program: Path, job: Path, **environment: str) -> Result:
+    """One process of one side, with variables added to its environment; its last line is the result."""
+    done = subprocess.run(
+        [python, program, job],
+        cwd=program.parent,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         sys.exit(f"{program.stem} failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])

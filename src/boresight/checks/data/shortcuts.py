@@ -68,7 +68,11 @@ def prompts_shuffled(data: Examples) -> Finding | None:
     paired = _prompts_and_answers(data)
     if len(paired) < 2 * FEWEST:
         return None
-    columns = {"chosen": paired, "rejected": _prompts_and_rejected(data)} if data.pairs else {"": paired}
+    columns = (
+        {"chosen": paired, "rejected": _prompts_and_answers(data, rejected=True)}
+        if data.pairs
+        else {"": paired}
+    )
     compared = []
     for name, rows in columns.items():
         gaps = text.overlap_gaps(rows)
@@ -237,25 +241,21 @@ def examples_sampled(data: Examples) -> Finding | None:
     )
 
 
-def _prompts_and_answers(data: Examples) -> list[tuple[str, str, str]]:
-    """Id, last user turn and answer of up to `SAMPLE` examples, evenly spread."""
+def _prompts_and_answers(data: Examples, *, rejected: bool = False) -> list[tuple[str, str, str]]:
+    """Id, last user turn and answer of up to `SAMPLE` examples, evenly spread.
+
+    The answer of a pair is the chosen one; with `rejected` it is the other, and only pairs count.
+    """
     step = max(1, len(data.train) // SAMPLE)
     found = []
     for example in data.train[::step][:SAMPLE]:
         if isinstance(example, Preference):
-            found.append((example.id, example.prompt[-1]["content"], said(example.chosen)))
+            answer = example.rejected if rejected else example.chosen
+            found.append((example.id, example.prompt[-1]["content"], said(answer)))
+        elif rejected:
+            continue
         elif isinstance(example, Labeled):
             found.append((example.id, example.prompt[-1]["content"], said(example.completion)))
         elif isinstance(example, Demonstration) and len(example.messages) > 1:
             found.append((example.id, example.messages[-2]["content"], example.messages[-1]["content"]))
     return found
-
-
-def _prompts_and_rejected(data: Examples) -> list[tuple[str, str, str]]:
-    """The same with the rejected answers of pairs."""
-    step = max(1, len(data.train) // SAMPLE)
-    return [
-        (example.id, example.prompt[-1]["content"], said(example.rejected))
-        for example in data.train[::step][:SAMPLE]
-        if isinstance(example, Preference)
-    ]
