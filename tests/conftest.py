@@ -12,6 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_make_parametrize_id(val):
+    """Names of cases hold no bytes: a compressed file carries its second, and workers would collect other names."""
+    return "bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of public data, from BORESIGHT_DATA or beside the repository; skips where there is none."""

@@ -90,7 +90,7 @@ def test_records_are_streamed(tmp_path: Path):
         ("r.json", b'"text"', "holds a single str, not a list of records"),
         ("r.json", b'{"train": [{"a": 1}], "test": [{"a": 1}]}', "several lists, train, test; put one"),
         ("r.jsonl.gz", gzip.compress(LINES, mtime=0)[:-12], "gzip file is damaged"),
-        ("r.jsonl.gz", gzip.compress(gzip.compress(LINES)), "compressed by gzip twice"),
+        ("r.jsonl.gz", gzip.compress(gzip.compress(LINES, mtime=0), mtime=0), "compressed by gzip twice"),
         ("r.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a pointer of Git LFS"),
         ("r.json", b"<!DOCTYPE html>\n<html></html>", "is a web page, not data; download the file itself"),
         ("r.csv", b"PK\x03\x04\x14\x00\x06\x00", "a zip archive or a spreadsheet"),
