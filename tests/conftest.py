@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_make_parametrize_id(val):
-    """Names of cases hold no bytes: a compressed file carries its second, and workers would collect other names."""
+    """No bytes in the names of cases: a gzip file holds its second; workers must collect equal names."""
     return "bytes" if isinstance(val, bytes) else None
 
 

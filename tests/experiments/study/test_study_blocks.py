@@ -12,8 +12,9 @@ import pytest
 import yaml
 from rich.console import Console
 
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
-from boresight.core.files import json_line, with_checksum, write_gzip
+from boresight.core.files import json_line, read_state, with_checksum, write_gzip
 from boresight.core.schema import Prompt
 from boresight.evaluation.response import Response
 from boresight.experiments.study import arms as study_arms
@@ -31,6 +32,7 @@ from boresight.experiments.study.outcomes.samples import LONGEST_ANSWER, ShownAn
 from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import ArmRun, StudyPlan, arm_recipe, start_run
 from boresight.experiments.study.progress import TimeLeft
+from boresight.training.optimizer.learning_rate import learning_rate_sum
 
 
 def carry(path, folder, *overrides, only=(), minutes=None):
@@ -77,6 +79,21 @@ def blocked(written, raw, tiny_base, tmp_path):
 
 def vowels(prompts, completions, rows):
     return [None if "a" in text else 1.0 for text in completions]
+
+
+def test_an_arm_is_checked_and_reported_with_the_rate_that_a_ramp_chose(blocked, raw, tmp_path):
+    raw["arms"]["fast"]["set"] = {"optim.lr": "auto", "train.steps": 30}
+    path, folder = blocked(), tmp_path / "study"
+    failed, said = carry(path, folder, only=["first", "fast"])
+    assert failed == 0, said
+    kept = Recipe.load(folder / "fast-seed0" / "run" / "config.yaml")
+    check = read_state(folder / "fast-seed0" / "check.json")
+    assert check["budget"] == pytest.approx(learning_rate_sum(kept.train.steps, kept.optim))
+    fast = read_outcome_file(tmp_path / "outcomes" / "B" / "fast-seed0.jsonl.gz")
+    assert fast.settings["recipe"]["optim"]["lr"] == "auto"  # what was planned, beside what was chosen
+    assert fast.numbers["learning_rate"] == kept.optim.lr and fast.numbers["steps"] == kept.train.steps
+    page = (tmp_path / "index.html").read_text()
+    assert f"lr {kept.optim.lr:.2g} (auto), beta 0.1, {kept.train.steps} steps of 4" in page
 
 
 def test_each_arm_and_seed_has_a_file_and_is_not_run_again(blocked, tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from boresight.config.recipe import Recipe
 from boresight.core.files import write_state
 from boresight.core.wording import format_duration, plural
 from boresight.data.prepare import DatasetCache
@@ -16,6 +17,7 @@ from boresight.experiments.engine.attempt import stopping
 from boresight.experiments.engine.experiment import Attempt, Experiment
 from boresight.experiments.engine.worker import work
 from boresight.experiments.study.answers import answer_prompts, answer_with_start_model
+from boresight.experiments.study.outcomes.chosen_rate import chosen_recipe
 from boresight.experiments.study.plan import ArmRun, arm_runs
 from boresight.experiments.study.progress import TimeLeft, steps_bar
 from boresight.experiments.study.storage import ArmOutcome, Study
@@ -95,14 +97,13 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         A run that the guard stopped is not measured.
         """
         from boresight.experiments.study.outcomes.measure import measure_arm, measure_start_model
-        from boresight.experiments.study.preflight import check_arm
         from boresight.runs.train import run_to_end
         from boresight.training.guard.guard import guard_stop_in_words
 
         study, folder, run_folder = self.study, self.study.job_folder(run), self.study.run_folder(run)
         recipe = study.recipe(run)
-        if not (folder / "check.json").exists():
-            write_state(folder / "check.json", check_arm(recipe, self.datasets))
+        if recipe.optim.lr != "auto":
+            self._check(run, recipe)
         with steps_bar(self.console, self._label(run)) as update:
             run_to_end(
                 recipe,
@@ -112,6 +113,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
                 claimed=study.shared,
                 datasets=self.datasets,
             )
+        self._check(run, chosen_recipe(recipe, run_folder))
         stopped = guard_stop_in_words(run_folder)
         if stopped is not None:
             return ArmOutcome(attempt.seconds, stopped, stopped=True)
@@ -122,6 +124,14 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         if not study.keeps_weights(run):
             shutil.rmtree(run_folder / "model", ignore_errors=True)
         return ArmOutcome(attempt.seconds)
+
+    def _check(self, run: ArmRun, recipe: Recipe) -> None:
+        """Write the forecast and findings of a run's recipe beside the run, unless they are there."""
+        from boresight.experiments.study.preflight import check_arm
+
+        path = self.study.job_folder(run) / "check.json"
+        if not path.exists():
+            write_state(path, check_arm(recipe, self.datasets))
 
     def failure(self, run: ArmRun, attempt: Attempt, why: str) -> ArmOutcome:
         """Outcome of an arm that failed; `why` is one sentence."""

@@ -50,7 +50,8 @@ class OutcomeFile:
     settings: dict[str, Any]
     numbers: dict[str, float]
     """One number per run: `seconds` if recorded, `verifier_calls`, `trained_tokens`; for a run that
-    samples also `area` and `informative_prompts`, else `training_rows`."""
+    samples also `area` and `informative_prompts`, else `training_rows`; `learning_rate` and `steps` where a
+    ramp chose them."""
     curve: list[tuple[int, float]]
     """Verifier calls and held-out reward of every evaluation."""
     environment: dict[str, Any]

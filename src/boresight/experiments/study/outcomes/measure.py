@@ -13,6 +13,7 @@ from boresight.core.schema import Prompt
 from boresight.evaluation.graded.grading import GradedResponse, Grader
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import AREA, MARGIN, REWARD, START, Block
+from boresight.experiments.study.outcomes.chosen_rate import chosen_numbers
 from boresight.experiments.study.outcomes.file import (
     OutcomeFile,
     PromptResult,
@@ -65,6 +66,7 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
         "trained_tokens": trained_tokens(log),
     }
     numbers |= {name: value for name, value in measured.items() if value is not None}
+    numbers |= chosen_numbers(study.recipe(run), study.run_folder(run), len(log.train))
     folder = study.run_folder(run)
     results, answers = _results(study, block, str(folder), TrainingFolder(folder).end, console)
     settings = outcome_settings(study.plan, study.here, run)

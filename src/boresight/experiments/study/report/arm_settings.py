@@ -6,17 +6,22 @@ from boresight.config.recipe import Recipe
 from boresight.core.wording import plural
 
 
-def settings_in_words(recipe: Recipe) -> str:
-    """Settings as text: `dpo, LoRA, lr 0.0002, beta 0.1, 30 steps of 4`."""
+def settings_in_words(recipe: Recipe, chosen: float | None = None, trained: float | None = None) -> str:
+    """Settings as text: `dpo, LoRA, lr 0.0002, beta 0.1, 30 steps of 4`.
+
+    `chosen` is the rate that a ramp gave, `trained` the number of steps: means over seeds, None if unknown.
+    """
     own = {k: v for k, v in recipe.method.model_dump().items() if k in ("beta", "tau", "alpha")}
     trains = "LoRA" if recipe.model.lora else "all weights"
     steps, epochs = recipe.train.steps, recipe.train.epochs
+    steps = steps if trained is None else round(trained)
     length = plural(steps, "step") if steps else plural(epochs or 1, "epoch")
+    rate = rate_in_words(recipe) if chosen is None else f"{chosen:.2g} (auto)"
     numbers = ", ".join(f"{k} {v:g}" for k, v in own.items() if isinstance(v, (int, float)))
     words = [
         recipe.method_name,
         trains,
-        f"lr {rate_in_words(recipe)}",
+        f"lr {rate}",
         numbers,
         f"{length} of {recipe.train.batch}",
     ]

@@ -12,6 +12,7 @@ from boresight.core.wording import format_duration, plural
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import REWARD, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults, block_results
+from boresight.experiments.study.outcomes.chosen_rate import LEARNING_RATE, STEPS
 from boresight.experiments.study.outcomes.collection import Outcomes
 from boresight.experiments.study.outcomes.file import OutcomeFile
 from boresight.experiments.study.outcomes.label_use import CALLS
@@ -215,7 +216,7 @@ def _cost(arms: Sequence[ArmResult]) -> tuple[str, str, str, str]:
 
 def _settings(plan: StudyPlan, here: Path, arm: ArmResult) -> str:
     recipe = plans.arm_recipe(plan, here, ArmRun(arm.arm, plan.arms[arm.arm].seeds[0]))
-    return settings_in_words(recipe)
+    return settings_in_words(recipe, arm.number(LEARNING_RATE), arm.number(STEPS))
 
 
 def _machines(found: Sequence[BlockResults]) -> list[tuple[str, str]]:
