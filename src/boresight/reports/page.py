@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib import resources
@@ -24,6 +24,7 @@ from markupsafe import Markup, escape
 from boresight.core.errors import UserError
 from boresight.core.files import write_text
 from boresight.core.version import VERSION
+from boresight.core.wording import cut_at_tokens
 from boresight.reports.by_construction import constants_before
 from boresight.reports.facts import facts, splits
 from boresight.reports.figures import figures
@@ -100,7 +101,8 @@ def render_report(run: RunData) -> str:
 def _as_card(sample: RunSample) -> dict[str, Any]:
     """A sample as report.js draws it; earlier answers are folded away below it."""
     between = [(f"after step {step:,}", said) for step, said in sample.between]
-    return asdict(sample) | {"notes": between, "between": None}
+    cuts = [cut_at_tokens(count) for count in sample.cut_at]
+    return asdict(sample) | {"notes": between, "between": None, "cut_at": None, "cuts": cuts}
 
 
 def page(
@@ -117,7 +119,8 @@ def page(
     `connects` permits requests to the server that the page came from, and to no other.
 
     `payload` is the data for report.js: `samples`, the names of their `columns`, and `outcomes`, the labels
-    of a check that only the last of two columns passes, only the first, or neither.
+    of a check that only the last of two columns passes, only the first, or neither. The `cuts` of a sample
+    mark the answers that the token limit cut; the template gets their number as `cut_sentence`.
     """
     texts = [_asset(script) for script in scripts]
     return (
@@ -129,10 +132,25 @@ def page(
             style=Markup(_asset("report.css")),
             scripts=[Markup(text) for text in texts],
             policy=_policy(texts, connects),
+            cut_sentence=cut_sentence(payload or NO_SAMPLES),
             payload=htmlsafe_json_dumps(payload or NO_SAMPLES, separators=(",", ":")),
             **context,
         )
     )
+
+
+def cut_sentence(payload: Mapping[str, Any]) -> str:
+    """How many answers of each column were cut, as in `Answers cut at the token limit: before training 0 of
+    60, after training 12 of 60.`; '' where none was."""
+    samples = payload.get("samples", ())
+    cut = [0 for _ in payload.get("columns", ())]
+    for sample in samples:
+        for column, mark in enumerate(sample.get("cuts", ())):
+            cut[column] += mark != ""
+    if not any(cut):
+        return ""
+    counts = (f"{name} {n:,} of {len(samples):,}" for name, n in zip(payload["columns"], cut, strict=True))
+    return f"Answers cut at the token limit: {', '.join(counts)}."
 
 
 def check_page_path(path: Path) -> None:

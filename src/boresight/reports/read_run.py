@@ -61,6 +61,8 @@ class RunSample:
     checks: list[dict[str, bool]]
     between: list[tuple[int, str]] = field(default_factory=list)
     """Earlier steps and their answers, for prompts that are answered at every evaluation."""
+    cut_at: list[int | None] = field(default_factory=list)
+    """Number of tokens of each answer that the token limit cut; None for others, empty where unknown."""
 
 
 @dataclass(frozen=True)
@@ -354,6 +356,7 @@ def _samples(folder: Path, notes: list[str]) -> Iterator[RunSample]:
             answers=[_answer(line.get("before")), _answer(line.get("after"))],
             checks=[_checks(line.get("before_checks")), _checks(line.get("after_checks"))],
             between=followed.get(id, []),
+            cut_at=[_count(line.get("before_cut_at")), _count(line.get("after_cut_at"))],
         )
 
 
@@ -381,6 +384,10 @@ def _messages(prompt: object) -> list[Message]:
 
 def _answer(text: object) -> str | None:
     return None if text is None else str(text)
+
+
+def _count(value: object) -> int | None:
+    return value if is_count(value) else None
 
 
 def _checks(found: object) -> dict[str, bool]:

@@ -169,6 +169,7 @@ def _samples(found: RewardComparison) -> list[dict[str, Any]]:
                 "id": prompt.id,
                 "prompt": prompt.prompt,
                 "answers": [of_prompt[0].response.text for of_prompt in graded],
+                "cuts": [of_prompt[0].response.cut_mark for of_prompt in graded],
                 "checks": [{} for _ in graded],
                 "tags": [tag],
                 "outcome": [tag, BADGES.get(tag, "")],

@@ -98,6 +98,7 @@
     ...(tagged.length ? tagged : payload.columns.length === 2 ? [...ofTwo, ...ofLength] : ofMany),
     ["Same answer", (s) => s.answers.every((answer) => answer !== null && answer === s.answers[0])],
     ["Asked during training", (s) => !tagged.length && s.notes && s.notes.length > 0],
+    ["Cut at the token limit", (s) => s.answers.some((_, column) => cutOf(s, column))],
     ["Missing", (s) => s.answers.some((answer) => answer === null)],
   ];
   const state = { query: "", kind: 0, diff: true, shown: [], drawn: 0, current: -1 };
@@ -122,13 +123,15 @@
     return badges.length ? element("div", "checks", ...badges) : "";
   }
 
+  const cutOf = (sample, column) => (sample.cuts || [])[column] || "";
   const wordCount = (text) => { const n = (text.match(/\S+/g) || []).length; return n === 1 ? "1 word" : n + " words"; };
 
   function answerOf(sample, column, pieces) {
     const answer = sample.answers[column];
     const text = answer === null ? element("div", "text absent", "no answer") : element("div", "text", ...(pieces || [answer]));
     text.dir = "auto";
-    const head = element("div", "role", element("span", "", payload.columns[column]), element("span", "", answer === null ? "" : wordCount(answer)));
+    const cut = cutOf(sample, column) ? [" ", element("span", "badge", cutOf(sample, column))] : [];
+    const head = element("div", "role", element("span", "", payload.columns[column], ...cut), element("span", "", answer === null ? "" : wordCount(answer)));
     return element("div", "answer", head, text, checksOf(sample.checks[column]));
   }
 

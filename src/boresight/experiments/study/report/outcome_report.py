@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boresight.core.wording import format_duration, plural
+from boresight.core.wording import cut_at_tokens, format_duration, plural
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import REWARD, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults, block_results
@@ -39,7 +39,7 @@ from boresight.stats.units import format_number
 
 @dataclass(frozen=True)
 class ShownPrompt:
-    """A prompt with the answers of a block's arms: title, answer and reward of each."""
+    """A prompt with the answers of a block's arms: title, answer, and reward and cut of each in words."""
 
     prompt: str
     answers: list[tuple[str, str | None, str]]
@@ -180,7 +180,11 @@ def _samples(plan: StudyPlan, found: BlockResults) -> list[ShownPrompt]:
         ShownPrompt(
             prompt,
             [
-                (title, shown.answer, _reward(file, id_))
+                (
+                    title,
+                    shown.answer,
+                    ", ".join(filter(None, [_reward(file, id_), cut_at_tokens(shown.cut_at)])),
+                )
                 for title, file in first
                 for shown in file.answers
                 if shown.id == id_
