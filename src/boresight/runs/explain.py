@@ -254,6 +254,7 @@ def _source_in_trl(h: History) -> LogSource:
     return LogSource(
         train=f"trl {method} --config CONFIG.yaml",
         check=f"boresight check {method} data.train=DATA.jsonl",
+        show="boresight data show DATA.jsonl --model MODEL",
         of_trl=True,
         adds_likelihood=margins and accuracies,
         rate=max(h.values("lr"), default=None),
@@ -268,10 +269,22 @@ def _source_of(run: RunData, recipe: Recipe | None) -> LogSource:
     return LogSource(
         train=f"boresight train {config} --run {after}",
         check=f"boresight check {config}",
+        show=_show(recipe),
         adds_likelihood=recipe is not None and "sft_weight" in type(recipe.method).model_fields,
         rate=rate,
         tokens=recipe.rollout.max_new_tokens if recipe else None,
+        length=recipe.data.max_length if recipe else None,
     )
+
+
+def _show(recipe: Recipe | None) -> str:
+    """The beginning of a command that prints rows of the training data, of its first file if there are more."""
+    if recipe is None:
+        return "boresight data show DATA.jsonl --model MODEL"
+    data = recipe.data.train if isinstance(recipe.data.train, str) else next(iter(recipe.data.train))
+    command = f"boresight data show {shlex.quote(data)} --model {shlex.quote(recipe.model.name)}"
+    template = recipe.model.chat_template
+    return command if template is None else f"{command} --chat-template {shlex.quote(template)}"
 
 
 def _commands(findings: Sequence[Finding], source: LogSource) -> dict[str, str]:
