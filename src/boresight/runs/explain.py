@@ -278,7 +278,7 @@ def _source_of(run: RunData, recipe: Recipe | None) -> LogSource:
 
 
 def _show(recipe: Recipe | None) -> str:
-    """The beginning of a command that prints rows of the training data, of its first file if there are more."""
+    """The beginning of a command that prints rows of the training data (its first file)."""
     if recipe is None:
         return "boresight data show DATA.jsonl --model MODEL"
     data = recipe.data.train if isinstance(recipe.data.train, str) else next(iter(recipe.data.train))
