@@ -6,10 +6,13 @@ import json
 
 import pytest
 
+from boresight.checks.forecast.expectation import SMALL_MARGIN
 from boresight.core.errors import UserError
+from boresight.findings.finding import warning
+from boresight.findings.history import History
 from boresight.findings.trl_log import derived_beta, read_trainer_state
-from boresight.reports.read_run import Metric
-from boresight.runs.explain import explain, got_worse, not_resolved, rows_lost
+from boresight.reports.read_run import Metric, without_refuted_forecast
+from boresight.runs.explain import explain, got_worse, not_resolved, rows_lost, spent_budget
 from boresight.stats.intervals import Interval
 from tests.checks import builders as b
 from tests.reports.fake_run import write_fake_run
@@ -141,6 +144,18 @@ def test_what_got_worse_and_what_cannot_be_told_are_kept_apart():
 )
 def test_counts_of_rows_that_are_none_are_no_loss(train):
     assert rows_lost({"train": train}) is None
+
+
+@pytest.mark.parametrize(("share", "too_short"), [(1.0, False), (0.99, True)])
+def test_report_and_explanation_have_one_limit_of_a_small_margin(share, too_short):
+    """At 1 nat the forecast is refuted and the log has no such finding; just below, both remain."""
+    margin = share * SMALL_MARGIN
+    history = History(steps=200)
+    history.add(200, "train", {"lr_sum": 1e-5})
+    assert (spent_budget(history, margin) is not None) == too_short
+    forecast = warning("learning-rate-budget", "why", "fix")
+    kept = without_refuted_forecast([forecast], [{"split": "eval", "margin": margin}])
+    assert bool(kept) == too_short
 
 
 def zero_log(steps=200):

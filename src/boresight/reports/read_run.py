@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boresight.checks.forecast.expectation import SMALL_MARGIN
 from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.forecast.ramp_file import read_ramp
 from boresight.config.yaml_text import read_yaml
@@ -170,12 +171,8 @@ FILES = {
 }
 
 
-ENOUGH = 1.0
-"""Margin, nats, from which a run is not reported to be too short."""
-
-
 def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]) -> list[Finding]:
-    """Findings without the forecast of too small a margin, if the run has reached `ENOUGH`.
+    """Findings without the forecast of too small a margin, if the run has reached `SMALL_MARGIN`.
 
     Args:
         findings: those that were stored, forecasts among them.
@@ -186,7 +183,7 @@ def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]
         [line["margin"] for line in lines if isinstance(line.get("margin"), int | float)] for lines in splits
     )
     reached = next((margins[-1] for margins in logged if margins), None)
-    refuted = reached is not None and reached >= ENOUGH
+    refuted = reached is not None and reached >= SMALL_MARGIN
     return [found for found in findings if not (refuted and found.name == "learning-rate-budget")]
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from boresight.checks.forecast import forecast
+from boresight.checks.forecast.expectation import SMALL_MARGIN
 from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.inputs import size_of
 from boresight.checks.run import method
@@ -160,7 +161,7 @@ def spent_budget(history: History, margin: float) -> Finding | None:
     A small margin grows in proportion to the sum of rates, which gives the sum needed for a good margin.
     """
     budget, held = history.recent("lr_sum", 1), history.held_out_share()
-    if not budget or not budget[0] or margin >= 1 or (held and held.low > 0.55):
+    if not budget or not budget[0] or margin >= SMALL_MARGIN or (held and held.low > 0.55):
         return None
     seen = f"; held-out accuracy is {held.value:.2f} [{held.low:.2f}, {held.high:.2f}]" if held else ""
     if history.unit != NATS:
