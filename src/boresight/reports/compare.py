@@ -166,6 +166,7 @@ def render_comparison(runs: Sequence[RunData]) -> str:
         has_samples=bool(samples),
         payload={
             "columns": [run.name for run in runs],
+            "files": "samples.jsonl of each run",
             "outcomes": [f"Met only by {runs[-1].name}", f"Met only by {runs[0].name}", "Met by neither"],
             "samples": samples,
         },

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib import resources
@@ -30,6 +30,8 @@ from boresight.reports.facts import facts, splits
 from boresight.reports.figures import figures
 from boresight.reports.headline import headline
 from boresight.reports.read_run import RunData, RunSample, read_run
+from boresight.reports.samples.cut import cut_sentence
+from boresight.reports.samples.shorten import fit_on_page, shortened_sentence
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.metrics import metric_rows
 from boresight.reports.tables.setup import changed_settings, environment_in_words
@@ -92,6 +94,7 @@ def render_report(run: RunData) -> str:
         environment=environment_in_words(run.environment),
         payload={
             "columns": ["before training", "after training"],
+            "files": "samples.jsonl",
             "outcomes": ["Fixed", "Broken", "Still failing"],
             "samples": [_as_card(sample) for sample in run.samples],
         },
@@ -120,9 +123,14 @@ def page(
 
     `payload` is the data for report.js: `samples`, the names of their `columns`, and `outcomes`, the labels
     of a check that only the last of two columns passes, only the first, or neither. The `cuts` of a sample
-    mark the answers that the token limit cut; the template gets their number as `cut_sentence`.
+    mark the answers that the token limit cut; `files` names the files with the whole texts, of which the page
+    has the beginnings where they are long. The template gets sentences about both as `sample_notes`.
     """
     texts = [_asset(script) for script in scripts]
+    payload, sample_notes = payload or NO_SAMPLES, []
+    if samples := payload.get("samples"):
+        payload = {**payload, "samples": fit_on_page(samples)}
+        sample_notes = [cut_sentence(payload), shortened_sentence(payload["samples"], payload["files"])]
     return (
         _templates()
         .get_template(template)
@@ -132,25 +140,11 @@ def page(
             style=Markup(_asset("report.css")),
             scripts=[Markup(text) for text in texts],
             policy=_policy(texts, connects),
-            cut_sentence=cut_sentence(payload or NO_SAMPLES),
-            payload=htmlsafe_json_dumps(payload or NO_SAMPLES, separators=(",", ":")),
+            sample_notes=sample_notes,
+            payload=htmlsafe_json_dumps(payload, separators=(",", ":")),
             **context,
         )
     )
-
-
-def cut_sentence(payload: Mapping[str, Any]) -> str:
-    """How many answers of each column were cut, as in `Answers cut at the token limit: before training 0 of
-    60, after training 12 of 60.`; '' where none was."""
-    samples = payload.get("samples", ())
-    cut = [0 for _ in payload.get("columns", ())]
-    for sample in samples:
-        for column, mark in enumerate(sample.get("cuts", ())):
-            cut[column] += mark != ""
-    if not any(cut):
-        return ""
-    counts = (f"{name} {n:,} of {len(samples):,}" for name, n in zip(payload["columns"], cut, strict=True))
-    return f"Answers cut at the token limit: {', '.join(counts)}."
 
 
 def check_page_path(path: Path) -> None:

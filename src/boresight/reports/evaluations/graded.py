@@ -72,6 +72,7 @@ def render_graded(found: RewardComparison) -> str:
         figures=[figure for figure in [figure_over_k(found)] if figure is not None],
         payload={
             "columns": names,
+            "files": "completions-SYSTEM.jsonl",
             "outcomes": [],
             "kinds": KINDS if len(names) > 1 else ALONE,
             "samples": _samples(found),

@@ -106,6 +106,7 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
         has_notes=any(c.judgment.reasoning for pair in found.pairs for c in pair.comparisons),
         payload={
             "columns": names,
+            "files": "comparisons.jsonl",
             "outcomes": [],
             "kinds": KINDS if len(found.pairs) == 1 else _pair_kinds(found.pairs),
             "samples": samples(found.pairs, names),

@@ -253,6 +253,7 @@ def render_study_page(study: Study, data: StudyData, report: StudyReport) -> str
         has_samples=bool(samples),
         payload={
             "columns": columns,
+            "files": "answers.jsonl of each run",
             "outcomes": [
                 f"Passes only with {columns[-1]}" if columns else "",
                 f"Passes only with {columns[0]}" if columns else "",
