@@ -134,13 +134,14 @@ def _notes(outcomes: Outcomes, found: Sequence[BlockResults], changes: Sequence[
 
 
 def _missing(plan: StudyPlan, arm: ArmResult) -> str:
-    """`DPO, seeds 1, 2`; every run is named, since none may be hidden."""
+    """`DPO, seeds 1 (stopped by the guard at step 4: …), 2`; every run is named, since none may be hidden."""
     if arm.arm == START:
         return "the start model"
     title = plan.arms[arm.arm].title
-    if len(arm.missing) == arm.planned:
+    if len(arm.missing) == arm.planned and not arm.stopped:
         return f"{title}, {'all seeds' if arm.planned > 1 else 'its seed'}"
-    return f"{title}, seed{'' if len(arm.missing) == 1 else 's'} {', '.join(arm.missing)}"
+    seeds = [f"{seed} ({arm.stopped[seed]})" if seed in arm.stopped else seed for seed in arm.missing]
+    return f"{title}, seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)}"
 
 
 def _part(plan: StudyPlan, found: BlockResults, forest: Forest | None) -> BlockPart:

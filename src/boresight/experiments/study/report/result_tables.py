@@ -162,11 +162,11 @@ def _arm(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> list[ResultCel
 
 
 def _seeds(arm: ArmResult) -> ResultCell:
-    """`2 of 4`, and whether the intervals beside it hold the noise of prompts alone."""
+    """`2 of 4, 1 stopped`, and whether the intervals beside it hold the noise of prompts alone."""
     measured = len(arm.files)
     if arm.arm == START:
         return _text("not trained here" if measured else "missing")
-    count = f"{measured} of {arm.planned}"
+    count = f"{measured} of {arm.planned}" + (f", {len(arm.stopped)} stopped" if arm.stopped else "")
     return ResultCell(Cell(count, "intervals over prompts alone" if measured and arm.prompts_only else ""))
 
 
