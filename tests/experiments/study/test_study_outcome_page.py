@@ -133,7 +133,7 @@ def cells(folder, block="B"):
 def test_the_page_is_made_from_files_alone(written_plan, tmp_path, monkeypatch):
     """Means: start 2 of 4; DPO (3 + 4) of 8; RLOO (2 + 2) of 8; GRPO 3 of 4.
 
-    DPO takes (90 + 150) / 2 s = 2.0 minutes a run; the five runs take 90 + 150, 90 + 150 and 90 s.
+    DPO takes (90 + 150) / 2 s = 2 min a run; the five runs take 90 + 150, 90 + 150 and 90 s.
     """
     monkeypatch.chdir(tmp_path)
     said = report(written_plan)
@@ -147,7 +147,7 @@ def test_the_page_is_made_from_files_alone(written_plan, tmp_path, monkeypatch):
     assert found["rloo", "area"].startswith("55.0 % [") and ("dpo", "area") not in found
     assert found["dpo", "verifier calls"] == "96" and found["rloo", "informative prompts"] == "7"
     assert found["dpo", "training rows"] == "32" and ("rloo", "training rows") not in found
-    assert found["dpo", "minutes"] == "2.0" and found["grpo", "minutes"] == "1.5"
+    assert found["dpo", "time"] == "2 min" and found["grpo", "time"] == "1 min 30 s"
     assert found["dpo", "seeds"] == "2 of 2" and found["kto", "seeds"] == "0 of 3"
     assert found["grpo", "seeds"] == "1 of 1 intervals over prompts alone"
     assert found["dpo", "whole answer"].startswith("100.0 % [")
