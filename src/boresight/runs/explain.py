@@ -148,7 +148,7 @@ def rows_lost(data: Mapping[str, Any]) -> Finding | None:
 
 def with_measured_budget(findings: Sequence[Finding], history: History) -> list[Finding]:
     """The findings, with the measured margin in place of the forecast one."""
-    bought = _margin_bought(history)
+    bought = _final_margin(history)
     if bought is None:
         return list(findings)
     measured = spent_budget(history, bought)
@@ -183,7 +183,7 @@ def spent_budget(history: History, margin: float) -> Finding | None:
     )
 
 
-def _margin_bought(history: History) -> float | None:
+def _final_margin(history: History) -> float | None:
     """The margin at the end of a run, nats, of the held-out rows or else of its last rows; None if none was
     logged."""
     held, recent = history.held_out("margin"), history.recent("margin", 20)
