@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -23,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from demo_run import ROOT, demo_command, timed
+from demo_run import demo_command, timed
+from preference_step import TRL_PYTHON, require_trl
 from rich.console import Console
 from rich.table import Table
 
@@ -38,7 +38,6 @@ from boresight.models.reference.frozen import store_reference
 from boresight.stats.intervals import DIFFERENCE, SHARE
 from boresight.stats.over_seeds import OverSeeds, difference_over_seeds, over_seeds
 
-TRL_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 TRL_SIDE = Path(__file__).parent / "defaults" / "trl_side.py"
 SIDES = ("boresight", "trl")
 LONGEST = 256
@@ -47,8 +46,7 @@ Margins = dict[str, float]
 
 def main() -> None:
     args, console = arguments(), Console(soft_wrap=True)
-    if not TRL_PYTHON.is_file():
-        sys.exit("TRL 1.16.0 is not there yet: run `make bench-setup`, which builds .venv-bench.")
+    require_trl()
     seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     margins: dict[str, list[Margins]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as folder:

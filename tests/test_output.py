@@ -273,8 +273,8 @@ def test_other_processes_of_a_run_print_nothing(capsys, monkeypatch):
 
 STREAMS = """
 import os, subprocess, sys
-from boresight.cli.streams import only_result_on_stdout, readers_may_leave
-with readers_may_leave():
+from boresight.cli.streams import only_result_on_stdout, tolerating_closed_pipes
+with tolerating_closed_pipes():
     with only_result_on_stdout():
         print("by print")
         os.write(1, b"by number\\n")

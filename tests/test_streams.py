@@ -12,7 +12,7 @@ import pytest
 from rich.text import Text
 from tqdm import tqdm
 
-from boresight.cli.streams import ReaderMayLeave, readers_may_leave
+from boresight.cli.streams import TolerantStream, tolerating_closed_pipes
 from boresight.core.console import Terminal, progress
 from tests.odd_text import ODD, TERMINAL
 
@@ -51,7 +51,7 @@ def by_a_table_of_ours():
     "write", [by_print, by_warning, by_a_logger, by_the_last_resort, by_a_bar, by_a_table_of_ours]
 )
 def test_text_is_shown_and_never_obeyed(write, capsys):
-    with readers_may_leave():
+    with tolerating_closed_pipes():
         write()
     said = "".join(capsys.readouterr())
     assert said and not set(said) & set(TERMINAL), [hex(ord(c)) for c in set(said) & set(TERMINAL)]
@@ -60,7 +60,7 @@ def test_text_is_shown_and_never_obeyed(write, capsys):
 
 def written(text):
     stream = io.StringIO()
-    ReaderMayLeave(stream).write(text)
+    TolerantStream(stream).write(text)
     return stream.getvalue()
 
 
@@ -76,7 +76,7 @@ def test_nothing_else_moves_the_cursor(text):
 
 def test_colors_of_ours_reach_the_terminal():
     stream = io.StringIO()
-    ours = ReaderMayLeave(stream)
+    ours = TolerantStream(stream)
     Terminal(file=ours, force_terminal=True, color_system="standard").print(Text(f"red{ODD}", style="red"))
     assert stream.getvalue().startswith("\x1b[31mred") and "\x07" not in stream.getvalue()
 
@@ -85,7 +85,7 @@ def test_bars_of_ours_reach_the_terminal(monkeypatch):
     """While a bar is shown, rich puts a stream of its own before that of the command line."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
-    with readers_may_leave():
+    with tolerating_closed_pipes():
         console = Terminal(force_terminal=True, color_system="standard")
         with progress(console, "reading \x07title", 2) as advance:
             advance(1)

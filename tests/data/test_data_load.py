@@ -271,8 +271,31 @@ def test_unpaired_feedback_is_read_with_its_labels(jsonl):
             Labeled(Q, BAD, False, "row-2"),
         ]
         assert loaded.sentence == (
-            "read 2 labeled answers, unpaired feedback, answers labeled true or false; 1 good, 1 bad"
+            "read 2 labeled answers, unpaired feedback, answers labeled true or false by `kto_tag`; "
+            "1 good, 1 bad"
         )
+
+
+def test_the_columns_that_label_answers_are_named(jsonl):
+    """A verifier's `correct` could also be a column of another meaning, so the sentence names it."""
+    rows = [
+        {"question": "2 + 2?", "response": "4", "correct": 1},
+        {"question": "2 + 3?", "response": "4", "correct": 0},
+        {"question": "2 + 4?", "response": "6", "metadata": {"passed": True}},
+    ]
+    said = read(jsonl(*rows)).sentence
+    assert "answers labeled true or false by `correct` (2) and `metadata.passed` (1); 2 good, 1 bad" in said
+    for kind in ("prompt", "demonstration"):
+        assert "answers labeled true or false by `correct`" in read(jsonl(*rows[:2]), kind=kind).sentence
+    named = [{"question": "2 + 2?", "response": "4", "verdict": good} for good in (True, False)]
+    assert " false by `verdict`;" in read(jsonl(*named), columns={"label": "verdict"}).sentence
+    assert "those labeled true kept as the gold `answer`" in read(jsonl(*rows), kind="prompt").sentence
+
+
+def test_answers_without_a_label_name_no_column(jsonl):
+    """A `correct` that is no spelling of a label is a reference answer."""
+    said = read(jsonl({"question": "2 + 2?", "response": "4", "correct": "four"})).sentence
+    assert "labeled" not in said and "by `" not in said
 
 
 def test_pairs_are_read_as_two_labeled_answers_each(jsonl):

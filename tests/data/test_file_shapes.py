@@ -167,11 +167,21 @@ INSIDE = (
     ("name", "content", "message"),
     [
         ("a.jsonl", f"{PAIR}\n\n{TWICE}\n", "row 3: `record` has the key 'chosen' twice; fix the row or"),
-        ("a.json", f"[{PAIR}, {TWICE}]", "row 2 has the key 'chosen' twice"),
+        ("a.json", f"[{PAIR}, {TWICE}]", "row 2: `record` has the key 'chosen' twice; fix the row or"),
         ("a.json", TWICE, "row 1 has the key 'chosen' twice"),
         ("a.json", f"{PAIR}\n{TWICE}\n", "row 2: `record` has the key 'chosen' twice"),
         ("a.json", TWICE.replace(", ", ",\n") * 2, "row 1 has the key 'chosen' twice"),
-        ("a.json", f'{{"data": [{PAIR}, {TWICE}]}}', "row 2 has the key 'chosen' twice"),
+        ("a.json", f'{{"data": [{PAIR}, {TWICE}]}}', "row 2: `record` has the key 'chosen' twice"),
+        (
+            "a.json",
+            f'{{"data": [{TWICE}], "data": [{PAIR}]}}',
+            r"a\.json: has the key 'data' twice; keep one",
+        ),
+        (
+            "a.json",
+            '{"prompt": ["q"], "chosen": ["a"], "chosen": ["b"], "rejected": ["c"]}',
+            "'chosen' twice",
+        ),
         ("a.jsonl", INSIDE, "row 1 has the key 'content' twice; keep one of them"),
         ("a.csv", "prompt,chosen,chosen,rejected\nq,a,c,b\n", "has the column 'chosen' twice"),
         ("a.tsv", "prompt\tchosen\trejected\tprompt\nq\ta\tb\tq\n", "has the column 'prompt' twice"),
@@ -182,6 +192,35 @@ def test_a_name_that_stands_twice_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", f"{PAIR}\n{TWICE}\n{PAIR}\n{TWICE}\n"),
+        ("a.json", f"[{PAIR}, {TWICE}, {PAIR}, {TWICE}]"),
+        ("a.json", f'{{"version": 1, "data": [{PAIR}, {TWICE}, {PAIR}, {TWICE}]}}'),
+        ("a.json", "\n".join(one.replace(", ", ",\n") for one in (PAIR, TWICE, PAIR, TWICE))),
+    ],
+    ids=["lines", "list", "list in an object", "one after another"],
+)
+def test_a_row_with_a_key_twice_is_malformed_in_every_form_of_json(tmp_path, name, content):
+    """Rows 2 and 4 of 4 are dropped and counted, as any other malformed row."""
+    (tmp_path / name).write_text(content)
+    found = read(tmp_path / name, bad_rows="drop")
+    assert len(found.examples) == 2
+    assert [(bad.row, "has the key 'chosen' twice" in str(bad)) for bad in found.bad] == [
+        (2, True),
+        (4, True),
+    ]
+
+
+def test_a_key_twice_inside_a_conversation_of_a_list_is_found(tmp_path):
+    turns = json.dumps(TURNS)
+    inside = turns.replace('"content": "good"', '"content": "good", "content": "other"')
+    (tmp_path / "a.json").write_text(f"[{turns}, {inside}]")
+    found = read(tmp_path / "a.json", bad_rows="drop")
+    assert (len(found.examples), [bad.row for bad in found.bad]) == (1, [2])
 
 
 def test_a_parquet_column_that_stands_twice_is_refused(tmp_path):

@@ -13,7 +13,7 @@ from boresight.data.rendering.choose import ensure_chat_template
 from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
 from boresight.models import lora
 from boresight.models.load import load_model, load_tokenizer
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ def test_qwen_base_stops_at_the_end_of_turn(real_data):
     tokenizer = load_tokenizer(str(real_data / "qwen25_tokenizer"))
     tokenizer.eos_token = "<|endoftext|>"  # as Qwen2.5-0.5B has it; the instruct model has <|im_end|>
     model = tiny_model("qwen2", vocab=8)
+    model.config.vocab_size = 151936
     model.config.eos_token_id = model.generation_config.eos_token_id = 151643
     assert wire_stop_tokens(model, tokenizer).id == 151645
     assert tokenizer.eos_token_id == 151645
@@ -145,12 +146,44 @@ def test_a_published_temperature_without_sampling_is_saved_as_it_is(tmp_path, ad
     assert saved["eos_token_id"] == [end_of_turn(tokenizer).id, 0]
 
 
-@pytest.mark.parametrize("value", ["2", [[2]], True, 2.0, [2, None]])
-def test_a_stop_token_that_is_no_id_is_refused(value):
+@pytest.mark.parametrize("value", ["2", [[2]], True, 2.0, [2, None], -1, 9999, [2, VOCAB], [-1]])
+def test_a_stop_token_that_is_no_id_of_the_vocabulary_is_refused(value):
+    """The field, the file and the size of the vocabulary are named; the largest id is one less."""
     tokenizer, model = tiny_tokenizer("chatml"), tiny_model()
     object.__setattr__(model.generation_config, "eos_token_id", value)
-    with pytest.raises(UserError, match=r"has the eos_token_id .*; give a token id, or a list of them"):
+    says = (
+        r"^model: eos_token_id is .+ in its generation_config\.json; give an id of its vocabulary of "
+        rf"{VOCAB} tokens, 0 to {VOCAB - 1}, or a list of them\.$"
+    )
+    with pytest.raises(UserError, match=says):
         wire_stop_tokens(model, tokenizer)
+
+
+@pytest.mark.parametrize("field", ["eos_token_id", "pad_token_id", "bos_token_id"])
+@pytest.mark.parametrize("holder", ["config", "generation_config"])
+def test_every_special_token_of_every_file_is_checked(field, holder):
+    tokenizer, model = tiny_tokenizer("chatml"), tiny_model()
+    object.__setattr__(getattr(model, holder), field, 9999)
+    with pytest.raises(UserError, match=rf"^model: {field} is 9999 in its {holder}\.json"):
+        wire_stop_tokens(model, tokenizer)
+
+
+def test_an_id_that_means_no_token_is_taken():
+    """Early LLaMA configs have the padding token -1."""
+    tokenizer, model = tiny_tokenizer("chatml"), tiny_model()
+    model.config.pad_token_id = model.generation_config.bos_token_id = -1
+    end = wire_stop_tokens(model, tokenizer)
+    assert model.config.eos_token_id == [end.id, 0] and model.config.pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("field", ["eos_token_id", "pad_token_id"])
+def test_a_model_on_disk_is_refused_by_its_file(tmp_path, file, field):
+    tiny_model("llama").save_pretrained(tmp_path)
+    content = json.loads((tmp_path / file).read_text()) | {field: 9999}
+    (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"{field} is 9999 in its {file};"):
+        wire_stop_tokens(load_model(str(tmp_path)), tiny_tokenizer("chatml"))
 
 
 def test_a_template_given_by_the_user_is_saved_with_the_tokenizer(tmp_path):

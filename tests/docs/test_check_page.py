@@ -2,15 +2,23 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.core import TyperGroup as Group
+from typer.main import get_command
 
+from boresight import methods
 from boresight.checks.run import initial_loss
+from boresight.cli.main import app
+from boresight.config.recipe import Recipe
 from boresight.findings import live_checks, log_checks
 from boresight.findings.finding import Finding, checks_of
 from boresight.findings.page import PROSE, names, section
 from boresight.runs.check import preflight
+from tests.pins.recipes import keys
 
 ROOT = Path(__file__).parents[2]
 CHECKS = ROOT / "src" / "boresight"
@@ -41,6 +49,60 @@ def test_a_section_is_text_of_a_few_lines(name):
     text = section(name)
     assert 20 < len(text) < 900
     assert not re.search(r"^#|^\||```|\]\(|<a id", text, flags=re.MULTILINE)
+
+
+SETTING = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)(?:=(.+))?")
+
+
+def settings_of_recipes() -> set[str]:
+    """Dotted keys that a recipe of `train` may have, those of every method under `method`."""
+    own = keys(Recipe)
+    return {*own, *(f"method.{key}" for name in methods.names() for key in keys(methods.get(name).Config))}
+
+
+def is_command(code: str) -> bool:
+    """Whether a piece of code is a command of boresight; its verb and options must exist."""
+    first, *words = shlex.split(code)
+    if first != "boresight":
+        return False
+    command = get_command(app)
+    while isinstance(command, Group):
+        command = command.commands[words.pop(0)]
+    known = {"--help", *(option for parameter in command.params for option in parameter.opts)}
+    unknown = {word for word in words if word.startswith("--")} - known
+    assert not unknown, code
+    return True
+
+
+def is_setting(code: str) -> bool:
+    """Whether a piece of code is a setting of a recipe, with or without a value of YAML."""
+    found = SETTING.fullmatch(code)
+    if not found or found[1] not in settings_of_recipes():
+        return False
+    yaml.safe_load(found[2] or "")
+    return True
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_section_ends_in_a_fix_with_a_command_or_a_setting(name):
+    """The fix is the last paragraph; of its code, one piece is a command or a setting that exists."""
+    *_, last = section(name).split("\n\n")
+    assert last.startswith("Fix: "), last
+    code = [" ".join(piece.split()) for piece in re.findall(r"`([^`]+)`", last)]
+    assert any(is_command(piece) or is_setting(piece) for piece in code), last
+
+
+@pytest.mark.parametrize("name", names())
+def test_settings_and_commands_of_a_section_exist(name):
+    """Code that looks like a setting of a section of the recipe is one."""
+    sections = {key.partition(".")[0] for key in settings_of_recipes()}
+    for piece in re.findall(r"`([^`]+)`", section(name)):
+        code = " ".join(piece.split())
+        found = re.match(r"([a-z_]+)\.[a-z_]+", code)
+        if code.startswith("boresight "):
+            assert is_command(code)
+        elif found and found[1] in sections and not code.endswith((".json", ".jsonl", ".yaml")):
+            assert is_setting(code), code
 
 
 def test_the_documentation_shows_the_page_of_the_package():

@@ -212,7 +212,7 @@ def test_the_cause_comes_first_in_a_log_of_trl(situation, tmp_path):
         or name == "not-finite"
     )
     if name not in ("reward-hacking", "length-drift"):
-        assert done.commands[name].startswith(("trl ", "boresight check "))
+        assert done.commands[name].startswith(("trl ", "boresight check ", "boresight data show "))
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)

@@ -6,10 +6,13 @@ import json
 
 import pytest
 
+from boresight.checks.forecast.expectation import SMALL_MARGIN
 from boresight.core.errors import UserError
+from boresight.findings.finding import warning
+from boresight.findings.history import History
 from boresight.findings.trl_log import derived_beta, read_trainer_state
-from boresight.reports.read_run import Metric
-from boresight.runs.explain import explain, got_worse, not_resolved, rows_lost
+from boresight.reports.read_run import Metric, without_refuted_forecast
+from boresight.runs.explain import explain, got_worse, not_resolved, rows_lost, spent_budget
 from boresight.stats.intervals import Interval
 from tests.checks import builders as b
 from tests.reports.fake_run import write_fake_run
@@ -141,3 +144,52 @@ def test_what_got_worse_and_what_cannot_be_told_are_kept_apart():
 )
 def test_counts_of_rows_that_are_none_are_no_loss(train):
     assert rows_lost({"train": train}) is None
+
+
+@pytest.mark.parametrize(("share", "too_short"), [(1.0, False), (0.99, True)])
+def test_report_and_explanation_have_one_limit_of_a_small_margin(share, too_short):
+    """At 1 nat the forecast is refuted and the log has no such finding; just below, both remain."""
+    margin = share * SMALL_MARGIN
+    history = History(steps=200)
+    history.add(200, "train", {"lr_sum": 1e-5})
+    assert (spent_budget(history, margin) is not None) == too_short
+    forecast = warning("learning-rate-budget", "why", "fix")
+    kept = without_refuted_forecast([forecast], [{"split": "eval", "margin": margin}])
+    assert bool(kept) == too_short
+
+
+def zero_log(steps=200):
+    """A log in which no token of an answer is scored: all log-probabilities are exactly 0."""
+    names = ("chosen_logps", "rejected_logps", "chosen_logratio", "rejected_logratio", "margin", "accuracy")
+    return b.log(steps, loss=lambda t: 0.6931, **dict.fromkeys(names, lambda t: 0.0))
+
+
+def memorized_log(steps=200):
+    """Training accuracy rises to 1 while held-out accuracy stays at one half."""
+    return b.log(
+        steps,
+        loss=lambda t: 0.69 - 0.6 * t,
+        margin=lambda t: 8 * t,
+        accuracy=lambda t: 0.5 + 0.5 * t,
+        held_accuracy=lambda t: 0.5,
+        held_margin=lambda t: 0.0,
+    )
+
+
+def test_rows_without_a_scored_token_get_the_command_that_makes_room(tmp_path):
+    """The limit of the recipe, 512 tokens, is doubled in a run of its own."""
+    recipe = b.recipe("dpo", "data.max_length=512", model={"name": "Qwen/Qwen2.5-0.5B"})
+    done = explain(write_run(tmp_path / "zero", recipe, zero_log()))
+    assert done.commands["nothing-scored"] == (
+        f"boresight train {tmp_path / 'zero/config.yaml'} --run runs/zero-next data.max_length=1024"
+    )
+
+
+def test_memorized_labels_get_the_command_that_prints_rows(tmp_path):
+    """A check would print nothing new: the labels have to be read."""
+    settings = ("data.train=my pairs.jsonl", "model.chat_template=chatml")
+    recipe = b.recipe("dpo", *settings, model={"name": "Qwen/Qwen2.5-0.5B"})
+    done = explain(write_run(tmp_path / "run", recipe, memorized_log()))
+    assert done.commands["memorizing"] == (
+        "boresight data show 'my pairs.jsonl' --model Qwen/Qwen2.5-0.5B --chat-template chatml --rows 20"
+    )

@@ -43,7 +43,9 @@ def test_a_torn_recipe_is_one_of_this_kind_and_is_named(tmp_path, text):
 def test_a_recipe_of_another_kind_is_foreign(tmp_path, raw):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(raw))
     assert folder(tmp_path).recipe() is None
-    with pytest.raises(UserError, match="exists but holds no evaluation; give another folder"):
+    with pytest.raises(
+        UserError, match=r"holds no evaluation, its config\.yaml is of something else; give another"
+    ):
         folder(tmp_path).open(RECIPE)
 
 

@@ -47,10 +47,6 @@ LEFT = {
 METHODS = [("dpo", {"r": 2, "dropout": 0.3}), ("sft", None), ("reward", None)]
 
 
-def counts_letters(prompts, completions, rows):
-    return [float(len(set(text))) for text in completions]
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")

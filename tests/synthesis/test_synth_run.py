@@ -432,6 +432,7 @@ def test_the_command_line_says_what_it_would_do_and_does_it(
             assert (ended.value.code or 0) == code
     said = capsys.readouterr()
     assert "8 prompts" in said.out and "Nothing was sent." in said.out and "pairs in" in said.out
+    assert re.search(r"dollars\s+time", said.out)
     assert "max_requests = 41 is reached" in said.err
     assert len(server.seen) == 41
 

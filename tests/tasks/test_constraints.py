@@ -12,12 +12,12 @@ from boresight.tasks.constraints.constraint import (
     Constraint,
     bullets,
     ends_as_sentence,
+    has_enough_words,
     loops,
     mentions,
+    mentions_task,
     quality,
-    says_enough,
     sentences,
-    talks_of_task,
     words,
 )
 
@@ -162,9 +162,9 @@ def test_quality_measures():
     assert loops("a great way to go and a great way to see and a great way to be")
     assert loops("A versatile and versatile item.") and loops("A tree is a tree.")
     assert not loops("a great way to go and a great way to see")
-    assert says_enough("one two three four five six seven eight") and not says_enough("Warm drink.")
-    assert talks_of_task("In one sentence: tea.") and talks_of_task("I am an AI.")
-    assert not talks_of_task("Rain said a word or two.")
+    assert has_enough_words("one two three four five six seven eight") and not has_enough_words("Warm drink.")
+    assert mentions_task("In one sentence: tea.") and mentions_task("I am an AI.")
+    assert not mentions_task("Rain said a word or two.")
     # A fragment that meets every word limit is not good on the first three.
     assert quality("Warm drink", "tea") == {
         "on_topic": False,

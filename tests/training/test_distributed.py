@@ -74,7 +74,7 @@ def exchange():
         "squares": [square for square, _ in squares],
         "one": one,
         "first": collectives.from_first(f"from {number}"),
-        "anyone": (collectives.anyone(number == 1), collectives.anyone(False)),
+        "anyone": (collectives.any_process(number == 1), collectives.any_process(False)),
         "tensors": [t["x"].tolist() for t in collectives.gather_tensors({"x": torch.arange(number + 1)})],
     }
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from safetensors.torch import load, save
 from transformers import AutoModelForCausalLM
 
-from boresight.cli.streams import ReaderMayLeave
+from boresight.cli.streams import TolerantStream
 from boresight.config.recipe import Recipe
 from boresight.core import interrupt
 from boresight.core.errors import UserError
@@ -162,13 +162,13 @@ def test_a_reader_that_leaves_asks_for_a_stop():
     with listening():
         pass
     with pytest.raises(BrokenPipeError):
-        ReaderMayLeave(Closed()).write("nobody listens")
-    stream = ReaderMayLeave(Closed())
+        TolerantStream(Closed()).write("nobody listens")
+    stream = TolerantStream(Closed())
     with listening() as stop:
         assert stream.write("step 1") == 6 and stream.write("step 2") == 6
         stream.flush()
     assert stop.made and stop.number == interrupt.SIGPIPE
-    ReaderMayLeave(Closed()).write("the run is stopping and says so")
+    TolerantStream(Closed()).write("the run is stopping and says so")
 
 
 def test_a_disk_without_room_for_checkpoints_is_refused_before_anything_is_written(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_gradients_weights_and_metrics_are_those_of_all_groups(tmp_path, monkeyp
         assert gathered.summary()[name] == pytest.approx(value, rel=1e-6, abs=1e-6, nan_ok=True), name
 
 
-def set_aside(task, rows):
+def without_zero_advantage(task, rows):
     method = task.recipe.method
     return zero_advantage.skip_zero_advantage(
         task.kind, task.method, task.current_reference, rows, method, Gathered()
@@ -72,7 +72,7 @@ def set_aside(task, rows):
 def run_of(task, rewards):
     """Places of the groups that the model is run on."""
     rows = sampled(task.policy, rewards)
-    kept = set_aside(task, rows)
+    kept = without_zero_advantage(task, rows)
     return [rows.index(row) for row in kept]
 
 
@@ -104,4 +104,4 @@ def test_text_that_the_policy_did_not_sample_runs_them_all(tmp_path):
     task = make_task(tmp_path, "rloo", "method.beta=0")
     task.reference = None
     rows = random_rows(6, 4)
-    assert set_aside(task, rows) is rows
+    assert without_zero_advantage(task, rows) is rows

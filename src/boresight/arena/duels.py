@@ -20,11 +20,13 @@ START_MODEL = "start model"
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """One question: a prompt and the answers of two systems. `left` and `right` are `(system, answer)`."""
+    """One question: a prompt and the answers of two systems. `left` and `right` are `(system, answer)`,
+    `cut_at` the number of tokens of each that the token limit cut, left first."""
 
     prompt: Prompt
     left: tuple[str, str]
     right: tuple[str, str]
+    cut_at: tuple[int | None, int | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class Duels:
         for count, what in ((self.identical, "equal answers"), (self.missing, "an answer missing")):
             if count:
                 said += f"; {count:,} with {what} {is_or_are(count)} skipped"
+        if cut := sum(count is not None for duel in self.duels for count in duel.cut_at):
+            answers = plural(2 * len(self.duels), "answer")
+            said += f"; {cut:,} of {answers} {is_or_are(cut)} cut at the token limit"
         return said + "."
 
 
@@ -78,9 +83,11 @@ def make_duels(prompts: Sequence[Prompt], systems: tuple[System, System], seed: 
             identical += 1
         else:
             sides = [(systems[0].name, first), (systems[1].name, second)]
+            cut_at = [system.cut_at.get(prompt.id) for system in systems]
             if _drawn(seed, "side", prompt.id)[0] % 2:
                 sides.reverse()
-            duels.append(Duel(prompt, *sides))
+                cut_at.reverse()
+            duels.append(Duel(prompt, *sides, cut_at=(cut_at[0], cut_at[1])))
     return Duels((systems[0].name, systems[1].name), tuple(duels), identical, missing)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from boresight.arena.duels import Duel, Duels
 from boresight.arena.votes import Votes
 from boresight.core.schema import Message
-from boresight.core.wording import plural
+from boresight.core.wording import cut_at_tokens, plural
 from boresight.stats.units import unit_named
 
 
@@ -20,6 +20,8 @@ class JudgedAnswer:
     system: str
     text: str
     won: bool
+    cut: str
+    """`cut at 64 tokens`, or '' if it ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def judged_prompts(duels: Duels, votes: Votes) -> list[JudgedPrompt]:
 
 def _judged(duel: Duel, votes: Votes) -> JudgedPrompt:
     winner, texts = votes.winner(duel.prompt.id), dict((duel.left, duel.right))
-    first, second = (JudgedAnswer(name, texts[name], winner == name) for name in votes.names)
+    cuts = dict(zip((duel.left[0], duel.right[0]), map(cut_at_tokens, duel.cut_at), strict=True))
+    first, second = (JudgedAnswer(name, texts[name], winner == name, cuts[name]) for name in votes.names)
     return JudgedPrompt(duel.prompt.id, duel.prompt.prompt, (first, second))
 
 

@@ -17,6 +17,7 @@ from boresight.arena.duels import Duels
 from boresight.arena.result import judged_prompts, next_commands, win_rate_sentence
 from boresight.arena.votes import CHOICES, Votes
 from boresight.core.errors import UserError
+from boresight.core.wording import cut_at_tokens
 from boresight.reports.page import page
 from boresight.serving.loopback import LoopbackHandler, LoopbackServer, Refused
 
@@ -59,7 +60,13 @@ class Arena(LoopbackServer):
             left = [duel for duel in self.duels.duels if duel.prompt.id not in self.votes]
             standing = self.standing()
         duels = [
-            {"id": d.prompt.id, "prompt": d.prompt.prompt, "left": d.left[1], "right": d.right[1]}
+            {
+                "id": d.prompt.id,
+                "prompt": d.prompt.prompt,
+                "left": d.left[1],
+                "right": d.right[1],
+                "cuts": {side: cut_at_tokens(n) for side, n in zip(("left", "right"), d.cut_at, strict=True)},
+            }
             for d in left
         ]
         payload = {

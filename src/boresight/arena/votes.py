@@ -130,22 +130,22 @@ class Votes:
 def _preference(
     duel: Duel, winner: tuple[str, str], loser: tuple[str, str], choice: Choice
 ) -> dict[str, Any]:
-    meta = {"arena": _circumstances(duel) | {"winner": winner[0], "side": choice}}
-    chosen, rejected = _said(winner[1]), _said(loser[1])
+    meta = {"arena": _vote_metadata(duel) | {"winner": winner[0], "side": choice}}
+    chosen, rejected = _answer_turns(winner[1]), _answer_turns(loser[1])
     return to_record(Preference(duel.prompt.prompt, chosen, rejected, duel.prompt.id, meta=meta))
 
 
 def _tie(duel: Duel) -> dict[str, Any]:
     answers = dict((duel.left, duel.right))
-    meta = {"arena": _circumstances(duel) | {"winner": None}}
+    meta = {"arena": _vote_metadata(duel) | {"winner": None}}
     return {"id": duel.prompt.id, "prompt": duel.prompt.prompt, "answers": answers, "meta": meta}
 
 
-def _circumstances(duel: Duel) -> dict[str, Any]:
+def _vote_metadata(duel: Duel) -> dict[str, Any]:
     return {"systems": [duel.left[0], duel.right[0]], "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
 
 
-def _said(text: str) -> list[Message]:
+def _answer_turns(text: str) -> list[Message]:
     return [Message(role="assistant", content=text)]
 
 

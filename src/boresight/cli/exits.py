@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from boresight.cli.streams import readers_may_leave
+from boresight.cli.streams import tolerating_closed_pipes
 from boresight.core.errors import UserError, named_first_line, system_error_number, terminal_safe
 from boresight.core.interrupt import SIGPIPE, Interrupted
 
@@ -32,7 +32,7 @@ LONGEST = 3_000
 
 def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code and prints the sentence that explains it."""
-    with readers_may_leave():
+    with tolerating_closed_pipes():
         try:
             refuse_dashed_settings(arguments)
             app(list(arguments))

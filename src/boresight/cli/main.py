@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from boresight.cli import exits, results
 from boresight.cli.output import Result, is_first_process, with_result
-from boresight.cli.threads import wait_politely
+from boresight.cli.threads import set_wait_policy
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
 from boresight.core.version import VERSION
@@ -671,7 +671,7 @@ def _say_once(lines: list[str]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: runs a verb and always raises `SystemExit`, with one of `boresight.cli.exits`."""
-    wait_politely()
+    set_wait_policy()
     sys.exit(exits.run(app, sys.argv[1:] if arguments is None else arguments))
 
 

@@ -37,7 +37,7 @@ def as_symbols(text: str) -> str:
     return text[:moved] + text[moved:].translate(HARMLESS)
 
 
-class ReaderMayLeave:
+class TolerantStream:
     """A text stream that discards output once its pipe or terminal is closed, and asks the run to stop.
 
     Control characters are written as symbols, except through `rich_proxied_file`, which rich asks for.
@@ -87,7 +87,7 @@ class ReaderMayLeave:
 class Unchanged:
     """A stream whose `write` changes nothing."""
 
-    def __init__(self, stream: ReaderMayLeave) -> None:
+    def __init__(self, stream: TolerantStream) -> None:
         self._stream = stream
         self.write = stream.write_unchanged
 
@@ -125,15 +125,15 @@ def only_result_on_stdout() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def readers_may_leave() -> Iterator[None]:
-    """Inside the block both standard streams are a `ReaderMayLeave`; `?` stands for letters they cannot
+def tolerating_closed_pipes() -> Iterator[None]:
+    """Inside the block both standard streams are a `TolerantStream`; `?` stands for letters they cannot
     encode."""
     open_closed_streams()
     plain = sys.stdout, sys.stderr
     for stream in plain:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    ours = tuple(ReaderMayLeave(stream) for stream in plain)
+    ours = tuple(TolerantStream(stream) for stream in plain)
     sys.stdout, sys.stderr = ours
     try:
         yield

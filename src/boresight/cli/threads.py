@@ -12,7 +12,7 @@ import os
 SPINS = "10000"
 
 
-def wait_politely() -> None:
+def set_wait_policy() -> None:
     """Shorten the spin of idle threads unless the user has set it. Effective only before torch is
     imported."""
     if "OMP_WAIT_POLICY" not in os.environ:

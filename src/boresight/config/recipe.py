@@ -12,7 +12,7 @@ from boresight import methods
 from boresight.config.base import BaseRecipe
 from boresight.config.guard import GuardSection
 from boresight.config.lora import LoraConfig
-from boresight.config.reward import RewardConfig
+from boresight.config.reward import RewardList
 from boresight.config.secrets import Address, KeyVariable
 from boresight.config.section import Section
 from boresight.core.errors import UserError
@@ -287,9 +287,9 @@ class Recipe(BaseRecipe):
     model: ModelSection = ModelSection()
     data: DataSection
     optim: OptimSection
-    reward: list[RewardConfig] = []
+    reward: RewardList = []
     """Rewards, each with `function` (or `judge`) and `weight`: what methods that sample learn from, and what
-    any other method is measured by on held-out prompts."""
+    any other method is measured by on held-out prompts. A name alone is a function, as in `reward=length`."""
     rollout: RolloutSection = RolloutSection()
     train: TrainSection = TrainSection()
     evaluate: EvaluateSection = EvaluateSection()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from boresight.config.section import Section
 
@@ -34,3 +34,14 @@ class RewardConfig(Section):
     def name(self) -> str:
         """The function's name, or the judge's."""
         return self.function or str((self.judge or {})["name"])
+
+
+def as_reward_list(value: object) -> list[Any]:
+    """A value of `reward` as a list of mappings: anything but a list is a list of one, and a name is the
+    function of that name. What is no reward is left for the section to refuse."""
+    given = value if isinstance(value, list) else [value]
+    return [{"function": one} if isinstance(one, str) else one for one in given]
+
+
+RewardList = Annotated[list[RewardConfig], BeforeValidator(as_reward_list)]
+"""Rewards of a recipe: a list, or one alone; a name stands for its function."""

@@ -123,10 +123,10 @@ def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
     note = remark.text if remark else "" if group == "same" else known.note.replace("`", "")
     if group in ("unneeded", "missing"):
         return Remark(group, note)
-    return Remark(group, "; ".join(part for part in (_became(t, option), note) if part))
+    return Remark(group, "; ".join(part for part in (_resulting_settings(t, option), note) if part))
 
 
-def _became(t: Translation, option: str) -> str:
+def _resulting_settings(t: Translation, option: str) -> str:
     """The settings that an option has become, with their values where these are short."""
     settings = t.became.get(option, [])
     parts = [

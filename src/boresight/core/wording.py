@@ -17,6 +17,11 @@ def is_or_are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
+def cut_at_tokens(count: int | None) -> str:
+    """The mark of an answer that the token limit cut, as in `cut at 64 tokens`; '' for None."""
+    return "" if count is None else f"cut at {plural(count, 'token')}"
+
+
 def format_duration(seconds: float) -> str:
     """Two units at most, as in `45 s`, `6 min 5 s`, `1 h 54 min` or `2 d 3 h`.
 

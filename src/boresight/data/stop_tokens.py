@@ -9,7 +9,7 @@ the template and left like that, a model generates `<|im_end|>` and does not sto
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from boresight.config.section import shortened
 from boresight.core.errors import UserError
@@ -26,6 +26,8 @@ PROBE = "abcxyz"
 QUESTION: Message = {"role": "user", "content": "a"}
 ANSWER: Message = {"role": "assistant", "content": PROBE}
 SYSTEM: Message = {"role": "system", "content": "s"}
+SPECIAL = {"eos_token_id": None, "pad_token_id": -1, "bos_token_id": -1}
+"""Fields of special tokens, each with the id that means none; early LLaMA configs have -1 for padding."""
 PROBES = ([QUESTION, ANSWER], [SYSTEM, QUESTION, ANSWER])
 """Shortest conversations; some templates want a system prompt."""
 
@@ -128,9 +130,11 @@ def wire_stop_tokens(model: GenerativeModel, tokenizer: Tokenizer) -> EndOfTurn:
     its embedding is trained like any other, since it may well be the end-of-turn token.
 
     Raises:
-        UserError: the template ends no turn, or a stop token of the model is no token id.
+        UserError: the template ends no turn, or a special token of the model's files is no id of its
+            vocabulary.
     """
     end = end_of_turn(tokenizer)
+    refuse_foreign_ids(model)
     stops = list(dict.fromkeys([end.id, *_stops(model, tokenizer)]))
     if tokenizer.pad_token_id is None:
         # The old end of text never occurs inside a conversation; without one, pad equals eos.
@@ -167,14 +171,37 @@ def stop_token_ids(model: GenerativeModel) -> tuple[int, ...]:
 
 def _stops(model: GenerativeModel, tokenizer: Tokenizer) -> list[int]:
     """Ids that stop generation now."""
-    ids: list[int] = []
-    for holder in (model.generation_config, model.config, tokenizer):
-        value = getattr(holder, "eos_token_id", None)  # that of a multimodal model may lie in a part of it
-        found = value if isinstance(value, list) else [] if value is None else [value]
-        if any(isinstance(id, bool) or not isinstance(id, int) for id in found):
+    holders = (model.generation_config, model.config, tokenizer)
+    return [id for holder in holders for id in _ids(holder, "eos_token_id")]
+
+
+def refuse_foreign_ids(model: GenerativeModel) -> None:
+    """Raise a `UserError` for an end, padding or beginning token of the model's files that is no id of its
+    vocabulary.
+
+    A stop token that is never sampled would pass in silence, and be saved with the trained model.
+    """
+    size = model.config.get_text_config().vocab_size
+    # A generation config without a file has the ids of config.json, so that is the first to blame.
+    for file, holder in (("config.json", model.config), ("generation_config.json", model.generation_config)):
+        for field in SPECIAL:
+            refuse_foreign_id(holder, field, file, size)
+
+
+def refuse_foreign_id(
+    config: PreTrainedConfig | GenerationConfig, field: str, file: str, vocabulary: int
+) -> None:
+    """Raise a `UserError` if a field of `SPECIAL` has an id outside of a vocabulary of this many tokens."""
+    for id in _ids(config, field):
+        is_id = isinstance(id, int) and not isinstance(id, bool) and 0 <= id < vocabulary
+        if not is_id and (SPECIAL[field] is None or id != SPECIAL[field]):
             raise UserError(
-                f"model: its generation_config.json or config.json has the eos_token_id {shortened(value)}; "
-                "give a token id, or a list of them."
+                f"model: {field} is {shortened(getattr(config, field))} in its {file}; give an id of its "
+                f"vocabulary of {vocabulary:,} tokens, 0 to {vocabulary - 1:,}, or a list of them."
             )
-        ids += found
-    return ids
+
+
+def _ids(holder: object, field: str) -> list[Any]:
+    """One or several ids as a list; that of a multimodal model may lie in a part of it."""
+    value = getattr(holder, field, None)
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]

@@ -64,7 +64,7 @@ def endpoint_responses(
         over = session.client.over_budget
     _refuse_incomplete(name, replies, over)
     _print_missing(name, replies, settings, console)
-    found = [Response(_text(reply), reply.failure == "truncated") for reply in replies]
+    found = [_response(reply, settings) for reply in replies]
     return [found[i : i + k] for i in range(0, len(found), k)]
 
 
@@ -74,6 +74,11 @@ def _params(settings: GenerateSection) -> dict[str, Any]:
     given = {"top_p": settings.top_p, "top_k": settings.top_k, "seed": settings.seed}
     usual = {"top_p": 1.0, "top_k": 0, "seed": 0}
     return params | {key: value for key, value in given.items() if value != usual[key]}
+
+
+def _response(reply: Reply, settings: GenerateSection) -> Response:
+    is_cut = reply.failure == "truncated"
+    return Response(_text(reply), is_cut, settings.max_new_tokens if is_cut else None)
 
 
 def _text(reply: Reply) -> str | None:

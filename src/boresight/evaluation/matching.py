@@ -26,6 +26,8 @@ class SystemAnswer:
     id: str | None
     prompt: list[Message] | None
     answer: str | None
+    cut_at: int | None = None
+    """Number of tokens at which the token limit cut the answer; None if it did not, or if it is unknown."""
 
 
 def prompt_text(prompt: Prompt) -> str:
@@ -52,7 +54,7 @@ def matched(
     by_text, by_id = _grouped(answers)
     first_id = {prompt_text(p): p.id for p in each_once(prompts)}
     places: Counter[str] = Counter()
-    found: dict[str, str | None] = {}
+    found: dict[str, SystemAnswer] = {}
     for p in prompts:
         text = prompt_text(p)
         given = by_text.get(text) or by_id.get(p.id) or by_id.get(first_id[text], [])
@@ -65,7 +67,8 @@ def matched(
             f"{source}: answers none of the {len(prompts):,} prompts; "
             "its `prompt` (or, without it, its `id`) must be that of the prompts file."
         )
-    return System(name, {p.id: found.get(p.id) for p in prompts})
+    cut_at = {id: row.cut_at for id, row in found.items() if row.cut_at is not None}
+    return System(name, {p.id: found[p.id].answer if p.id in found else None for p in prompts}, cut_at)
 
 
 def repeated(prompts: Sequence[Prompt], files: Sequence[Sequence[SystemAnswer]]) -> list[Prompt]:
@@ -88,18 +91,18 @@ def distinct_comparisons(prompts: Sequence[Prompt], systems: Sequence[System]) -
     return list(first.values())
 
 
-Grouped = Mapping[str, Sequence[str | None]]
+Grouped = Mapping[str, Sequence[SystemAnswer]]
 
 
 def _grouped(answers: Sequence[SystemAnswer]) -> tuple[Grouped, Grouped]:
     """Answers by the text of their prompt, and by id where they have none, in their order."""
-    by_text: dict[str, list[str | None]] = {}
-    by_id: dict[str, list[str | None]] = {}
+    by_text: dict[str, list[SystemAnswer]] = {}
+    by_id: dict[str, list[SystemAnswer]] = {}
     for row in answers:
         if row.prompt is not None:
-            by_text.setdefault(_text(row.prompt), []).append(row.answer)
+            by_text.setdefault(_text(row.prompt), []).append(row)
         else:
-            by_id.setdefault(str(row.id), []).append(row.answer)
+            by_id.setdefault(str(row.id), []).append(row)
     return by_text, by_id
 
 

@@ -25,7 +25,7 @@ from typing import Any, Self
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from boresight.config.base import BaseRecipe
-from boresight.config.reward import RewardConfig
+from boresight.config.reward import RewardConfig, RewardList
 from boresight.config.secrets import Address, KeyVariable
 from boresight.config.section import Section
 from boresight.core.errors import UserError
@@ -163,7 +163,7 @@ class RewardRecipe(EvaluationRecipe):
 
     CHOICES = {"rank_by": judges}
 
-    reward: list[RewardConfig] = Field(min_length=1)
+    reward: RewardList = Field(min_length=1)
     """Reward functions and judges as in recipes of training; the weighted sum is measured. A name alone is a
     function."""
     samples: int = Field(default=1, gt=0)
@@ -183,12 +183,6 @@ class RewardRecipe(EvaluationRecipe):
     """Systems that differ by their training seed, under a name for all: intervals over seeds too."""
     ledger: str = "runs/judgements.sqlite"
     """File in which scores of `rank_by` are stored, for all evaluations together."""
-
-    @field_validator("reward", mode="before")
-    @classmethod
-    def _short_forms(cls, value: Any) -> Any:
-        given = value if isinstance(value, list) else [value]
-        return [{"function": one} if isinstance(one, str) else one for one in given]
 
     _each_once = field_validator("k")(each_k_once)
 

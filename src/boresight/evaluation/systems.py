@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from boresight.core.console import print_warning
 from boresight.core.errors import UserError
@@ -19,6 +19,7 @@ from boresight.evaluation.endpoint_answers import endpoint_responses
 from boresight.evaluation.matching import SystemAnswer
 from boresight.evaluation.response import MISSING, Response
 from boresight.evaluation.win_rate import System
+from boresight.findings.history import is_count
 from boresight.llm.replies.samples import IdenticalSamples
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from boresight.models.sampler.params import Sample, SamplingParams
 
 ANSWER_FIELDS = (names.GOLD, "output", *names.COMPLETION, "after")
+CUT_AT = "cut_at"
+"""Number of tokens of an answer that the token limit cut; a run has it as `after_cut_at`."""
 PROMPT_FIELDS = (*names.PROMPT, "instruction")
 
 
@@ -56,7 +59,7 @@ def _before(row: object, where: str) -> SystemAnswer:
     """The start model's answer of a row."""
     if not isinstance(row, dict) or "before" not in row:
         raise UserError(f"{where}: the start model's answer (`before`) is missing; name a second run.")
-    return _answered({**row, ANSWER_FIELDS[0]: row["before"]}, where)
+    return _answered({**row, ANSWER_FIELDS[0]: row["before"], CUT_AT: row.get("before_cut_at")}, where)
 
 
 def answers_file(source: str | Path) -> Path:
@@ -225,20 +228,32 @@ class _Asked:
             said = f"{self.name}: {cut:,} of {len(finishes):,} answers reached {limit} and are cut."
             print_warning(console, said)
         given = iter(samples)
-        return [
-            [MISSING] * k if room == 0 else [Response(s.text, s.finish == "length") for s in next(given)]
-            for room in self.rooms
-        ]
+        return [[MISSING] * k if room == 0 else list(map(_response, next(given))) for room in self.rooms]
+
+
+def _response(sample: Sample) -> Response:
+    is_cut = sample.finish == "length"
+    return Response(sample.text, is_cut, len(sample.ids) if is_cut else None)
 
 
 def as_system(name: str, prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]) -> System:
     """The system with the first of its answers to each prompt."""
-    return System(name, {p.id: responses[0].text for p, responses in zip(prompts, found, strict=True)})
+    firsts = {p.id: responses[0] for p, responses in zip(prompts, found, strict=True)}
+    cut_at = {id: first.cut_at for id, first in firsts.items() if first.cut_at is not None}
+    return System(name, {id: first.text for id, first in firsts.items()}, cut_at)
 
 
 def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:
     """Save the answers of a system in a file that `answers: FILE` reads, atomically."""
-    rows = ({"id": p.id, "prompt": p.prompt, "answer": system.answers.get(p.id)} for p in prompts)
+    rows = (
+        {
+            "id": p.id,
+            "prompt": p.prompt,
+            "answer": system.answers.get(p.id),
+            CUT_AT: system.cut_at.get(p.id),
+        }
+        for p in prompts
+    )
     write_hashed_jsonl(path, rows)
 
 
@@ -256,7 +271,14 @@ def _answered(row: object, where: str) -> SystemAnswer:
     if asked is None and row.get("id") is None:
         raise UserError(f"{where}: `prompt` and `id` are both missing; give one to match answers by.")
     id = None if row.get("id") is None else str(row["id"])
-    return SystemAnswer(id, None if asked is None else to_conversation(row[asked], asked, where), answer)
+    conversation = None if asked is None else to_conversation(row[asked], asked, where)
+    return SystemAnswer(id, conversation, answer, _cut_at(row, field))
+
+
+def _cut_at(row: Mapping[str, Any], field: str) -> int | None:
+    """The number of tokens at which the answer was cut; None where the row has none."""
+    found = row.get(f"{field}_{CUT_AT}", row.get(CUT_AT))
+    return found if is_count(found) else None
 
 
 def to_conversation(value: object, field: str, where: str) -> list[Message]:

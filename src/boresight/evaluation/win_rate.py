@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -37,10 +37,14 @@ MOST_MISSING = 0.1
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Answers of one system: a text per prompt id, or None where generation failed."""
+    """Answers of one system: a text per prompt id, or None where generation failed.
+
+    `cut_at`: number of tokens of the answers that the token limit cut, by prompt id.
+    """
 
     name: str
     answers: Mapping[str, str | None]
+    cut_at: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class PromptComparison:
     reference: str | None
     candidate: str | None
     judgment: Judgment
+    cut_at: tuple[int | None, int | None] = (None, None)
+    """Tokens at which the reference's and the candidate's answer were cut; None where they were not."""
 
     @property
     def outcome(self) -> str:
@@ -190,7 +196,8 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
         controlled, refusal = length_controlled_win_rate(outcomes, *lengths, keys), ""
     except UserError as error:
         controlled, refusal = None, str(error)
-    rows = zip(prompts, theirs, ours, judgments, strict=True)
+    ends = [(reference.cut_at.get(p.id), candidate.cut_at.get(p.id)) for p in prompts]
+    rows = zip(prompts, theirs, ours, judgments, ends, strict=True)
     return WinRate(
         reference=reference.name,
         candidate=candidate.name,

@@ -36,13 +36,13 @@ def print_findings(
 
 def _print_finding(finding: Finding, command: str | None, console: Console) -> None:
     severity = Text(finding.severity.ljust(WIDEST), STYLES[finding.severity])
-    console.print(name_table([(severity, _told(finding))]))
+    console.print(name_table([(severity, _finding_text(finding))]))
     if command:
         print_command(console, f"$ {command}", indent=INDENT)
     print_command(console, f"  more: boresight explain {finding.name}", indent=INDENT, style="dim")
 
 
-def _told(finding: Finding) -> Text:
+def _finding_text(finding: Finding) -> Text:
     """Text from data is printed as it is, never as markup."""
     text = Text(finding.name, "bold")
     if finding.rows:

@@ -12,15 +12,14 @@ MORE_RATE = "optim.lr={more_rate}", "--learning_rate {more_rate}"
 MORE_LIKELIHOOD = "method.sft_weight=0.2", "--loss_type sigmoid sft --loss_weights 1.0 0.2"
 MOST = 10.0
 """Largest factor by which a learning rate is raised in one step."""
-CHECKS: Mapping[str, str] = {
-    "nothing-scored": "",
-    "labels-reversed": "",
-    "memorizing": "",
-    "rewards-stay-zero": " --overfit 32",
-}
+CHECKS: Mapping[str, str] = {"labels-reversed": "", "rewards-stay-zero": " --overfit 32"}
 """Options of `boresight check` by finding, for findings that a check explains better than another run."""
+SHOWN: Mapping[str, str] = {"memorizing": " --rows 20", "nothing-scored": ""}
+"""Options of `boresight data show` by finding, for findings whose cause is read in rows, unless a setting of
+`SETTINGS` is known."""
 
 SETTINGS: Mapping[str, tuple[str, str]] = {
+    "nothing-scored": ("data.max_length={more_length}", ""),
     "not-finite": LESS_RATE,
     "learning-rate-budget": MORE_RATE,
     "not-learning": MORE_RATE,
@@ -50,23 +49,30 @@ SETTINGS: Mapping[str, tuple[str, str]] = {
 class LogSource:
     """Source of a log, for the commands to suggest.
 
-    `train` is the beginning of a command that trains again, `check` that of a `boresight check`. `rate` is
-    the highest learning rate of the log and `tokens` the limit or the mean length of completions, None where
-    unknown.
+    `train` is the beginning of a command that trains again, `check` that of a `boresight check`, `show` that
+    of a `boresight data show` of the training data. `rate` is the highest learning rate of the log, `tokens`
+    the limit or the mean length of completions and `length` the longest row in tokens, None where unknown.
     """
 
     train: str
     check: str
+    show: str
     of_trl: bool = False
     adds_likelihood: bool = False
     """Whether the method can add the likelihood of the chosen answers to its loss."""
     rate: float | None = None
     tokens: float | None = None
+    length: int | None = None
 
     def command(self, finding: Finding) -> str | None:
         """The command to try; None if there is no general remedy, or if a number in it is unknown."""
         if finding.name in CHECKS:
             return self.check + CHECKS[finding.name]
+        trained = self._training(finding)
+        return self.show + SHOWN[finding.name] if trained is None and finding.name in SHOWN else trained
+
+    def _training(self, finding: Finding) -> str | None:
+        """A command that trains again with other settings."""
         by_program = SETTINGS.get(finding.name, ("", ""))
         if by_program == MORE_LIKELIHOOD and not self.adds_likelihood:
             by_program = LESS_RATE
@@ -83,6 +89,8 @@ class LogSource:
         if self.rate:
             times = min(MOST, max(3.0, evidence.get("times", 3.0)))
             known |= {"less_rate": f"{self.rate / 3:.1e}", "more_rate": f"{self.rate * times:.1e}"}
+        if self.length:
+            known["more_length"] = f"{2 * self.length}"
         if self.tokens:
             known["more_tokens"] = f"{2 * self.tokens:.0f}"
         return known

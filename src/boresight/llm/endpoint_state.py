@@ -26,7 +26,7 @@ class Gate:
         self.trying_since: float | None = None
         self._waiting: deque[tuple[Cost, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        budget.on_settled.append(self.pump)
+        budget.on_settled.append(self.admit_waiting)
 
     async def enter(self, cost: Cost) -> None:
         """Wait for a place; on return the request is counted in limits and budget.
@@ -36,7 +36,7 @@ class Gate:
         """
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((cost, turn))
-        self.pump()
+        self.admit_waiting()
         try:
             await turn
         except asyncio.CancelledError:
@@ -59,7 +59,7 @@ class Gate:
         """Record a 429 response to a request sent at `started`; `retry_after` in seconds."""
         self.limits.refused(started, self.clock(), retry_after)
 
-    def pump(self) -> None:
+    def admit_waiting(self) -> None:
         """Admit waiting requests in order, as far as the limits allow."""
         while self._waiting:
             cost, turn = self._waiting[0]
@@ -92,4 +92,4 @@ class Gate:
             self._timer.cancel()
             self._timer = None
         if not math.isinf(seconds):
-            self._timer = asyncio.get_running_loop().call_later(seconds, self.pump)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.admit_waiting)

@@ -30,10 +30,10 @@ def watching(
         with view(console, what, total, meter) as show:
             yield show
     finally:
-        _tell(client, console)
+        _print_first_failures(client, console)
 
 
-def _tell(client: Client, console: Console) -> None:
+def _print_first_failures(client: Client, console: Console) -> None:
     """The message of an endpoint at the first failure of each kind, once per run."""
     progress = client.progress
     for kind, detail in progress.first_failure.items():

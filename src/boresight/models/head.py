@@ -58,7 +58,7 @@ def write_reading(model: Policy, folder: Path) -> None:
         write_json(folder / BESIDE_ADAPTER, {READS: END_OF_TURN})
 
 
-def trained_here(folder: Path) -> bool:
+def is_own_reward_model(folder: Path) -> bool:
     """Whether the adapter, or the model of an older run, in a folder is a reward model trained by this
     package."""
     if _read(folder / BESIDE_ADAPTER).get(READS) == END_OF_TURN:

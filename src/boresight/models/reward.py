@@ -23,7 +23,7 @@ from boresight.models.checkpoint.adapter import put_adapter
 from boresight.models.checkpoint.first_forward import refuse_unusable
 from boresight.models.checkpoint.leftovers import Allowed, refuse
 from boresight.models.checkpoint.pretrained import BuildOptions, read_weights
-from boresight.models.head import head_of, mark_reading, trained_here
+from boresight.models.head import head_of, is_own_reward_model, mark_reading
 from boresight.models.kernels.to_device import to_device
 from boresight.models.lengths import split_by_length
 from boresight.models.limits import refuse_unreadable_rows
@@ -81,7 +81,7 @@ def load_reward_model(
         _copy_body(adapted, model)
     for adapter in scored:
         model = merged(put_adapter(model, adapter, allowed), adapter)
-    if trained_here(scored[-1] if scored else Path(source.place)):
+    if is_own_reward_model(scored[-1] if scored else Path(source.place)):
         mark_reading(model)
     whole: torch.nn.Module = model
     return cast("Policy", whole.to(device_called(device)).eval())

@@ -11,6 +11,7 @@ from boresight.config import dotted
 from boresight.core.console import RESULT_WIDTH, at_most
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
+from boresight.core.wording import cut_at_tokens
 from boresight.reports.figures import overlaid, run_color
 from boresight.reports.headline import comparison_headline, direction
 from boresight.reports.page import check_page_path, page, write_page
@@ -165,6 +166,7 @@ def render_comparison(runs: Sequence[RunData]) -> str:
         has_samples=bool(samples),
         payload={
             "columns": [run.name for run in runs],
+            "files": "samples.jsonl of each run",
             "outcomes": [f"Met only by {runs[-1].name}", f"Met only by {runs[0].name}", "Met by neither"],
             "samples": samples,
         },
@@ -263,6 +265,7 @@ def shared_prompts(runs: Sequence[RunData]) -> list[dict[str, Any]]:
                     "prompt": sample.prompt,
                     "answers": [other.answers[-1] for other in same],
                     "checks": [other.checks[-1] for other in same],
+                    "cuts": [cut_at_tokens(other.cut_at[-1] if other.cut_at else None) for other in same],
                     "notes": [
                         (f"{run.name} after step {step:,}", said)
                         for run, other in zip(runs, same, strict=True)

@@ -11,7 +11,7 @@ from boresight.reports.read_run import LogLine, Metric, RunData
 from boresight.reports.same_rows import PairedDifference, paired_with_first
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
-from boresight.stats.verdict import what_would_resolve
+from boresight.stats.verdict import needed_prompts_in_words
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def headline(run: RunData) -> Headline:
     if not changes:
         return _unevaluated(run)
     first, *others = changes
-    resolved = [_aside(change) for change in others if direction(change.metric) != "unresolved"]
+    resolved = [_other_change(change) for change in others if direction(change.metric) != "unresolved"]
     return Headline(movement(first), evidence(first), [*_stopped(run), *resolved])
 
 
@@ -158,11 +158,11 @@ def evidence(change: Change) -> str:
     if difference.missing:
         sentence += f" ({difference.missing:,} missing)"
     if not difference.excludes_zero:
-        sentence += f": {what_would_resolve(difference, unit)}"
+        sentence += f": {needed_prompts_in_words(difference, unit)}"
     return sentence + "."
 
 
-def _aside(change: Change) -> str:
+def _other_change(change: Change) -> str:
     worse = direction(change.metric) == "worse"
     told = (f"But {_moved(change)}" if worse else movement(change))[:-1]
     return f"{told} ({unit_named(change.metric.unit).change(change.difference)})."
@@ -173,13 +173,13 @@ def _unevaluated(run: RunData) -> Headline:
     if not run.train:
         return Headline(title, "No training step has been logged.", [])
     last = run.train[-1]
-    numbers = ", ".join(f"{name} {last[name]:.3g}" for name in _told(last))
+    numbers = ", ".join(f"{name} {last[name]:.3g}" for name in _logged_metrics(last))
     return Headline(
         title, f"The last logged step is {run.last_step:,}" + (f": {numbers}." if numbers else "."), []
     )
 
 
-def _told(line: LogLine) -> Sequence[str]:
+def _logged_metrics(line: LogLine) -> Sequence[str]:
     return [
         name for name in ("loss", "accuracy", "margin", "reward") if isinstance(line.get(name), (int, float))
     ]

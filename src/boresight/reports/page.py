@@ -24,11 +24,14 @@ from markupsafe import Markup, escape
 from boresight.core.errors import UserError
 from boresight.core.files import write_text
 from boresight.core.version import VERSION
+from boresight.core.wording import cut_at_tokens
 from boresight.reports.by_construction import constants_before
 from boresight.reports.facts import facts, splits
 from boresight.reports.figures import figures
 from boresight.reports.headline import headline
 from boresight.reports.read_run import RunData, RunSample, read_run
+from boresight.reports.samples.cut import cut_sentence
+from boresight.reports.samples.shorten import fit_on_page, shortened_sentence
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.metrics import metric_rows
 from boresight.reports.tables.setup import changed_settings, environment_in_words
@@ -91,6 +94,7 @@ def render_report(run: RunData) -> str:
         environment=environment_in_words(run.environment),
         payload={
             "columns": ["before training", "after training"],
+            "files": "samples.jsonl",
             "outcomes": ["Fixed", "Broken", "Still failing"],
             "samples": [_as_card(sample) for sample in run.samples],
         },
@@ -100,7 +104,8 @@ def render_report(run: RunData) -> str:
 def _as_card(sample: RunSample) -> dict[str, Any]:
     """A sample as report.js draws it; earlier answers are folded away below it."""
     between = [(f"after step {step:,}", said) for step, said in sample.between]
-    return asdict(sample) | {"notes": between, "between": None}
+    cuts = [cut_at_tokens(count) for count in sample.cut_at]
+    return asdict(sample) | {"notes": between, "between": None, "cut_at": None, "cuts": cuts}
 
 
 def page(
@@ -117,9 +122,15 @@ def page(
     `connects` permits requests to the server that the page came from, and to no other.
 
     `payload` is the data for report.js: `samples`, the names of their `columns`, and `outcomes`, the labels
-    of a check that only the last of two columns passes, only the first, or neither.
+    of a check that only the last of two columns passes, only the first, or neither. The `cuts` of a sample
+    mark the answers that the token limit cut; `files` names the files with the whole texts, of which the page
+    has the beginnings where they are long. The template gets sentences about both as `sample_notes`.
     """
     texts = [_asset(script) for script in scripts]
+    payload, sample_notes = payload or NO_SAMPLES, []
+    if samples := payload.get("samples"):
+        payload = {**payload, "samples": fit_on_page(samples)}
+        sample_notes = [cut_sentence(payload), shortened_sentence(payload["samples"], payload["files"])]
     return (
         _templates()
         .get_template(template)
@@ -129,7 +140,8 @@ def page(
             style=Markup(_asset("report.css")),
             scripts=[Markup(text) for text in texts],
             policy=_policy(texts, connects),
-            payload=htmlsafe_json_dumps(payload or NO_SAMPLES, separators=(",", ":")),
+            sample_notes=sample_notes,
+            payload=htmlsafe_json_dumps(payload, separators=(",", ":")),
             **context,
         )
     )

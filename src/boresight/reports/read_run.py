@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boresight.checks.forecast.expectation import SMALL_MARGIN
 from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.forecast.ramp_file import read_ramp
 from boresight.config.yaml_text import read_yaml
@@ -61,6 +62,8 @@ class RunSample:
     checks: list[dict[str, bool]]
     between: list[tuple[int, str]] = field(default_factory=list)
     """Earlier steps and their answers, for prompts that are answered at every evaluation."""
+    cut_at: list[int | None] = field(default_factory=list)
+    """Number of tokens of each answer that the token limit cut; None for others, empty where unknown."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +171,8 @@ FILES = {
 }
 
 
-ENOUGH = 1.0
-"""Margin, nats, from which a run is not reported to be too short."""
-
-
 def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]) -> list[Finding]:
-    """Findings without the forecast of too small a margin, if the run has reached `ENOUGH`.
+    """Findings without the forecast of too small a margin, if the run has reached `SMALL_MARGIN`.
 
     Args:
         findings: those that were stored, forecasts among them.
@@ -184,7 +183,7 @@ def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]
         [line["margin"] for line in lines if isinstance(line.get("margin"), int | float)] for lines in splits
     )
     reached = next((margins[-1] for margins in logged if margins), None)
-    refuted = reached is not None and reached >= ENOUGH
+    refuted = reached is not None and reached >= SMALL_MARGIN
     return [found for found in findings if not (refuted and found.name == "learning-rate-budget")]
 
 
@@ -354,6 +353,7 @@ def _samples(folder: Path, notes: list[str]) -> Iterator[RunSample]:
             answers=[_answer(line.get("before")), _answer(line.get("after"))],
             checks=[_checks(line.get("before_checks")), _checks(line.get("after_checks"))],
             between=followed.get(id, []),
+            cut_at=[_count(line.get("before_cut_at")), _count(line.get("after_cut_at"))],
         )
 
 
@@ -381,6 +381,10 @@ def _messages(prompt: object) -> list[Message]:
 
 def _answer(text: object) -> str | None:
     return None if text is None else str(text)
+
+
+def _count(value: object) -> int | None:
+    return value if is_count(value) else None
 
 
 def _checks(found: object) -> dict[str, bool]:

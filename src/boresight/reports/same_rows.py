@@ -15,7 +15,7 @@ from boresight.reports.read_run import Metric, RunData
 from boresight.stats.intervals import DIFFERENCE, SIGNIFICANCE_LEVEL, Interval, bounds_of, holm
 from boresight.stats.over_seeds import OverSeeds, difference_over_seeds
 from boresight.stats.units import Unit, unit_named
-from boresight.stats.verdict import after_holm, what_would_resolve
+from boresight.stats.verdict import after_holm, needed_prompts_in_words
 
 
 @final  # without subclasses, `found and found.interval` is an interval or None to a type checker
@@ -90,7 +90,7 @@ def _sentence(metric: Metric, a: str, b: str, found: Interval) -> str:
     if found.low == found.high == 0:
         return f"{label}: {b} and {a} are equal on all {found.n:,} rows."
     said = f"{label}: {b} against {a} {unit.change(found)}, n = {found.n:,}, paired by row"
-    return f"{said}." if found.excludes_zero else f"{said}: {what_would_resolve(found, unit)}."
+    return f"{said}." if found.excludes_zero else f"{said}: {needed_prompts_in_words(found, unit)}."
 
 
 def _not_compared(baseline: RunData, others: Sequence[RunData]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from boresight.checks.forecast import forecast
+from boresight.checks.forecast.expectation import SMALL_MARGIN
 from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.inputs import size_of
 from boresight.checks.run import method
@@ -147,7 +148,7 @@ def rows_lost(data: Mapping[str, Any]) -> Finding | None:
 
 def with_measured_budget(findings: Sequence[Finding], history: History) -> list[Finding]:
     """The findings, with the measured margin in place of the forecast one."""
-    bought = _margin_bought(history)
+    bought = _final_margin(history)
     if bought is None:
         return list(findings)
     measured = spent_budget(history, bought)
@@ -160,7 +161,7 @@ def spent_budget(history: History, margin: float) -> Finding | None:
     A small margin grows in proportion to the sum of rates, which gives the sum needed for a good margin.
     """
     budget, held = history.recent("lr_sum", 1), history.held_out_share()
-    if not budget or not budget[0] or margin >= 1 or (held and held.low > 0.55):
+    if not budget or not budget[0] or margin >= SMALL_MARGIN or (held and held.low > 0.55):
         return None
     seen = f"; held-out accuracy is {held.value:.2f} [{held.low:.2f}, {held.high:.2f}]" if held else ""
     if history.unit != NATS:
@@ -182,7 +183,7 @@ def spent_budget(history: History, margin: float) -> Finding | None:
     )
 
 
-def _margin_bought(history: History) -> float | None:
+def _final_margin(history: History) -> float | None:
     """The margin at the end of a run, nats, of the held-out rows or else of its last rows; None if none was
     logged."""
     held, recent = history.held_out("margin"), history.recent("margin", 20)
@@ -254,6 +255,7 @@ def _source_in_trl(h: History) -> LogSource:
     return LogSource(
         train=f"trl {method} --config CONFIG.yaml",
         check=f"boresight check {method} data.train=DATA.jsonl",
+        show="boresight data show DATA.jsonl --model MODEL",
         of_trl=True,
         adds_likelihood=margins and accuracies,
         rate=max(h.values("lr"), default=None),
@@ -268,10 +270,22 @@ def _source_of(run: RunData, recipe: Recipe | None) -> LogSource:
     return LogSource(
         train=f"boresight train {config} --run {after}",
         check=f"boresight check {config}",
+        show=_show(recipe),
         adds_likelihood=recipe is not None and "sft_weight" in type(recipe.method).model_fields,
         rate=rate,
         tokens=recipe.rollout.max_new_tokens if recipe else None,
+        length=recipe.data.max_length if recipe else None,
     )
+
+
+def _show(recipe: Recipe | None) -> str:
+    """The beginning of a command that prints rows of the training data (its first file)."""
+    if recipe is None:
+        return "boresight data show DATA.jsonl --model MODEL"
+    data = recipe.data.train if isinstance(recipe.data.train, str) else next(iter(recipe.data.train))
+    command = f"boresight data show {shlex.quote(data)} --model {shlex.quote(recipe.model.name)}"
+    template = recipe.model.chat_template
+    return command if template is None else f"{command} --chat-template {shlex.quote(template)}"
 
 
 def _commands(findings: Sequence[Finding], source: LogSource) -> dict[str, str]:

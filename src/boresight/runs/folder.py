@@ -88,7 +88,13 @@ class RunFolder:
             self.path.is_dir() and any(not file.name.startswith(".") for file in self.path.iterdir())
         )
         if occupied and self.recipe() is None:
-            raise UserError(f"{self.path}: exists but holds no {self.noun}; give another folder with --run.")
+            name = self.recipe_file.name
+            why = f"its {name} is of something else" if self.recipe_file.is_file() else f"it has no {name}"
+            restore = "" if self.recipe_file.is_file() else "restore that file, or "
+            raise UserError(
+                f"{self.path}: exists but holds no {self.noun}, {why}; {restore}give another folder with "
+                "--run."
+            )
         there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):  # before anything is computed
             raise UserError(

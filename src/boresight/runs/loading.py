@@ -108,7 +108,7 @@ def load_run(
     earlier = earlier or Earlier()
     use_libraries(earlier.libraries)
     day = collectives.from_first(earlier.template_day or today())
-    with collectives.taking_turns():
+    with collectives.local_main_process_first():
         tokenizer = load_tokenizer(recipe.model.name)
         ensure_chat_template(tokenizer, recipe.model.chat_template)
         pin_day(tokenizer, day)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
 
 from rich.console import Console
 
@@ -21,6 +23,7 @@ from boresight.training.distributed import collectives
 from boresight.training.guard.kept import drop_kept
 from boresight.training.loop import Task, evaluate_now, measure_again
 from boresight.training.probes import answers, likelihood
+from boresight.training.probes.answers import GeneratedAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,18 @@ class Snapshot:
     """Measurements of a model: its answers to the prompts of a run, in their order, and its held-out
     numbers by row."""
 
-    answers: list[str]
+    answers: list[GeneratedAnswer]
     numbers: ByRow
+
+    @property
+    def texts(self) -> list[str]:
+        """The answers without their ends."""
+        return [answer.text for answer in self.answers]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of `start.json`."""
+        cut_at = [answer.cut_at for answer in self.answers]
+        return {"answers": self.texts, "answers_cut_at": cut_at, "numbers": self.numbers}
 
 
 def measure_start(
@@ -39,7 +52,7 @@ def measure_start(
     logs."""
     start = Snapshot(answer(task, prompts, console), evaluate_now(task, 0)[1])
     if collectives.is_first():
-        write_state(folder.start, asdict(start) | {"logs": logs_now(folder.path)})
+        write_state(folder.start, start.as_dict() | {"logs": logs_now(folder.path)})
     return start
 
 
@@ -49,7 +62,7 @@ def measure_start_again(
     """Measure the start model of a run that has already logged it, if its file is missing."""
     start = Snapshot(answer(task, prompts, console), measure_again(task, 0))
     if collectives.is_first():
-        write_state(folder.start, asdict(start))
+        write_state(folder.start, start.as_dict())
     return start
 
 
@@ -59,20 +72,25 @@ def read_start(folder: TrainingFolder) -> Snapshot | None:
         return None
     remedy = "delete this file, and the start model is measured again"
     kept = read_state(folder.start, remedy, types={"answers": list, "numbers": dict})
-    return Snapshot(kept["answers"], kept["numbers"])
+    ends = kept.get("answers_cut_at") or repeat(None)  # earlier versions did not write it
+    return Snapshot(list(map(GeneratedAnswer, kept["answers"], ends)), kept["numbers"])
 
 
-def kept_answers(folder: TrainingFolder, prompts: Sequence[Prompt]) -> list[str] | None:
+def kept_answers(folder: TrainingFolder, prompts: Sequence[Prompt]) -> list[GeneratedAnswer] | None:
     """The trained model's answers in `samples.jsonl`; None if the file was changed, or an answer is
     missing."""
     if not trained.is_unchanged(folder.path, folder.samples):
         return None
-    found = {line.get("id"): line.get("after") for line in read_jsonl(folder.samples)}
-    answered = [text for prompt in prompts if isinstance(text := found.get(prompt.id), str)]
+    found = {
+        line.get("id"): GeneratedAnswer(text, line.get("after_cut_at"))
+        for line in read_jsonl(folder.samples)
+        if isinstance(text := line.get("after"), str)
+    }
+    answered = [found[prompt.id] for prompt in prompts if prompt.id in found]
     return answered if len(answered) == len(prompts) else None
 
 
-def answer(task: Task, prompts: Sequence[Prompt], console: Console) -> list[str]:
+def answer(task: Task, prompts: Sequence[Prompt], console: Console) -> list[GeneratedAnswer]:
     """Answers of the policy in its current state, in the order of the prompts."""
     with whole(task.policy):
         return answers.answer_all(task.policy, task.tokenizer, prompts, task.recipe.evaluate, console)
@@ -83,9 +101,7 @@ def likelihood_of_answers(
 ) -> list[Measured]:
     """Log-likelihood of the answers before and after training under the start model, nats per token."""
     with whole(task.policy):
-        return likelihood.under_start_model(
-            task.policy, task.tokenizer, prompts, before.answers, after.answers
-        )
+        return likelihood.under_start_model(task.policy, task.tokenizer, prompts, before.texts, after.texts)
 
 
 def write_outcome(
@@ -106,7 +122,7 @@ def write_outcome(
     metrics = [
         *paired.paired_metrics(before.numbers, after.numbers, method.margin_unit, method.metric_labels),
         *checks,
-        *answers.answer_lengths(task.tokenizer, prompts, before.answers, after.answers),
+        *answers.answer_lengths(task.tokenizer, prompts, before.texts, after.texts),
         *likelihood_of_answers(task, prompts, before, after),
     ]
     if first:

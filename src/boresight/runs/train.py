@@ -43,7 +43,7 @@ from boresight.training.distributed import collectives
 from boresight.training.guard.guard import Guard
 from boresight.training.logging import integrations
 from boresight.training.logging.logger import Listener, Tracker
-from boresight.training.loop import Task, how_to_go_on, run_steps, save_policy
+from boresight.training.loop import Task, resume_sentence, run_steps, save_policy
 
 
 def run_training(
@@ -87,7 +87,7 @@ def run_training(
         ):
             if warning := unmeasured_path(recipe.model.device):
                 print_warning(console, warning)
-            with telling_how_to_go_on(run_folder):
+            with resumable(run_folder):
                 cache = datasets or DatasetCache()
                 _run(recipe, run_folder, console, resume, listeners, cache, arguments)
             collectives.wait()  # so that the folder is complete when any process continues
@@ -95,14 +95,14 @@ def run_training(
 
 
 @contextmanager
-def telling_how_to_go_on(folder: TrainingFolder) -> Iterator[None]:
+def resumable(folder: TrainingFolder) -> Iterator[None]:
     """Inside the block a Ctrl-C between two stages ends the run with a sentence on how to resume."""
     try:
         yield
     except KeyboardInterrupt:
         if folder.recipe() is None:
             raise
-        raise Interrupted(f"interrupted; {how_to_go_on(folder.path)}.") from None
+        raise Interrupted(f"interrupted; {resume_sentence(folder.path)}.") from None
 
 
 def run_to_end(

@@ -79,7 +79,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         except Refused as refused:
             self.close_connection = True  # its body may not have been read
             self.send_json({"error": self.describe(refused)}, refused.status)
-            self._linger()
+            self._discard_unread()
 
     def describe(self, refused: Refused) -> object:
         """The value of `error` in the body of an error response."""
@@ -103,7 +103,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
             raise Refused(HTTPStatus.BAD_REQUEST, "The body is not a JSON object.")
         return body
 
-    def _linger(self) -> None:
+    def _discard_unread(self) -> None:
         """Discard what still arrives: closing on unread bytes resets the connection, answer included."""
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(LINGER_SECONDS)

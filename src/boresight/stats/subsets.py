@@ -82,7 +82,7 @@ def _chances_to_win(sizes: tuple[int, ...], silent: int, k: int) -> dict[int, fl
             if size >= votes:
                 others = list(sizes)
                 others.remove(size)
-                rest = _others_at_most(votes, others, taken, k) if others else _nobody(k)
+                rest = _others_at_most(votes, others, taken, k) if others else _no_groups(k)
                 ways = rest[:, : k - votes + 1] @ taken[silent][k - votes :: -1]
                 tied = 1 / np.arange(1, len(ways) + 1)
                 chances[size] += float(taken[size][votes] * (ways * tied).sum()) / k_taken
@@ -91,7 +91,7 @@ def _chances_to_win(sizes: tuple[int, ...], silent: int, k: int) -> dict[int, fl
 
 def _others_at_most(votes: int, sizes: Sequence[int], taken: dict[int, Array], k: int) -> Array:
     """`[u, x]`: chance that x samples of these groups are taken, u groups having `votes` and none more."""
-    table = _nobody(k)
+    table = _no_groups(k)
     for size in sizes:
         grown = np.zeros((len(table) + 1, k + 1))
         for count in range(min(votes, size + 1)):
@@ -101,7 +101,7 @@ def _others_at_most(votes: int, sizes: Sequence[int], taken: dict[int, Array], k
     return table
 
 
-def _nobody(k: int) -> Array:
+def _no_groups(k: int) -> Array:
     """The table of no groups: none of their samples is taken."""
     table = np.zeros((1, k + 1))
     table[0, 0] = 1.0

@@ -95,7 +95,7 @@ def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> s
     return f"{clause}: the other way round" if reversed_by_length else clause
 
 
-def what_would_resolve(difference: Interval, style: Unit) -> str:
+def needed_prompts_in_words(difference: Interval, style: Unit) -> str:
     """Text for an insignificant difference: the number of prompts needed, or the smallest detectable
     difference."""
     return f"not significant, {_needs(difference, style)}"

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from boresight.core.schema import Prompt
-from boresight.core.wording import plural
+from boresight.core.wording import format_duration, plural
 from boresight.llm.budget import Price, find_price
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.ledger import Ledger
@@ -208,11 +208,11 @@ def print_estimate(
 ) -> None:
     """Print the plan as a table, and which requests the budget would not cover."""
     table = Table("stage", "model", box=SIMPLE_HEAD)
-    for heading in ("requests", "there", "1,000 tokens", "dollars", "minutes"):
+    for heading in ("requests", "there", "1,000 tokens", "dollars", "time"):
         table.add_column(heading, justify="right")
     for e in estimates:
         no_limit = "a day at most" if e.endpoint.batch else "no limit"
-        minutes = no_limit if e.minutes is None else f"≥ {e.minutes:.1f}"
+        time = no_limit if e.minutes is None else f"≥ {format_duration(60 * e.minutes)}"
         tokens = f"{e.tokens[0] / 1000:,.0f} to {e.tokens[1] / 1000:,.0f}"
         table.add_row(
             e.stage,
@@ -221,7 +221,7 @@ def print_estimate(
             f"{e.cached / e.requests:.0%}",
             tokens,
             _dollars(e),
-            minutes,
+            time,
         )
     answered = sum(e.requests for e in estimates if e.stage == answering.STAGE)
     rows = answered // sum(section.n for section in recipe.answers.values())

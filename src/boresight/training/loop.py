@@ -207,8 +207,8 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow | None:
             if after is None:  # cut between its last checkpoint and its end, whose log has this evaluation
                 after = measure_again(task, progress["step"])
             _keep_final(task, after, progress["step"])
-        if collectives.anyone(stop.made):
-            raise Interrupted(f"stopped after the last step; {how_to_go_on(task.run)}.", stop.number)
+        if collectives.any_process(stop.made):
+            raise Interrupted(f"stopped after the last step; {resume_sentence(task.run)}.", stop.number)
     return after
 
 
@@ -219,7 +219,7 @@ def _start(task: Task, optimizer: torch.optim.Optimizer, resume_from: Path | Non
         in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
         load = load_shards if in_parts else checkpoint.load_state
         progress = load(resume_from, task.policy, optimizer)
-        task.moved = collectives.anyone(has_moved(optimizer))
+        task.moved = collectives.any_process(has_moved(optimizer))
         task.loss_scale.restore(progress.pop(LOSS_SCALE, None))
         if task.replay is not None:
             task.replay.restore(checkpoint.load_replay(resume_from))
@@ -248,17 +248,17 @@ def _remaining_steps(
         progress |= {"step": step + 1, "lr_sum": progress["lr_sum"] + rate}
         numbers = take_step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": progress["lr_sum"]}
         task.tracker.log(step + 1, "train", numbers)
-        ending = collectives.anyone(task.tracker.stopping)
+        ending = collectives.any_process(task.tracker.stopping)
         if ending or step + 1 == steps or (step + 1) % task.eval_every == 0:
             after = _evaluate_and_decide(task, progress)
-        stopping = collectives.anyone(stop.made)
+        stopping = collectives.any_process(stop.made)
         if _save_due(recipe, progress, stopping or _time_to_save(recipe, timer)):
             with timer.saving():
                 _save(task, optimizer, progress)
             if stopping and step + 1 < steps:
-                how = f"stopped after step {step + 1} of {steps}; {how_to_go_on(task.run)}."
+                how = f"stopped after step {step + 1} of {steps}; {resume_sentence(task.run)}."
                 raise Interrupted(how, stop.number)
-        if ending or collectives.anyone(task.tracker.stopping):
+        if ending or collectives.any_process(task.tracker.stopping):
             break
     return after
 
@@ -272,7 +272,7 @@ def _evaluate_and_decide(task: Task, progress: dict[str, Any]) -> ByRow:
 
 
 def _time_to_save(recipe: Recipe, timer: CheckpointTimer) -> bool:
-    return recipe.train.save_every is None and collectives.anyone(timer.due)
+    return recipe.train.save_every is None and collectives.any_process(timer.due)
 
 
 def measure_again(task: Task, step: int) -> ByRow:
@@ -292,7 +292,7 @@ def leaves_bounds(task: Task, step: int, now: ByRow) -> bool:
     finding = task.guard.look(step, now)
     if finding:
         monitor.report(finding, task.run, task.tracker)
-    return collectives.anyone(finding is not None)
+    return collectives.any_process(finding is not None)
 
 
 def _keep_final(task: Task, after: ByRow, step: int) -> None:
@@ -304,7 +304,7 @@ def _keep_final(task: Task, after: ByRow, step: int) -> None:
         trained.write_hashes(task.run, trained.model_files(task.run))
 
 
-def how_to_go_on(run: Path) -> str:
+def resume_sentence(run: Path) -> str:
     """How to resume, for an error. Under torchrun the option is `--run-folder`, since torchrun has a `--run`
     option."""
     if collectives.world() > 1:

@@ -22,9 +22,11 @@ from boresight.experiments.study.outcomes.file import (
 from boresight.experiments.study.outcomes.questions import AnsweredQuestion, questions_headline
 from boresight.experiments.study.outcomes.samples import ShownAnswer
 from boresight.experiments.study.outcomes.settings import outcome_settings, start_settings
+from boresight.experiments.study.outcomes.stops import write_stops
 from boresight.experiments.study.overrides import load_plan
 from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.report.outcome_page import outcome_page_files, page_folder
+from boresight.experiments.study.storage import ArmOutcome, Study, open_study
 from boresight.stats.confirmatory import Decision
 from boresight.stats.intervals import SHARE
 from boresight.stats.pooled_seeds import SeedValues, pooled_difference, pooled_mean
@@ -114,8 +116,10 @@ def write(plan, here, name, seed, right):
 
 def report(path, *overrides, **more):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    options = {"only": (), "report_only": True} | more
-    failed = run_study("cpu", path, None, options.pop("only"), False, console, overrides, **options).failed
+    options = {"only": (), "report_only": True, "folder": None} | more
+    failed = run_study(
+        "cpu", path, options.pop("folder"), options.pop("only"), False, console, overrides, **options
+    ).failed
     assert failed == 0
     return console.file.getvalue()
 
@@ -129,7 +133,7 @@ def cells(folder, block="B"):
 def test_the_page_is_made_from_files_alone(written_plan, tmp_path, monkeypatch):
     """Means: start 2 of 4; DPO (3 + 4) of 8; RLOO (2 + 2) of 8; GRPO 3 of 4.
 
-    DPO takes (90 + 150) / 2 s = 2.0 minutes a run; the five runs take 90 + 150, 90 + 150 and 90 s.
+    DPO takes (90 + 150) / 2 s = 2 min a run; the five runs take 90 + 150, 90 + 150 and 90 s.
     """
     monkeypatch.chdir(tmp_path)
     said = report(written_plan)
@@ -143,7 +147,7 @@ def test_the_page_is_made_from_files_alone(written_plan, tmp_path, monkeypatch):
     assert found["rloo", "area"].startswith("55.0 % [") and ("dpo", "area") not in found
     assert found["dpo", "verifier calls"] == "96" and found["rloo", "informative prompts"] == "7"
     assert found["dpo", "training rows"] == "32" and ("rloo", "training rows") not in found
-    assert found["dpo", "minutes"] == "2.0" and found["grpo", "minutes"] == "1.5"
+    assert found["dpo", "time"] == "2 min" and found["grpo", "time"] == "1 min 30 s"
     assert found["dpo", "seeds"] == "2 of 2" and found["kto", "seeds"] == "0 of 3"
     assert found["grpo", "seeds"] == "1 of 1 intervals over prompts alone"
     assert found["dpo", "whole answer"].startswith("100.0 % [")
@@ -251,6 +255,42 @@ def test_a_plan_without_blocks_needs_its_folder(written, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="there is no study to report"):
         report(written())
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_folder_without_its_settings_is_named(written, tmp_path):
+    """Runs are there, but nothing states their settings: neither a report nor a run takes the folder."""
+    (tmp_path / "mine" / "slow-seed0").mkdir(parents=True)
+    says = r"mine: there is no study to report, the folder has no settings\.yaml of a study"
+    with pytest.raises(UserError, match=says):
+        report(written(), folder=tmp_path / "mine")
+    says = r"mine: exists but holds no study, it has no settings\.yaml; restore that file, or give another"
+    with pytest.raises(UserError, match=says):
+        open_study(load_plan(written()), tmp_path, tmp_path / "mine")
+
+
+def test_a_run_that_the_guard_stopped_is_missing_with_its_reason(written_plan, tmp_path):
+    """KTO has three seeds without results. The guard stopped the second, of which this machine has a log."""
+    plan, run = load_plan(written_plan), ArmRun("kto", 1)
+    study = Study(plan, written_plan.parent, tmp_path / "study")
+    why = f"stopped by the guard at step 40: KL 0.3 {HOSTILE}. The run ends with the start model."
+    study.job_folder(run).mkdir(parents=True)
+    study.close(run, ArmOutcome(1.0, why, stopped=True))
+    write_stops(study)
+    (file,) = (tmp_path / "page" / "outcomes" / "B").glob("*.stopped.json")
+    assert file.name == "kto-seed1.stopped.json"
+    report(written_plan)
+    text = (tmp_path / "page" / "results.md").read_text()
+    assert f"Missing in Methods: KTO, seeds 0, 1 ({why[:-1]}), 2." in text
+    assert "0 of 3, 1 stopped" in text
+    assert HOSTILE not in (tmp_path / "page" / "index.html").read_text()
+    page = (tmp_path / "page" / "index.html").read_bytes()
+    written = file.stat().st_mtime_ns
+    write_stops(study)
+    report(written_plan)
+    assert file.stat().st_mtime_ns == written and (tmp_path / "page" / "index.html").read_bytes() == page
+    file.write_text(file.read_text().replace("40", "41"))
+    with pytest.raises(UserError, match=r"kto-seed1\.stopped\.json: this file is torn or was edited"):
+        report(written_plan)
 
 
 def test_a_plan_of_which_nothing_was_run_has_a_page(written_plan, tmp_path):

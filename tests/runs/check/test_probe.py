@@ -17,7 +17,7 @@ from boresight.data.reading.same_prompt import prompt_key
 from boresight.reports.facts import facts
 from boresight.reports.read_run import read_run
 from boresight.runs.check import lr_ramp
-from boresight.runs.check.lr_ramp import EVERY, STEPS, measure_ramp, ramp_rates, set_aside
+from boresight.runs.check.lr_ramp import EVERY, STEPS, hold_out_for_ramp, measure_ramp, ramp_rates
 from boresight.runs.check.preflight import preflight
 from boresight.runs.check.probe import probe_run, top_rate
 from boresight.runs.check.ramp_table import answers_in_words
@@ -109,7 +109,7 @@ def test_a_ramp_of_answers_of_one_label(place, tmp_path):
 
 def test_what_is_measured_shares_no_prompt_with_what_is_trained(place):
     chosen = recipe(place)
-    made = set_aside(DatasetCache().of(chosen, "preference"), tiny_tokenizer(), QUIET)
+    made = hold_out_for_ramp(DatasetCache().of(chosen, "preference"), tiny_tokenizer(), QUIET)
     for side in (made.train, made.eval):
         assert [side.examples[owner].id for owner in side.owners] == [row.id for row in side.rows]
     trained, measured = (set(map(prompt_key, side.examples)) for side in (made.train, made.eval))

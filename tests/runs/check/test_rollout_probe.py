@@ -21,10 +21,6 @@ from tests.tiny import tiny_model, tiny_tokenizer
 QUIET = Console(quiet=True)
 
 
-def counts_letters(prompts, completions, rows):
-    return [float(len(set(text))) for text in completions]
-
-
 def pays_nothing(prompts, completions, rows):
     return [0.0] * len(completions)
 
@@ -46,7 +42,7 @@ def recipe(place, reward, method="rloo") -> Recipe:
             "model": {"name": str(place), "lora": {"r": 2}},
             "data": {"train": str(place / "prompts.jsonl"), "eval_rows": 4},
             "optim": {"lr": 1e-3},
-            "reward": [{"function": f"{__name__}:{reward}"}],
+            "reward": [{"function": reward}],
             "rollout": {"k": 4, "max_new_tokens": 6},
             "train": {"batch": 16},
             "evaluate": {"samples": 0, "rewarded": 2},
@@ -56,7 +52,7 @@ def recipe(place, reward, method="rloo") -> Recipe:
 
 @pytest.mark.parametrize("method", ["rloo", "grpo", "xpo", "online_dpo"])
 def test_rewards_that_differ_have_a_signal(place, method):
-    probed = probe_rollouts(recipe(place, "counts_letters", method), DatasetCache(), QUIET)
+    probed = probe_rollouts(recipe(place, "tests.rewards:counts_letters", method), DatasetCache(), QUIET)
     assert probed.start.unequal.n == 64 and probed.start.unequal.value > 0.5
     assert probed.start.per_prompt == (4 if method in ("rloo", "grpo") else 2)
     assert math.isfinite(probed.signal_to_noise) and probed.seconds > 0
@@ -66,7 +62,7 @@ def test_rewards_that_differ_have_a_signal(place, method):
 @pytest.mark.parametrize("method", ["rloo", "xpo"])
 def test_rewards_that_are_all_equal_are_an_error_before_the_run(place, method):
     said = io.StringIO()
-    raw = recipe(place, "pays_nothing", method).to_dict()
+    raw = recipe(place, f"{__name__}:pays_nothing", method).to_dict()
     raw["check"]["allow"] = ["reward-constant"]  # found already, and without sampling
     found = check_by_probe(Recipe.parse(raw), Console(file=said, width=80), ["mine.yaml"])
     tie = next(finding for finding in found.findings if finding.name == "rewards-tie")

@@ -144,7 +144,7 @@ def boilerplate(data: Examples) -> Finding | None:
     """A phrase that gives the label away: openings, endings and refusals on one side only."""
     if len(data.pairs) < FEWEST:
         return None
-    found = text.telling_phrase(data.answers)
+    found = text.predictive_phrase(data.answers)
     if found is None:
         return None
     phrase, side, share, other = found

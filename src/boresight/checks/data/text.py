@@ -108,7 +108,7 @@ def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
     return np.array(gaps or [1.0])
 
 
-def telling_phrase(answers: Sequence[tuple[str, str]]) -> tuple[str, str, float, float] | None:
+def predictive_phrase(answers: Sequence[tuple[str, str]]) -> tuple[str, str, float, float] | None:
     """The opening, ending or refusal that best predicts which answer is chosen.
 
     Returns the phrase, its side, its share there and on the other side; None unless one side has it in at

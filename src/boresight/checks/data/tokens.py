@@ -235,7 +235,7 @@ def rows_truncated(tokens: Tokens) -> Finding | None:
     """The limit is too short for many rows, whichever side is longer."""
     ids = [row.id for row in tokens.rows if any(_cut(tokens, row))]
     share = len(ids) / max(1, len(tokens.rows))
-    if share <= 0.05 or _leaning(tokens) is not None:
+    if share <= 0.05 or _side_cut_more(tokens) is not None:
         return None
     return warning(
         "rows-truncated",
@@ -264,7 +264,7 @@ def few_truncated(tokens: Tokens) -> Finding | None:
 
 
 def _truncated(tokens: Tokens, side: int) -> Finding | None:
-    if _leaning(tokens) != side:
+    if _side_cut_more(tokens) != side:
         return None
     cuts = [_cut(tokens, row) for row in tokens.rows]
     ids = [row.id for row, cut in zip(tokens.rows, cuts, strict=True) if cut[side]]
@@ -280,7 +280,7 @@ def _truncated(tokens: Tokens, side: int) -> Finding | None:
     )
 
 
-def _leaning(tokens: Tokens) -> int | None:
+def _side_cut_more(tokens: Tokens) -> int | None:
     """The side that is cut at least twice as often as the other, where more than 5 % of rows are cut."""
     cuts = [_cut(tokens, row) for row in tokens.rows if len(row.completions) == 2]
     if sum(map(any, cuts)) <= 0.05 * max(1, len(tokens.rows)):

@@ -10,7 +10,7 @@ from functools import partial
 from boresight import methods
 from boresight.checks.forecast import calibration
 from boresight.checks.forecast.bf16 import share_of_normal
-from boresight.checks.forecast.expectation import Elsewhere, Expectation
+from boresight.checks.forecast.expectation import SMALL_MARGIN, Elsewhere, Expectation
 from boresight.checks.forecast.expected_loss import expected_loss
 from boresight.checks.forecast.nearest import nearest_published
 from boresight.checks.forecast.pair_sources import pair_sources
@@ -158,7 +158,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
     times = f"{f.wanted / f.budget:,.0f} times as much: {ways_to(f, f.wanted)}"
     if f.ramp is not None and f.budget > NEARLY * f.ramp.limit.budget:
         return None  # the ramp found no larger sum harmless
-    if (m := f.margin) is not None and f.loss is not None and m.middle < 1.0:
+    if (m := f.margin) is not None and f.loss is not None and m.middle < SMALL_MARGIN:
         surely = m.high if m.borrowed else m.middle
         say = error if surely < 0.5 and f.steps >= 20 else warning
         accuracy = f" and accuracy about {m.accuracy:.2f}" if m.accuracy else ""
@@ -169,8 +169,8 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
             f"Reach a sum of {f.wanted:.0e}, {times}{'; ' + PROBE if m.borrowed else ''}.",
             numbers=(("budget", f.budget), ("margin", m.middle), ("wanted", f.wanted)),
         )
-    if (e := f.elsewhere) is not None and e.fastest < 1.0:
-        say = warning if e.ends[1] < 1.0 else note
+    if (e := f.elsewhere) is not None and e.fastest < SMALL_MARGIN:
+        say = warning if e.ends[1] < SMALL_MARGIN else note
         return say(
             "learning-rate-budget",
             f"{sum_of_rates}; on {e.pairs} this sum yielded {e.bought} of margin (borrowed from {e.source}). "

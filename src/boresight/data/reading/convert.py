@@ -80,7 +80,10 @@ CONVERSIONS: dict[tuple[str, str], tuple[Conversion, str]] = {
     ("preference", "prompt"): (_prompt_of_pair, "answers left out"),
     ("demonstration", "prompt"): (_prompt_of_demonstration, "last answers left out"),
     ("labeled", "demonstration"): (_if_good, "the answers labeled true"),
-    ("labeled", "prompt"): (_prompt_of_labeled, "answers left out"),
+    ("labeled", "prompt"): (
+        _prompt_of_labeled,
+        "answers left out, those labeled true kept as the gold `answer`",
+    ),
     **{(kind, kind): (_as_it_is, "") for kind in KINDS},
 }
 """`(kind of the file, requested kind)` to the conversion and the text that describes it."""

@@ -95,8 +95,8 @@ def _parsed(path: Path, rows: Raw) -> Raw:
 def raw_rows(source: str | Path, split: str = "train") -> Raw:
     """(row, record) pairs of `source`; JSON Lines and Parquet are streamed.
 
-    A line of JSON Lines that is not JSON is `Unparsed`, as is an object with a key twice, of which JSON would
-    keep the last value, and a row of CSV with more cells than the header.
+    A line of JSON Lines that is not JSON is `Unparsed`, as is a record of any JSON file that has a key twice,
+    of which JSON would keep the last value, and a row of CSV with more cells than the header.
 
     `source` is a file (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`, `.tsv`, each also with `.gz`), a
     folder that `datasets` saved, a hub id, `owner/name` or `owner/name:config`, or data of the demo,
@@ -211,7 +211,7 @@ def _parse(line: bytes) -> object:
         return _not_json(f"byte {error.start + 1} is not UTF-8")
     except (ValueError, RecursionError) as error:
         return _not_json(str(error))
-    return objects.unparsed or value
+    return objects.checked(value)
 
 
 def _not_json(why: str) -> Unparsed:
@@ -225,39 +225,43 @@ class _Objects:
     """
 
     def __init__(self) -> None:
-        self._repeated: list[tuple[dict[str, Any], str]] = []
+        self._repeated: dict[int, tuple[dict[str, Any], str]] = {}  # by identity; the objects stay alive
 
     def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         """The object with these keys and values."""
         made = dict(pairs)
         if len(made) < len(pairs):
-            self._repeated.append((made, _repeated(key for key, _ in pairs)))
+            self._repeated[id(made)] = made, _repeated(key for key, _ in pairs)
         return made
 
-    @property
-    def unparsed(self) -> Unparsed | None:
-        """The row that these objects are in, if one of them has a key twice."""
-        return Unparsed(_twice(self._repeated[0][1]), KEEP_ONE) if self._repeated else None
+    def checked(self, value: object) -> object:
+        """The record that these objects make up, or why it is none. What is built next is another record."""
+        keys = [key for _, key in self._repeated.values()]
+        self._repeated.clear()
+        return _repeats(keys[0]) if keys else value
 
-    def refuse_repeated_keys(self, path: Path, records: Iterable[tuple[int, object]]) -> None:
-        """Raise a `UserError` with the first key that stands twice, and the row of the record it is in."""
+    def checked_list(self, path: Path, value: object, listed: list[object]) -> list[object]:
+        """The records `listed` of the text's `value`, without those that hold an object with a key twice.
+
+        Raises:
+            UserError: the object that holds the records has a key twice, so some of them may be lost.
+        """
         if not self._repeated:
-            return
-        made, key = self._repeated[0]
-        row = next((f"row {row}" for row, record in records if _holds(record, made)), "an object")
-        raise UserError(f"{path}: {row} {_twice(key)}; {KEEP_ONE}.")
+            return listed
+        if id(value) in self._repeated and not any(record is value for record in listed):
+            raise UserError(f"{path}: {_repeats(self._repeated[id(value)][1]).message}; {KEEP_ONE}.")
+        return [record if (key := self._first(record)) is None else _repeats(key) for record in listed]
+
+    def _first(self, value: object) -> str | None:
+        """A key that stands twice in the value or in one inside of it; None where none does."""
+        if id(value) in self._repeated:
+            return self._repeated[id(value)][1]
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return next((key for item in inner if (key := self._first(item)) is not None), None)
 
 
-def _twice(key: str) -> str:
-    return f"has the key {key!r} twice"
-
-
-def _holds(value: object, part: object) -> bool:
-    """Whether `part` is the value itself or in it."""
-    if value is part:
-        return True
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(_holds(item, part) for item in inner)
+def _repeats(key: str) -> Unparsed:
+    return Unparsed(f"has the key {key!r} twice", KEEP_ONE)
 
 
 def _repeated(names: Iterable[str]) -> str:
@@ -288,14 +292,12 @@ def _json(path: Path) -> Raw:
         raise UserError(_broken(path, row, f"byte {error.start + 1} of the file is not UTF-8")) from error
     except (ValueError, RecursionError) as error:
         raise UserError(_broken(path, 1, str(error))) from error
-    listed = _record_list(path, value)
-    objects.refuse_repeated_keys(path, enumerate(listed, 1))
-    return enumerate(listed, 1)
+    return enumerate(objects.checked_list(path, value, _record_list(path, value)), 1)
 
 
 def _one_after_another(path: Path, content: bytes) -> Iterator[object]:
     """JSON values over several lines each, with nothing but white space between them."""
-    text, at, row = content.decode("utf-8-sig"), 0, 0
+    text, at = content.decode("utf-8-sig"), 0
     objects = _Objects()
     decoder = json.JSONDecoder(object_pairs_hook=objects)
     while at < len(text):
@@ -305,9 +307,7 @@ def _one_after_another(path: Path, content: bytes) -> Iterator[object]:
             raise UserError(_broken(path, error.lineno, f"{error.msg}, column {error.colno}")) from error
         except (ValueError, RecursionError) as error:  # as for the first value
             raise UserError(_broken(path, text.count("\n", 0, at) + 1, str(error))) from error
-        row += 1
-        objects.refuse_repeated_keys(path, [(row, value)])
-        yield value
+        yield objects.checked(value)
         at = cast("re.Match[str]", SPACE.match(text, at)).end()
 
 

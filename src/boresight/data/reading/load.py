@@ -16,7 +16,7 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Example, Labeled, Preference
 from boresight.core.wording import plural
 from boresight.data import layouts
-from boresight.data.columns import Record, id_column
+from boresight.data.columns import Record, id_column, label_column
 from boresight.data.layouts import Layout, fitting
 from boresight.data.reading import files, message_keys
 from boresight.data.reading.convert import CONVERSIONS, KINDS, Conversion
@@ -138,7 +138,8 @@ def collect(
     left_out = identical = good = 0
     watched = _watched(name, chain(head, rows))
     unused: Counter[str] = Counter()
-    counted = _counted(watched, unused)
+    labels: Counter[str] = Counter()
+    counted = _counted(watched, unused, labels if source.kind == "labeled" else None)
     for row, outcome in _outcomes(name, source, counted, columns, forced=layout is not None):
         if isinstance(outcome, BadRow):
             if stop:
@@ -153,7 +154,8 @@ def collect(
         else:
             left_out += 1
     counts = _Counts(len(examples), len(bad), left_out, identical, good)
-    sentence = _sentence(counts, kind, source, how) + _named(columns) + _unused(unused)
+    title = source.title + _labeled_by(labels, columns)
+    sentence = _sentence(counts, kind, title, how) + _named(columns) + _unused(unused)
     digest = files.sha256(path, split)
     pairs = next((mapping for mapping, other in guessed if other.kind == "preference"), None)
     as_pairs = pairs if source.kind == "prompt" else None
@@ -174,12 +176,25 @@ def _watched(name: str, rows: Raw) -> Raw:
             yield row
 
 
-def _counted(rows: Raw, unused: Counter[str]) -> Raw:
-    """The rows; `unused` counts the keys of their messages that nothing reads."""
+def _counted(rows: Raw, unused: Counter[str], labels: Counter[str] | None) -> Raw:
+    """The rows; `unused` counts the keys of their messages that nothing reads, `labels` the columns that
+    label their answers."""
     for row, record in rows:
         if isinstance(record, dict):
             unused.update(message_keys.unused(record))
+            if labels is not None and (column := label_column(record)) is not None:
+                labels[column] += 1
         yield row, record
+
+
+def _labeled_by(labels: Counter[str], columns: Mapped) -> str:
+    """The columns that were read as labels, with their numbers of rows if there are several, for the
+    sentence."""
+    found = [
+        f"`{columns.get(column, column)}`" + (f" ({count:,})" if len(labels) > 1 else "")
+        for column, count in labels.most_common()
+    ]
+    return f" by {' and '.join(found)}" if found else ""
 
 
 def _unused(counts: Counter[str]) -> str:
@@ -266,8 +281,8 @@ class _Counts(NamedTuple):
     good: int
 
 
-def _sentence(counts: _Counts, kind: str, source: Layout, how: str) -> str:
-    parts = [f"read {plural(counts.examples, NOUNS[kind])}{f' ({how})' if how else ''}, {source.title}"]
+def _sentence(counts: _Counts, kind: str, title: str, how: str) -> str:
+    parts = [f"read {plural(counts.examples, NOUNS[kind])}{f' ({how})' if how else ''}, {title}"]
     if kind == "labeled":
         parts.append(f"{counts.good:,} good, {counts.examples - counts.good:,} bad")
     if counts.bad:

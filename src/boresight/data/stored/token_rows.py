@@ -116,10 +116,10 @@ class StoredRows(Sequence[RowOrReason]):
         places = range(len(self))[index]
         if isinstance(places, range):
             return View(len(places), lambda place: self[places[place]])
-        self._release_sometimes()
+        self._release_periodically()
         return _decoded({name: part[places] for name, part in self._parts.items()})
 
-    def _release_sometimes(self) -> None:
+    def _release_periodically(self) -> None:
         self._read += 1
         if self._read % RELEASED_EVERY == 0:
             for part in self._parts.values():

@@ -154,7 +154,7 @@ class TaskComparison:
             return f"{label(key)}: no verdict on {name} against {reference}: {why}."
         said = verdict(difference, reference, name, self.unit(key), self.better(key))
         sentence = said if p is None else after_holm(said, p, difference.excludes_zero)
-        return f"{label(key)}: {sentence}{_may_be_lost(difference, self.unit(key), self.better(key))}"
+        return f"{label(key)}: {sentence}{_possible_loss(difference, self.unit(key), self.better(key))}"
 
 
 def label(key: Key) -> str:
@@ -163,7 +163,7 @@ def label(key: Key) -> str:
     return f"{task} {metric}" + ("" if by_filter == NO_FILTER else f" ({by_filter})")
 
 
-def _may_be_lost(difference: Interval, unit: str, better: str) -> str:
+def _possible_loss(difference: Interval, unit: str, better: str) -> str:
     """How large a loss the interval does not rule out, where none is significant."""
     gain = difference if better == "higher" else difference.scaled(-1)
     if gain.excludes_zero or not math.isfinite(gain.low):

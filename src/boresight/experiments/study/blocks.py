@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from boresight.config.reward import RewardConfig
+from boresight.config.reward import RewardList
 from boresight.config.section import Section
 
 AREA = "area"
@@ -37,7 +37,7 @@ class Block(Section):
     """Test prompts, which no training run of the block may name."""
     pairs: str | None = None
     """Held-out pairs in place of prompts: every run ranks them at its end, and trains on others."""
-    reward: list[RewardConfig] = []
+    reward: RewardList = []
     """Rewards of an answer; the total is the metric `reward`, the parts have the names of their functions.
     For pairs, `reward` is 1 if a pair is ranked right, and its part `margin` is by how many nats."""
     judge: str | None = None

@@ -75,6 +75,7 @@ def run_study(
         return UnfinishedRuns(failures)
     from boresight.experiments.study.outcomes.collection import Outcomes
     from boresight.experiments.study.outcomes.questions import answer_questions, question_sentence
+    from boresight.experiments.study.outcomes.stops import write_stops
     from boresight.experiments.study.report.outcome_page import write_outcome_page
     from boresight.experiments.study.report.page import write_study_report
 
@@ -87,6 +88,7 @@ def run_study(
     finally:
         _print_reports(console, [write_study_report(opened)])
         if loaded.blocks:
+            write_stops(opened)
             _print_reports(console, [write_outcome_page(loaded, path.parent, overrides)])
     ended = [outcome for outcome in map(opened.outcome, plans.arm_runs(loaded)) if outcome is not None]
     return UnfinishedRuns(sum(o.failed for o in ended), sum(o.stopped for o in ended))
@@ -101,7 +103,11 @@ def _written(plan: StudyPlan, here: Path, folder: Path, overrides: Sequence[str]
         refuse_other_outcomes(Study(plan, here, folder))
         return [write_outcome_page(plan, here, overrides)]
     if study_settings(folder) is None:
-        raise UserError(f"{folder}: there is no study to report; run the plan first, or name it with --run.")
+        lacking = "has no settings.yaml of a study" if folder.is_dir() else "does not exist"
+        raise UserError(
+            f"{folder}: there is no study to report, the folder {lacking}; run the plan first, restore the "
+            "file, or name the study's folder with --run."
+        )
     return [write_study_report(open_study(plan, here, folder))]
 
 

@@ -20,6 +20,7 @@ from boresight.config.base import BaseRecipe
 from boresight.config.dotted import put
 from boresight.config.recipe import Recipe
 from boresight.config.recipe_files import recipe_from
+from boresight.config.reward import as_reward_list
 from boresight.config.section import Section
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
@@ -300,7 +301,9 @@ def arm_recipe(
         put(raw, "model.name", start)
     if (rewarding := judge_run(plan, run)) is not None:
         paying = judged_by(judge or f"arm {rewarding.name}")
-        raw["reward"] = [paying, *({**measured, "weight": 0} for measured in raw.get("reward") or [])]
+        measured = as_reward_list(raw.get("reward") or [])
+        silent = [one | {"weight": 0} if isinstance(one, dict) else one for one in measured]
+        raw["reward"] = [paying, *silent]
     recipe = Recipe.parse(raw, f"arm {run.arm}")
     check_rewards(recipe.reward)
     if block is not None:

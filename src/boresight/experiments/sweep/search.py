@@ -35,7 +35,7 @@ def draw_setting(sweep: Sweep, number: int) -> SweepSetting:
     if kept is not None:
         return kept
     study = _study(sweep, number)
-    _tell(study, sweep)
+    _add_results(study, sweep)
     asked = study.ask(_distributions(sweep.recipe))
     drawn = sweep.keep_setting(number, asked.params)
     if drawn == asked.params:
@@ -66,7 +66,7 @@ def _study(sweep: Sweep, number: int) -> optuna.Study:
     )
 
 
-def _tell(study: optuna.Study, sweep: Sweep) -> None:
+def _add_results(study: optuna.Study, sweep: Sweep) -> None:
     """Add the results that the journal lacks. A setting with a failed seed has failed."""
     from optuna.trial import TrialState
 

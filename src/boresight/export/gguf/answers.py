@@ -46,12 +46,12 @@ def answer_checks(
     wire_stop_tokens(model, tokenizer)
     prompts = [prompt for prompt, _ in asked]
     settings = Recipe.load(run / "config.yaml").evaluate
-    texts = answer_all(model, tokenizer, prompts, settings, console)
+    answered = answer_all(model, tokenizer, prompts, settings, console)
     return tuple(
         evaluation.compare_constraints(
             [prompt.id for prompt in prompts],
             [prompt.meta for prompt in prompts],
             [answer for _, answer in asked],
-            texts,
+            [answer.text for answer in answered],
         )
     )

@@ -59,7 +59,7 @@ def render_modelfile(file: str, turns: Turns | None, stops: Sequence[str]) -> st
         f"FROM ./{file}",
     ]
     if turns is not None:
-        parts.append(f"TEMPLATE {_quoted(_go(turns))}")
+        parts.append(f"TEMPLATE {_quoted(_go_template(turns))}")
         if turns.system is not None:
             parts.append(f"SYSTEM {_quoted(turns.system)}")
     parts += [f'PARAMETER stop "{stop}"' for stop in stops]
@@ -116,7 +116,7 @@ def _probes() -> Iterator[tuple[list[Message], bool]]:
     yield _conversation("user", "assistant"), False
 
 
-def _go(turns: Turns) -> str:
+def _go_template(turns: Turns) -> str:
     """The template in Go's language. Nothing trims whitespace, so that every character is as written."""
     branches = [
         f'{{{{ {"if" if i == 0 else "else if"} eq .Role "{role}" }}}}'

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from boresight.core.errors import UserError, first_line
 from boresight.core.plugins import is_installed
+from boresight.data.stop_tokens import refuse_foreign_id
 from boresight.models.checkpoint.damaged import MODEL_FILES, TOKENIZER_FILES, refuse_damaged
 from boresight.models.checkpoint.headers import Saved, file_header, read_headers, weight_files
 from boresight.models.checkpoint.leftovers import Leftovers
@@ -86,7 +87,8 @@ def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
     """The config of a model.
 
     Raises:
-        UserError: no config, an architecture that transformers does not have, quantized weights.
+        UserError: no config, an architecture that transformers does not have, quantized weights, or a padding
+            token outside of the vocabulary.
     """
     from transformers import AutoConfig
 
@@ -96,6 +98,8 @@ def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
             source.place, local_files_only=source.cached_only, trust_remote_code=False
         )
     refuse_quantized(config, source.place if source.adapters else name)
+    if (size := getattr(config.get_text_config(), "vocab_size", None)) is not None:
+        refuse_foreign_id(config, "pad_token_id", "config.json", size)  # with which no embedding can be built
     return config
 
 

@@ -166,7 +166,7 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
         remedy = "" if before in attention.DELEGATES else f" for {before!r}; load it with attention='sdpa'"
         return f"the attention of {type(base).__name__} cannot be replaced{remedy}"
     try:
-        with _undisturbed(base):
+        with _in_evaluation_without_gradients(base):
             found = _try_out(base, config)
             if isinstance(found, PackedPlan) and base.device.type == "cuda":
                 _try_backward(base, found)
@@ -337,7 +337,7 @@ def _ids(base: PreTrainedModel, *parts: np.ndarray) -> Tensor:
 
 
 @contextmanager
-def _undisturbed(base: nn.Module) -> Iterator[None]:
+def _in_evaluation_without_gradients(base: nn.Module) -> Iterator[None]:
     """No gradients and no dropout; every module's training flag as it was afterwards."""
     training: Iterable[nn.Module] = [m for m in base.modules() if m.training]
     base.eval()

@@ -78,7 +78,7 @@ def linears_reused(
     for module in reusable_linears(model):
         own = slots[positions] if positions is not None and module in last_modules else slots
         if (taken := _taken(outputs, module, own)) is not None:
-            forwards[module] = _looked_up(module, taken)
+            forwards[module] = _stored_forward(module, taken)
     with forwards_replaced(forwards):
         yield
 
@@ -92,7 +92,7 @@ def _rows(buffer: Tensor, slots: Tensor) -> Tensor:
     return buffer.index_select(0, slots)[None]
 
 
-def _looked_up(module: Any, taken: Taken) -> ModuleForward:
+def _stored_forward(module: Any, taken: Taken) -> ModuleForward:
     if not hasattr(module, "lora_A"):
         return lambda x: StoredLinear.apply(x, module.weight, module.bias, taken)
     name = next(name for name in module.active_adapters if name in module.lora_A)

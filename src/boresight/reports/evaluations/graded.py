@@ -72,6 +72,7 @@ def render_graded(found: RewardComparison) -> str:
         figures=[figure for figure in [figure_over_k(found)] if figure is not None],
         payload={
             "columns": names,
+            "files": "completions-SYSTEM.jsonl",
             "outcomes": [],
             "kinds": KINDS if len(names) > 1 else ALONE,
             "samples": _samples(found),
@@ -169,6 +170,7 @@ def _samples(found: RewardComparison) -> list[dict[str, Any]]:
                 "id": prompt.id,
                 "prompt": prompt.prompt,
                 "answers": [of_prompt[0].response.text for of_prompt in graded],
+                "cuts": [of_prompt[0].response.cut_mark for of_prompt in graded],
                 "checks": [{} for _ in graded],
                 "tags": [tag],
                 "outcome": [tag, BADGES.get(tag, "")],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boresight.core.wording import plural
+from boresight.core.wording import cut_at_tokens, plural
 from boresight.evaluation.judge_controls import Trust
 from boresight.evaluation.win_rate import PromptComparison, Tournament, WinRate
 from boresight.reports.page import page, write_page
@@ -106,6 +106,7 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
         has_notes=any(c.judgment.reasoning for pair in found.pairs for c in pair.comparisons),
         payload={
             "columns": names,
+            "files": "comparisons.jsonl",
             "outcomes": [],
             "kinds": KINDS if len(found.pairs) == 1 else _pair_kinds(found.pairs),
             "samples": samples(found.pairs, names),
@@ -251,8 +252,14 @@ def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, An
     for pair in pairs:
         for comparison in pair.comparisons:
             row = rows.setdefault(comparison.prompt.id, _empty_row(comparison, names))
-            row["answers"][names.index(pair.reference)] = comparison.reference
-            row["answers"][names.index(pair.candidate)] = comparison.candidate
+            for name, answer, cut_at in zip(
+                (pair.reference, pair.candidate),
+                (comparison.reference, comparison.candidate),
+                comparison.cut_at,
+                strict=True,
+            ):
+                row["answers"][names.index(name)] = answer
+                row["cuts"][names.index(name)] = cut_at_tokens(cut_at)
             row["notes"] += _notes(pair, comparison)
             row["tags"] += _tags(comparison) + ([_tag(pair, comparison)] if len(pairs) > 1 else [])
             if len(pairs) == 1:
@@ -265,6 +272,7 @@ def _empty_row(comparison: PromptComparison, names: Sequence[str]) -> dict[str, 
         "id": comparison.prompt.id,
         "prompt": comparison.prompt.prompt,
         "answers": [None] * len(names),
+        "cuts": [""] * len(names),
         "checks": [{} for _ in names],
         "tags": [],
         "notes": [],

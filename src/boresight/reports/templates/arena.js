@@ -40,6 +40,7 @@
     for (const side of ["left", "right"]) {
       byId(side).textContent = duel[side];
       byId(side).scrollTop = 0;
+      byId(`${side}-cut`).textContent = duel.cuts[side];
     }
     scrollTo(0, 0);
   }

@@ -86,18 +86,21 @@
     ["Met by some", (s) => shared(s).some((name) => metBy(s, name) > 0 && metBy(s, name) < s.checks.length)],
     ["Met by none", (s) => shared(s).some((name) => metBy(s, name) === 0)],
   ];
-  const length = (answer) => (answer === null ? NaN : answer.length), LONGER_BY = 1.1;
+  // Long answers are shortened; their lengths and whether they are equal are those of the whole texts.
+  const length = (s, column) => (s.answers[column] === null ? NaN : s.answers[column].length + s.left_out[column]);
+  const LONGER_BY = 1.1;
   const ofLength = [
-    ["Longer", (s) => length(s.answers[1]) > LONGER_BY * length(s.answers[0])],
-    ["Shorter", (s) => length(s.answers[0]) > LONGER_BY * length(s.answers[1])],
+    ["Longer", (s) => length(s, 1) > LONGER_BY * length(s, 0)],
+    ["Shorter", (s) => length(s, 0) > LONGER_BY * length(s, 1)],
   ];
   // A page that sorts its samples itself gives each one tags, and a label for every tag.
   const tagged = (payload.kinds || []).map(([label, tag]) => [label, (s) => s.tags.includes(tag)]);
   const kinds = [
     ["All", () => true],
     ...(tagged.length ? tagged : payload.columns.length === 2 ? [...ofTwo, ...ofLength] : ofMany),
-    ["Same answer", (s) => s.answers.every((answer) => answer !== null && answer === s.answers[0])],
+    ["Same answer", (s) => s.same],
     ["Asked during training", (s) => !tagged.length && s.notes && s.notes.length > 0],
+    ["Cut at the token limit", (s) => s.answers.some((_, column) => cutOf(s, column))],
     ["Missing", (s) => s.answers.some((answer) => answer === null)],
   ];
   const state = { query: "", kind: 0, diff: true, shown: [], drawn: 0, current: -1 };
@@ -122,14 +125,21 @@
     return badges.length ? element("div", "checks", ...badges) : "";
   }
 
+  const cutOf = (sample, column) => (sample.cuts || [])[column] || "";
+  const characters = (count) => `${count.toLocaleString("en")} characters`;
   const wordCount = (text) => { const n = (text.match(/\S+/g) || []).length; return n === 1 ? "1 word" : n + " words"; };
+
+  const lengthOf = (sample, column) =>
+    sample.left_out[column] ? characters(length(sample, column)) : wordCount(sample.answers[column]);
 
   function answerOf(sample, column, pieces) {
     const answer = sample.answers[column];
     const text = answer === null ? element("div", "text absent", "no answer") : element("div", "text", ...(pieces || [answer]));
     text.dir = "auto";
-    const head = element("div", "role", element("span", "", payload.columns[column]), element("span", "", answer === null ? "" : wordCount(answer)));
-    return element("div", "answer", head, text, checksOf(sample.checks[column]));
+    const cut = cutOf(sample, column) ? [" ", element("span", "badge", cutOf(sample, column))] : [];
+    const head = element("div", "role", element("span", "", payload.columns[column], ...cut), element("span", "", answer === null ? "" : lengthOf(sample, column)));
+    const rest = sample.left_out[column] ? element("div", "absent", `… ${characters(sample.left_out[column])} left out`) : "";
+    return element("div", "answer", head, text, rest, checksOf(sample.checks[column]));
   }
 
   // What a judge said, or the policy on the way, folded away until it is asked for.

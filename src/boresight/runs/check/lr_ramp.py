@@ -77,11 +77,11 @@ def measure_ramp(recipe: Recipe, datasets: DatasetCache, console: Console, top: 
         )
     small = ramp_recipe(recipe)
     with tempfile.TemporaryDirectory() as folder:
-        loaded = load_run(small, datasets, Path(folder), Terminal(quiet=True), preparing=set_aside)
+        loaded = load_run(small, datasets, Path(folder), Terminal(quiet=True), preparing=hold_out_for_ramp)
         task = loaded.task
         if kind_of(recipe).head == "lm" and not kind_of(recipe).needs_reference:
             task.probes = [*task.probes, KLProbe(task.policy, task.eval_rows[: small.evaluate.kl_rows])]
-        return climb(task, ramp_rates(top), console)
+        return run_ramp(task, ramp_rates(top), console)
 
 
 def ramp_rates(top: float, steps: int = STEPS, span: float = SPAN) -> list[float]:
@@ -89,7 +89,7 @@ def ramp_rates(top: float, steps: int = STEPS, span: float = SPAN) -> list[float
     return [top * span ** (step / (steps - 1) - 1) for step in range(steps)]
 
 
-def climb(task: Task, rates: Sequence[float], console: Console) -> Ramp:
+def run_ramp(task: Task, rates: Sequence[float], console: Console) -> Ramp:
     """Train one step per rate and measure after each, until the model degenerates."""
     optimizer = make_optimizer(task.policy, task.recipe.optim)
     numbers, first = measure_held_out(task, 0)
@@ -203,7 +203,7 @@ def ramp_recipe(recipe: Recipe) -> Recipe:
     )
 
 
-def set_aside(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
+def hold_out_for_ramp(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
     """Training rows, divided into rows to train on and up to `MEASURED` rows with other prompts in place
     of held-out ones."""
     made = prepare(data, tokenizer, console)

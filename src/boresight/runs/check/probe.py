@@ -105,7 +105,7 @@ def check_by_probe(recipe: Recipe, console: Console, arguments: Sequence[str]) -
     Raises:
         UserError: a ramp cannot be made.
     """
-    found = preflight(to_be_tried(recipe))
+    found = preflight(with_top_rate(recipe))
     if found.stop:
         return found
     if kind_of(recipe).online:
@@ -145,7 +145,7 @@ def probe_run(
     Raises:
         UserError: what `boresight train` would raise before its first step, or a ramp cannot be made.
     """
-    datasets, tried = DatasetCache(), to_be_tried(recipe)
+    datasets, tried = DatasetCache(), with_top_rate(recipe)
     report = report or preflight(tried, datasets=datasets)
     if report.stop:
         raise UserError(report.stop)
@@ -166,7 +166,7 @@ def probe_run(
     )
 
 
-def to_be_tried(recipe: Recipe) -> Recipe:
+def with_top_rate(recipe: Recipe) -> Recipe:
     """The recipe; if its rate is `auto`, with the highest rate of the ramp in its place."""
     if recipe.optim.lr != "auto":
         return recipe

@@ -220,12 +220,12 @@ def loops(text: str, size: int = 3, times: int = 3) -> bool:
     return stutters or any(count >= times for count in runs.values())
 
 
-def says_enough(text: str, at_least: int = FEWEST_WORDS) -> bool:
+def has_enough_words(text: str, at_least: int = FEWEST_WORDS) -> bool:
     """Whether `text` has at least `at_least` words."""
     return len(words(text)) >= at_least
 
 
-def talks_of_task(text: str) -> bool:
+def mentions_task(text: str) -> bool:
     """Whether `text` mentions how to answer ("in one sentence", "15 words", "as an assistant")."""
     return re.search(r"\b(sentences?|(one|two|\d+) words|AI|assistant)\b", text, re.IGNORECASE) is not None
 
@@ -235,7 +235,7 @@ def quality(text: str, topic: str) -> dict[str, bool]:
     return {
         "on_topic": mentions(text, topic),
         "complete": ends_as_sentence(text),
-        "enough_words": says_enough(text),
+        "enough_words": has_enough_words(text),
         "no_loop": not loops(text),
-        "no_task_talk": not talks_of_task(text),
+        "no_task_talk": not mentions_task(text),
     }

@@ -95,7 +95,7 @@ def contains_answer(
         answer = plain(tagged(without_thought(completion), tag) or "")
         if max_words is not None and len(answer.split(" ", max_words)) > max_words:
             return 0.0
-        return float(any(_stands_in(gold, answer) for gold in golds))
+        return float(any(_contains_whole(gold, answer) for gold in golds))
 
     return [earned(completion, row) for completion, row in zip(completions, rows, strict=True)]
 
@@ -112,24 +112,24 @@ def _spaced(text: str) -> str:
     return " ".join(text.split())
 
 
-def _stands_in(gold: str, answer: str) -> bool:
+def _contains_whole(gold: str, answer: str) -> bool:
     """Whether `gold` occurs with nothing beside it that makes it another word or number: not 18 in -18.5."""
     start = answer.find(gold)
     while start >= 0:
         before, after = answer[max(0, start - 1) : start], answer[start + len(gold) : start + len(gold) + 2]
-        if not (_goes_on_before(before, gold) or _goes_on_after(gold, after)):
+        if not (_continues_before(before, gold) or _continues_after(gold, after)):
             return True
         start = answer.find(gold, start + 1)
     return False
 
 
-def _goes_on_before(before: str, gold: str) -> bool:
+def _continues_before(before: str, gold: str) -> bool:
     if not _is_word(gold[0]):
         return False
     return _is_word(before) or (gold[0].isdigit() and before in (*".,/-−",))
 
 
-def _goes_on_after(gold: str, after: str) -> bool:
+def _continues_after(gold: str, after: str) -> bool:
     if not _is_word(gold[-1]):
         return False
     return _is_word(after[:1]) or (after[:1] in (*".,/",) and after[1:].isdigit())

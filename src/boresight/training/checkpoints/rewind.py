@@ -51,7 +51,8 @@ def rewind(folder: Path, saved: Path) -> None:
         UserError: a log is missing or was changed before that point; nothing was removed then.
     """
     logs = read_state(saved / "state.json").get("logs")
-    _go_back(folder, logs, checkpoint.step_of(saved), f"begin another run with model.name={saved / 'model'}")
+    otherwise = f"begin another run with model.name={saved / 'model'}"
+    _rewind_to(folder, logs, checkpoint.step_of(saved), otherwise)
 
 
 def rewind_to_start(folder: Path, start: Path | None) -> None:
@@ -62,10 +63,10 @@ def rewind_to_start(folder: Path, start: Path | None) -> None:
         UserError: as for `rewind`.
     """
     logs = read_state(start).get("logs") if start else {}
-    _go_back(folder, logs, 0, "give another folder with --run")
+    _rewind_to(folder, logs, 0, "give another folder with --run")
 
 
-def _go_back(folder: Path, logs: Mapping[str, Mapping[str, Any]] | None, step: int, otherwise: str) -> None:
+def _rewind_to(folder: Path, logs: Mapping[str, Mapping[str, Any]] | None, step: int, otherwise: str) -> None:
     """Go back to step `step`, when the logs were as in `logs`; None is not known."""
     if logs is not None:
         _refuse_changed_logs(folder, logs, otherwise)

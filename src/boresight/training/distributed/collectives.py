@@ -68,7 +68,7 @@ def joined() -> Iterator[None]:
     If all processes raise the same error, the first of them reports it and the others exit silently, so that
     one sentence is printed and not one per process.
     """
-    if dist.is_initialized() or not _started_together():
+    if dist.is_initialized() or not _is_distributed_launch():
         yield
         return
     _join()
@@ -77,12 +77,12 @@ def joined() -> Iterator[None]:
         gc.collect()  # a sharded model lies in cycles, and would keep the group's threads alive
         dist.destroy_process_group()
     except BaseException as error:
-        if _speaks_first():
+        if _is_first_to_report():
             raise
         raise SystemExit(2 if isinstance(error, UserError) else 1) from None
 
 
-def _started_together() -> bool:
+def _is_distributed_launch() -> bool:
     """Whether torchrun, or something like it, has started this process as one of several."""
     told = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
     return told <= os.environ.keys() and int(os.environ["WORLD_SIZE"]) > 1
@@ -98,7 +98,7 @@ def _join() -> None:
     dist.init_process_group(backend, store=_store, rank=number, world_size=count, timeout=PATIENCE)
 
 
-def _speaks_first() -> bool:
+def _is_first_to_report() -> bool:
     """True in the first process to report an error, decided through torchrun's store, which survives the
     processes."""
     assert _store is not None
@@ -144,7 +144,7 @@ def path_from_first(make: Callable[[], Path | None]) -> Path | None:
     return Path(found) if found else None
 
 
-def anyone(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Whether any process passes True."""
     if world() == 1:
         return flag
@@ -155,11 +155,11 @@ def anyone(flag: bool) -> bool:
 
 def wait() -> None:
     """Wait until every process has reached this point."""
-    anyone(False)
+    any_process(False)
 
 
 @contextmanager
-def taking_turns() -> Iterator[None]:
+def local_main_process_first() -> Iterator[None]:
     """Run the block in the first process of every machine, then in the others, so that each file is
     downloaded once per machine."""
     early = os.environ.get("LOCAL_RANK", "0") == "0"

@@ -33,7 +33,7 @@ class Guard:
 
     def begin(self, step: int) -> None:
         """Store the start model of a run that has taken no step yet."""
-        if step == 0 and not collectives.anyone(bool(kept.kept_models(self.run))):
+        if step == 0 and not collectives.any_process(bool(kept.kept_models(self.run))):
             self._keep(0, self.before)
 
     def look(self, step: int, now: ByRow) -> Finding | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from boresight.config.recipe import EvaluateSection, Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
 from boresight.core.schema import Example, Labeled, Prompt, to_prompt
-from boresight.core.wording import format_duration, plural
+from boresight.core.wording import cut_at_tokens, format_duration, plural
 from boresight.data.chat import encode_prompt
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.split import half, read_data
@@ -25,6 +26,15 @@ from boresight.models.sampler.params import SamplingParams
 from boresight.stats.paired import Measured, paired_metric
 from boresight.tasks.constraints import evaluation
 from boresight.training.rollouts.sampling import sample_in_shares
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedAnswer:
+    """An answer of the policy. `cut_at`: its number of tokens, if the token limit cut it; None if it ended
+    by itself, or if a file of an earlier version does not contain this."""
+
+    text: str
+    cut_at: int | None = None
 
 
 def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt]:
@@ -72,19 +82,22 @@ def refuse_unanswerable(
 
 def answer_all(
     policy: Policy, tokenizer: Tokenizer, asked: Sequence[Prompt], settings: EvaluateSection, console: Console
-) -> list[str]:
-    """Answers of `policy` in its current state, in the order of the prompts."""
+) -> list[GeneratedAnswer]:
+    """Answers of `policy` in its current state, in the order of the prompts. Prints how many were cut."""
     if not asked:
         return []
     params = SamplingParams(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=0)
     started = time.monotonic()
     prompts = [p.prompt for p in asked]
     samples = generate(policy, tokenizer, prompts, params, sampler=sample_in_shares, console=console)
+    answers = [GeneratedAnswer(s.text, len(s.ids) if s.finish == "length" else None) for s, *_ in samples]
+    cut = sum(answer.cut_at is not None for answer in answers)
     console.print(
-        f"answers: {plural(len(asked), 'prompt')} in {format_duration(time.monotonic() - started)}",
+        f"answers: {plural(len(asked), 'prompt')} in {format_duration(time.monotonic() - started)}"
+        + (f", {cut:,} {cut_at_tokens(settings.max_new_tokens)}" if cut else ""),
         highlight=False,
     )
-    return [group[0].text for group in samples]
+    return answers
 
 
 def answer_lengths(
@@ -108,20 +121,24 @@ def answer_lengths(
 
 
 def write_samples(
-    run: Path, asked: Sequence[Prompt], before: Sequence[str], after: Sequence[str]
+    run: Path,
+    asked: Sequence[Prompt],
+    before: Sequence[GeneratedAnswer],
+    after: Sequence[GeneratedAnswer],
 ) -> list[Measured]:
     """Write `samples.jsonl`; returns metrics over the checks that the prompts carry."""
     if not asked:
         return []
     answered = list(zip(asked, before, after, strict=True))
     write_jsonl(run / "samples.jsonl", [_line(*answers) for answers in answered])
-    checked = [(q.id, q.meta, old, new) for q, old, new in answered if evaluation.checkable(q.meta)]
+    checked = [(q.id, q.meta, old.text, new.text) for q, old, new in answered if evaluation.checkable(q.meta)]
     return evaluation.compare_constraints(*zip(*checked, strict=True)) if checked else []
 
 
-def _line(prompt: Prompt, old: str, new: str) -> dict[str, Any]:
-    line = {"id": prompt.id, "prompt": prompt.prompt, "before": old, "after": new}
-    return line | _checks(prompt, old, new)
+def _line(prompt: Prompt, old: GeneratedAnswer, new: GeneratedAnswer) -> dict[str, Any]:
+    line = {"id": prompt.id, "prompt": prompt.prompt, "before": old.text, "after": new.text}
+    cut = {"before_cut_at": old.cut_at, "after_cut_at": new.cut_at}
+    return line | cut | _checks(prompt, old.text, new.text)
 
 
 def _checks(prompt: Prompt, old: str, new: str) -> dict[str, dict[str, bool]]:

@@ -86,7 +86,7 @@ class ImportanceGate:
         ]
         ours = self._policy_logps(rows)
         found = weigh(ours, [s.logps for group in samples for s in group], self.settings.importance_cap)
-        self._refuse_strangers(found.numbers["importance_token_gap"])
+        self._refuse_large_gap(found.numbers["importance_token_gap"])
         flat = iter(zip(ours, found.weights, strict=True))
         weighed = [tuple(_weighed(c, *next(flat)) for c in group) for group in groups]
         return weighed, found.numbers
@@ -102,7 +102,7 @@ class ImportanceGate:
                     found[row.id] = [logps.double().cpu().numpy() for logps in group]
         return [logps for row in rows for logps in found[row.id]]
 
-    def _refuse_strangers(self, gap: float) -> None:
+    def _refuse_large_gap(self, gap: float) -> None:
         if gap <= self.settings.importance_bound:
             return
         raise UserError(

@@ -56,13 +56,13 @@ class VllmRollouts:
 
     def sample(self, prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         """Sample from the policy in its current state; a `Sampler`."""
-        return self.server.sample(self._hand_over(), prompts, self._params(number), k)
+        return self.server.sample(self._load_adapter(), prompts, self._params(number), k)
 
     def sample_reference(self, prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
         """Sample from the model without adapters; a `Sampler`."""
         return self.server.sample(self.base, prompts, self._params(number), k)
 
-    def _hand_over(self) -> str:
+    def _load_adapter(self) -> str:
         """Save the adapter, let the server load it and forget the last one; returns its name there."""
         self._count += 1
         name = f"{_prefix(self._run)}{self._count}"

@@ -46,7 +46,7 @@ def mix(loaded: Mapping[str, Loaded], shares: Mapping[str, float], seed: int) ->
     ]
     first = parts[0]
     return Loaded(
-        examples=_told_apart([part.examples for part in parts]),
+        examples=_with_distinct_ids([part.examples for part in parts]),
         layout=JOINED.join(dict.fromkeys(part.layout for part in parts)),
         kind=first.kind,
         source=JOINED.join(
@@ -69,7 +69,7 @@ def _drawn(source: Loaded, name: str, count: int, seed: tuple[int, int, int]) ->
     return replace(source, examples=picked(source.examples, chosen), rows=rows)
 
 
-def _told_apart(sources: Sequence[Sequence[Example]]) -> Sequence[Example]:
+def _with_distinct_ids(sources: Sequence[Sequence[Example]]) -> Sequence[Example]:
     """All examples, ids that occur in two sources with the number of theirs."""
     ids = [np.unique(digests(example.id for example in examples)) for examples in sources]
     found, times = np.unique(np.concatenate(ids), return_counts=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from boresight.experiments.study.blocks import AREA, MARGIN, REWARD, START, WINS, Block
 from boresight.experiments.study.outcomes.collection import Outcomes
@@ -45,6 +45,8 @@ class ArmResult:
     results."""
     prompts_only: bool
     """Whether the intervals hold the noise of prompts alone."""
+    stopped: Mapping[str, str] = field(default_factory=dict)
+    """Why the guard stopped a run, by its seed among the missing ones."""
 
     def number(self, name: str) -> float | None:
         """Mean of a number over the runs that have it; None if none has."""
@@ -140,7 +142,9 @@ def _arm(
             differences[metric] = _against(by_arm[START], own, pool, topics)
     paths = dict(zip(_runs(results, arm), results.paths(block, arm), strict=True))
     missing = [run for run, path in paths.items() if not path.exists()]
-    return ArmResult(arm, group, len(paths), files[arm], missing, means, differences, prompts_only)
+    stops = results.stops(block, arm)
+    stopped = {run: stops[path].rstrip(".") for run, path in paths.items() if path in stops}
+    return ArmResult(arm, group, len(paths), files[arm], missing, means, differences, prompts_only, stopped)
 
 
 def _against(

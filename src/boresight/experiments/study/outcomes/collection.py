@@ -6,6 +6,7 @@ from pathlib import Path
 
 from boresight.experiments.study.blocks import START
 from boresight.experiments.study.outcomes.file import ENDING, OutcomeFile, outcome_path, read_outcome_file
+from boresight.experiments.study.outcomes.stops import read_stop
 from boresight.experiments.study.plan import ArmRun, StudyPlan
 
 
@@ -33,6 +34,12 @@ class Outcomes:
     def missing(self, block: str, arm: str) -> list[Path]:
         """Paths of the files that are not there."""
         return [path for path in self.paths(block, arm) if not path.exists()]
+
+    def stops(self, block: str, arm: str) -> dict[Path, str]:
+        """Why the guard stopped a run, by the path of its missing file. Raises `UserError` if the file with
+        the reason is torn or was edited."""
+        found = {path: read_stop(path) for path in self.missing(block, arm)}
+        return {path: why for path, why in found.items() if why is not None}
 
     def arms(self, block: str) -> list[str]:
         """The arms of a block in the plan's order, without its start model."""

@@ -15,16 +15,20 @@ MOST_ANSWERS, LONGEST_PROMPT, LONGEST_ANSWER = 6, 800, 500
 
 @dataclass(frozen=True)
 class ShownAnswer:
-    """The first sample of a model to one prompt, by the prompt's id; None where there is no completion."""
+    """The first sample of a model to one prompt, by the prompt's id; None where there is no completion.
+
+    `cut_at`: its number of tokens, if the token limit cut it.
+    """
 
     id: str
     prompt: str
     answer: str | None
+    cut_at: int | None = None
 
     def bounded(self) -> ShownAnswer:
         """The same without control characters, texts cut at their limits."""
         answer = None if self.answer is None else _cut(self.answer, LONGEST_ANSWER)
-        return ShownAnswer(self.id, _cut(self.prompt, LONGEST_PROMPT), answer)
+        return ShownAnswer(self.id, _cut(self.prompt, LONGEST_PROMPT), answer, self.cut_at)
 
 
 def shown_answers(prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]) -> list[ShownAnswer]:
@@ -32,7 +36,7 @@ def shown_answers(prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]
     count = min(MOST_ANSWERS, len(prompts))
     chosen = [(prompts[i], found[i][0]) for i in (place * len(prompts) // count for place in range(count))]
     return [
-        ShownAnswer(prompt.id, _conversation(prompt.prompt), response.text).bounded()
+        ShownAnswer(prompt.id, _conversation(prompt.prompt), response.text, response.cut_at).bounded()
         for prompt, response in chosen
     ]
 

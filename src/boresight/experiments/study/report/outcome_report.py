@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boresight.core.wording import format_duration, plural
+from boresight.core.wording import cut_at_tokens, format_duration, plural
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import REWARD, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults, block_results
@@ -39,7 +39,7 @@ from boresight.stats.units import format_number
 
 @dataclass(frozen=True)
 class ShownPrompt:
-    """A prompt with the answers of a block's arms: title, answer and reward of each."""
+    """A prompt with the answers of a block's arms: title, answer, and reward and cut of each in words."""
 
     prompt: str
     answers: list[tuple[str, str | None, str]]
@@ -134,13 +134,14 @@ def _notes(outcomes: Outcomes, found: Sequence[BlockResults], changes: Sequence[
 
 
 def _missing(plan: StudyPlan, arm: ArmResult) -> str:
-    """`DPO, seeds 1, 2`; every run is named, since none may be hidden."""
+    """`DPO, seeds 1 (stopped by the guard at step 4: …), 2`; every run is named, since none may be hidden."""
     if arm.arm == START:
         return "the start model"
     title = plan.arms[arm.arm].title
-    if len(arm.missing) == arm.planned:
+    if len(arm.missing) == arm.planned and not arm.stopped:
         return f"{title}, {'all seeds' if arm.planned > 1 else 'its seed'}"
-    return f"{title}, seed{'' if len(arm.missing) == 1 else 's'} {', '.join(arm.missing)}"
+    seeds = [f"{seed} ({arm.stopped[seed]})" if seed in arm.stopped else seed for seed in arm.missing]
+    return f"{title}, seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)}"
 
 
 def _part(plan: StudyPlan, found: BlockResults, forest: Forest | None) -> BlockPart:
@@ -180,7 +181,11 @@ def _samples(plan: StudyPlan, found: BlockResults) -> list[ShownPrompt]:
         ShownPrompt(
             prompt,
             [
-                (title, shown.answer, _reward(file, id_))
+                (
+                    title,
+                    shown.answer,
+                    ", ".join(filter(None, [_reward(file, id_), cut_at_tokens(shown.cut_at)])),
+                )
                 for title, file in first
                 for shown in file.answers
                 if shown.id == id_

@@ -9,7 +9,7 @@ from typing import Any
 
 from boresight.core.files import write_text
 from boresight.core.schema import Prompt
-from boresight.core.wording import format_duration
+from boresight.core.wording import cut_at_tokens, format_duration
 from boresight.experiments.study.blocks import START
 from boresight.experiments.study.metrics import METRICS
 from boresight.experiments.study.plan import ArmRun, arm_runs, as_published
@@ -253,6 +253,7 @@ def render_study_page(study: Study, data: StudyData, report: StudyReport) -> str
         has_samples=bool(samples),
         payload={
             "columns": columns,
+            "files": "answers.jsonl of each run",
             "outcomes": [
                 f"Passes only with {columns[-1]}" if columns else "",
                 f"Passes only with {columns[0]}" if columns else "",
@@ -286,6 +287,7 @@ def _shown_answers(study: Study, data: StudyData) -> tuple[list[dict[str, Any]],
                 "id": prompt.id,
                 "prompt": prompt.prompt,
                 "answers": answers,
+                "cuts": [cut_at_tokens(system.cut_at.get(prompt.id)) for system in systems.values()],
                 "checks": [checks(prompt, answer) for answer in answers],
             }
         )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from boresight.core.wording import plural
+from boresight.core.wording import format_duration, plural
 from boresight.experiments.study.blocks import AREA, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.outcomes.label_use import CALLS
@@ -18,7 +18,7 @@ from boresight.experiments.study.plan import StudyPlan
 from boresight.reports.tables.files import csv_text, pipe_table, plain_text
 from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell
 from boresight.stats.intervals import Interval
-from boresight.stats.units import Unit, format_number, rounded_up, unit_named
+from boresight.stats.units import Unit, rounded_up, unit_named
 
 SECONDS, INFORMATIVE, ROWS, TOKENS = "seconds", "informative_prompts", "training_rows", "trained_tokens"
 DIGITS = 9
@@ -112,7 +112,7 @@ def block_table(found: BlockResults, plan: StudyPlan) -> ResultTable:
     columns = ["seeds"]
     for metric in found.metrics:
         columns += [metric_label(metric), f"{metric_label(metric)} against the start"]
-    columns += ["area", "verifier calls", "informative prompts", "training rows", "trained tokens", "minutes"]
+    columns += ["area", "verifier calls", "informative prompts", "training rows", "trained tokens", "time"]
     rows = [
         ResultRow(a.arm, title_of(plan, found, a), group_of(plan, a), _arm(plan, found, a))
         for a in found.lines
@@ -157,16 +157,16 @@ def _arm(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> list[ResultCel
     for name in (CALLS, INFORMATIVE, ROWS, TOKENS):
         number = arm.number(name) if trained else None
         cells.append(None if number is None else _text(f"{number:,.0f}", number))
-    minutes = arm.number(SECONDS) if trained else None
-    return [*cells, None if minutes is None else _text(format_number(minutes / 60), minutes / 60)]
+    seconds = arm.number(SECONDS) if trained else None
+    return [*cells, None if seconds is None else _text(format_duration(seconds), seconds)]
 
 
 def _seeds(arm: ArmResult) -> ResultCell:
-    """`2 of 4`, and whether the intervals beside it hold the noise of prompts alone."""
+    """`2 of 4, 1 stopped`, and whether the intervals beside it hold the noise of prompts alone."""
     measured = len(arm.files)
     if arm.arm == START:
         return _text("not trained here" if measured else "missing")
-    count = f"{measured} of {arm.planned}"
+    count = f"{measured} of {arm.planned}" + (f", {len(arm.stopped)} stopped" if arm.stopped else "")
     return ResultCell(Cell(count, "intervals over prompts alone" if measured and arm.prompts_only else ""))
 
 

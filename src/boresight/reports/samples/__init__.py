@@ -1,0 +1,1 @@
+"""Samples as a page shows them: counts of cut answers, and long texts shortened."""

@@ -1,0 +1,144 @@
+"""Answers that the token limit cut are marked beside the answer and counted, wherever answers are shown."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from boresight.arena.duels import read_duels
+from boresight.arena.result import judged_prompts
+from boresight.arena.server import Arena
+from boresight.arena.votes import Votes
+from boresight.evaluation.response import Response
+from boresight.evaluation.win_rate import win_rate
+from boresight.reports.compare import write_comparison
+from boresight.reports.evaluations.win_rate import samples
+from boresight.reports.page import write_report
+from boresight.scorers.judges.base import Judgment
+from tests.reports.fake_run import write_fake_run
+
+BEFORE, AFTER = (None, 64, None), (64, None, 48)
+"""Of three prompts, the tokens at which the answers before and after training were cut."""
+
+
+class _Payload(HTMLParser):
+    found = ""
+    inside = False
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = dict(attrs).get("id") == "payload"
+
+    def handle_data(self, data):
+        if self.inside:
+            self.found += data
+
+
+def payload(html):
+    parser = _Payload()
+    parser.feed(html)
+    return json.loads(parser.found)
+
+
+def write_run(folder, marked=True):
+    """A run of three prompts, with or without the fields of cut answers, which earlier versions lack."""
+    write_fake_run(folder, steps=24)
+    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()][:3]
+    for row, before, after in zip(rows, BEFORE, AFTER, strict=True):
+        row |= {"before": f"old {row['id']}", "after": f"new {row['id']}"}
+        if marked:
+            row |= {"before_cut_at": before, "after_cut_at": after}
+    (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path / "run")
+
+
+def test_a_report_marks_and_counts_them(run):
+    html = write_report(run).read_text()
+    cuts = [sample["cuts"] for sample in payload(html)["samples"]]
+    assert cuts == [["", "cut at 64 tokens"], ["cut at 64 tokens", ""], ["", "cut at 48 tokens"]]
+    said = "Answers cut at the token limit: before training 1 of 3, after training 2 of 3."
+    assert f">{said}</p>" in html
+
+
+def test_a_comparison_marks_those_after_training(run, tmp_path):
+    other = write_run(tmp_path / "other", marked=False)
+    html = write_comparison([run, other], tmp_path / "compare.html").page.read_text()
+    cuts = [sample["cuts"] for sample in payload(html)["samples"]]
+    assert cuts == [["cut at 64 tokens", ""], ["", ""], ["cut at 48 tokens", ""]]
+    assert "Answers cut at the token limit: run 2 of 3, other 0 of 3." in html
+
+
+def test_a_run_of_an_earlier_version_shows_nothing(tmp_path):
+    html = write_report(write_run(tmp_path / "run", marked=False)).read_text()
+    assert [sample["cuts"] for sample in payload(html)["samples"]] == [["", ""]] * 3
+    assert "Answers cut at the token limit" not in html
+
+
+def test_a_value_that_is_no_count_is_no_mark(run):
+    rows = (run / "samples.jsonl").read_text().replace("64", '"64"')
+    (run / "samples.jsonl").write_text(rows)
+    html = write_report(run).read_text()
+    assert [sample["cuts"] for sample in payload(html)["samples"]][:2] == [["", ""]] * 2
+
+
+def test_the_arena_marks_the_side_that_was_cut(run, tmp_path):
+    """Three of six answers; the marks follow their answers to the left or to the right."""
+    duels = read_duels(run, None)
+    assert duels.sentence.endswith("; 3 of 6 answers are cut at the token limit.")
+    ends = {(name, duel.prompt.id): cut for duel in duels.duels
+            for (name, _), cut in zip((duel.left, duel.right), duel.cut_at, strict=True)}  # fmt: skip
+    ids = [json.loads(line)["id"] for line in (run / "samples.jsonl").read_text().splitlines()]
+    assert [ends["start model", id] for id in ids] == list(BEFORE)
+    assert [ends["run", id] for id in ids] == list(AFTER)
+    votes = Votes(tmp_path / "votes", duels.names)
+    with Arena(duels, votes) as server:
+        shown = payload(server.page())["duels"]
+        assert sorted(mark for duel in shown for mark in duel["cuts"].values()) == [
+            "", "", "", "cut at 48 tokens", "cut at 64 tokens", "cut at 64 tokens",
+        ]  # fmt: skip
+        for duel in duels.duels:
+            votes.add(duel, "left")
+        judged = {each.id: each.answers for each in judged_prompts(duels, votes)}
+        assert [judged[id][1].cut for id in ids] == ["cut at 64 tokens", "", "cut at 48 tokens"]
+        server.revealed = True
+        assert server.page().count('<span class="badge">cut at') == 3
+    votes.close()
+
+
+class AlwaysTied:
+    name = "tied"
+
+    def compare(self, prompts, a, b, repeat=0):
+        return [Judgment(0.5)] * len(prompts)
+
+
+def test_an_evaluation_marks_both_systems(run):
+    from boresight.evaluation.matching import matched
+    from boresight.evaluation.systems import prompts_of, read_answers, read_start_answers
+
+    after, before = read_answers(run), read_start_answers(run)
+    prompts = prompts_of(after, run)
+    old, new = matched("old", prompts, before, run), matched("new", prompts, after, run)
+    rows = samples([win_rate(prompts, old, new, AlwaysTied())], ["old", "new"])
+    assert [row["cuts"] for row in rows] == [
+        ["", "cut at 64 tokens"], ["cut at 64 tokens", ""], ["", "cut at 48 tokens"],
+    ]  # fmt: skip
+
+
+def test_stored_answers_keep_their_marks(run, tmp_path):
+    """Answers that were generated, written and read again, as an evaluation that continues does."""
+    from boresight.evaluation.systems import as_system, prompts_of, read_answers, write_answers
+
+    prompts = prompts_of(read_answers(run), run)
+    found = [[Response("a", True, 64)], [Response("b", False)], [Response(None)]]
+    write_answers(tmp_path / "answers.jsonl", prompts, as_system("x", prompts, found))
+    assert [row.cut_at for row in read_answers(tmp_path / "answers.jsonl")] == [64, None, None]
+
+
+def test_a_response_of_unknown_length_has_a_mark_without_a_number():
+    marks = [Response("a", True, 64), Response("a", True), Response("a", False), Response("a")]
+    assert [response.cut_mark for response in marks] == ["cut at 64 tokens", "cut at the token limit", "", ""]
