@@ -12,9 +12,9 @@ from boresight.data.columns import Record, is_message
 MESSAGES_OR_WORDS = ("prompt", "chosen", "rejected", "completion")
 """Columns that hold messages in some layouts and words in others."""
 
-LISTS = ("messages", "conversations", "chosen_messages", "rejected_messages", "nums", "numbers", "answers",
-         "instances", "turns", "context", "instruction_id_list", "kwargs", "preferred_output",
-         "non_preferred_output")  # fmt: skip
+LISTS = ("messages", "conversations", "conversation", "chosen_messages", "rejected_messages", "history",
+         "nums", "numbers", "answers", "instances", "turns", "context", "instruction_id_list", "kwargs",
+         "preferred_output", "non_preferred_output")  # fmt: skip
 """Columns that hold lists, which CSV files and some sets write as text."""
 
 WHOLE_MESSAGE = ({"role", "content"}, {"from", "value"})

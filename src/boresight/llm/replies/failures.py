@@ -44,7 +44,7 @@ NO_MONEY = re.compile(
 """Messages of an empty account. "exceeded your current quota" is not one: some servers use it for a limit
 per minute."""
 FLAGGED = re.compile(r"\bflagged\b|requires moderation|moderation (policy|service)", re.IGNORECASE)
-"""Messages of a prompt that was refused by its content, which OpenRouter sends with the status of a wrong key."""
+"""Messages of a prompt that was refused by its content, where OpenRouter has the status of a wrong key."""
 
 STATUS_OF_WORDS = (
     ("rate_limit", 429),

@@ -22,9 +22,9 @@ INTERRUPTED = frozenset(
     {"error", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error",
      "insufficient_system_resource"}
 )  # fmt: skip
-"""Values of `finish_reason` besides OpenAI's, in small letters: Mistral has `model_length`, Gemini `SAFETY` and
-its like, GLM `sensitive` and `network_error`, DeepSeek `insufficient_system_resource`, OpenRouter `error`, vLLM
-`abort`. The text that comes with them is not the whole answer."""
+"""Values of `finish_reason` besides OpenAI's, in small letters: Mistral has `model_length`, Gemini `SAFETY`
+and others, GLM `sensitive` and `network_error`, DeepSeek `insufficient_system_resource`, OpenRouter `error`,
+vLLM `abort`. The text that comes with them is not the whole answer."""
 
 
 @dataclass(frozen=True, slots=True)
