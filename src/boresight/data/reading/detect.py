@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from boresight.core.errors import UserError
-from boresight.data.columns import PAIR_COLUMNS, Record, lacks
+from boresight.data.columns import PAIR_COLUMNS, Record, from_json, lacks
 from boresight.data.layouts import Layout, all_layouts, fitting
 from boresight.data.reading import names
 from boresight.data.reading.files import Unparsed
@@ -67,8 +67,10 @@ def _unknown(name: str, rows: NumberedRecords, guessing: bool) -> str:
     row, record = next((pair for pair in rows if isinstance(pair[1], dict)), rows[0])
     if isinstance(record, Unparsed):
         return f"{name}: {record.sentence(row)}"
+    if isinstance(record, str) and isinstance(from_json(record), dict | list):
+        return f"{name}: row {row} is text that holds JSON, which was encoded twice; decode each row once."
     if not isinstance(record, dict):
-        return f"{name}: row {row} is a {type(record).__name__}, not an object with columns."
+        return f"{name}: row {row} is {_kind(record)}, not an object with columns."
     if why := _several_answers(record):
         return f"{name}: row {row} {why}."
     what = f"{name}: row {row} has the columns {listed(record)}, which fit no known layout"

@@ -51,10 +51,12 @@ CORRECT = ("is_correct", "correct", "passed", "success", "resolved", "accepted")
 value is a spelling of one, since `correct` may also be the reference answer."""
 
 GOOD = frozenset(["true", "1", "1.0", "good", "desirable", "positive", "yes", "chosen", "accepted", "like",
-                  "correct", "right", "passed", "pass", "up", "thumbs_up"])  # fmt: skip
+                  "correct", "right", "passed", "pass", "up", "thumbs_up",
+                  "wahr", "vrai", "verdadero", "verdadeiro", "vero", "waar"])  # fmt: skip
 BAD = frozenset(["false", "0", "0.0", "-1", "-1.0", "bad", "undesirable", "negative", "no", "rejected",
-                 "dislike", "incorrect", "wrong", "failed", "fail", "down", "thumbs_down"])  # fmt: skip
-"""Spellings of a label, in small letters."""
+                 "dislike", "incorrect", "wrong", "failed", "fail", "down", "thumbs_down",
+                 "falsch", "faux", "falso", "onwaar"])  # fmt: skip
+"""Spellings of a label, in small letters; the last are those of spreadsheets in other languages."""
 
 METADATA = "metadata"
 """Column in which some sets keep scores and the verdicts of verifiers."""

@@ -55,8 +55,10 @@ def read_text(record: Record) -> Record:
 
 
 def _read(record: Record, column: str) -> Any:
-    """The list or the message that the text of a column encodes; None for other text."""
+    """The list or the message that the text or the lists of a column encode; None for other values."""
     text = record.get(column)
+    if isinstance(text, dict):
+        return _turns(text)
     if column in LISTS:
         made = _parsed(text)
         return made if isinstance(made, list) else None
@@ -66,6 +68,14 @@ def _read(record: Record, column: str) -> Any:
     if isinstance(made, list):
         return made if made and all(is_message(turn) for turn in made) else None
     return made if isinstance(made, dict) and made.keys() in WHOLE_MESSAGE else None
+
+
+def _turns(value: dict[str, Any]) -> list[Any] | None:
+    """Messages of `{"role": […], "content": […]}`, the form that `datasets` gives a sequence; else None."""
+    lists = [items for items in value.values() if isinstance(items, list)]
+    if not {"role", "from"} & value.keys() or len(lists) < len(value) or len(set(map(len, lists))) != 1:
+        return None
+    return [dict(zip(value, turn, strict=True)) for turn in zip(*lists, strict=True)]
 
 
 def _parsed(value: object) -> object:
