@@ -203,8 +203,8 @@ def read_run(folder: Path) -> RunData:
         if states := [*folder.glob("checkpoint-*/trainer_state.json")]:
             last = max(states, key=lambda state: state.stat().st_mtime)
             raise UserError(
-                f"{folder}: this is a folder of checkpoints of transformers and no run folder; read the log of "
-                f"the last one with `boresight explain {shlex.quote(str(last))}`."
+                f"{folder}: this is a folder of checkpoints of transformers and no run folder; read the log "
+                f"of the last one with `boresight explain {shlex.quote(str(last))}`."
             )
         raise UserError(
             f"{folder}: this is not a run folder, it has no {' and no '.join(list(FILES)[:2])}; "
