@@ -138,7 +138,7 @@ def classify_status(status: int, headers: Mapping[str, str], error: object, mess
     Args:
         error: the body, or the object `error` in it. Servers that are not OpenAI write a text, `detail`, or a
             list.
-        message: what the SDK read from the body; without a cause where it knows none of these forms.
+        message: what the SDK read from the body; without a cause where it supports none of these forms.
     """
     message = message.removeprefix(f"Error code: {status}").removeprefix(" - ") or _message_in(error)
     if 300 <= status < 400:
