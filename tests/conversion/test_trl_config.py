@@ -364,6 +364,35 @@ def test_a_wrong_value_is_one_sentence_with_its_name(options, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_model": "x/y", "rl": "dpo", "sequence_len": 2048, "micro_batch_size": 2, "lora_r": 8},
+        {"model_name_or_path": "x/y", "stage": "dpo", "pref_beta": 0.1, "template": "qwen", "do_train": True},
+        {"training_args": {"beta": 0.1}, "model_args": {"model_name_or_path": "x/y"}},
+    ],
+)
+def test_a_config_of_another_program_is_no_config_of_trl(options):
+    """axolotl, LLaMA-Factory, a script of one's own."""
+    with pytest.raises(UserError, match=r"is no config of TRL 1\.16, which has no option \w+, \w+"):
+        converted(options)
+
+
+def test_saved_arguments_of_transformers_4_and_their_defaults_leave_nothing_over():
+    accelerator = {
+        "split_batches": False,
+        "dispatch_batches": None,
+        "even_batches": True,
+        "use_seedable_sampler": True,
+        "non_blocking": False,
+        "gradient_accumulation_kwargs": None,
+    }
+    raw = {"beta": 0.1, "fsdp": [], "debug": [], "accelerator_config": accelerator}
+    found = converted(raw, trainer="dpo")
+    assert found.lists["missing"] == []
+    assert {name for name, _ in found.lists["unneeded"]} >= {"debug", "accelerator_config"}
+
+
 def test_unknown_options_and_those_of_other_trainers_are_named():
     found = converted({"leaning_rate": 1e-6, "desirable_weight": 2.0, "zzz": 1}, trainer="dpo")
     assert dict(found.lists["missing"]) == {

@@ -31,6 +31,23 @@ def test_nothing_scored(last, count, hit):
     assert bool(found(checks.nothing_scored, logps)) == hit
 
 
+@pytest.mark.parametrize(
+    ("more", "hit"),
+    [
+        ({}, True),
+        ({"loss": [0.0] * 9}, False),
+        ({"loss": [0.0] * 9 + [1e-4]}, False),
+        ({"reward": [0.5] * 10}, False),
+        ({"chosen_logps": [-9.0] * 10}, False),
+    ],
+)
+def test_a_loss_of_0_throughout_scores_nothing_unless_a_reward_or_pairs_explain_it(more, hit):
+    """A loss mask that removes every token; a policy gradient has a loss of 0 by its formula."""
+    finding = found(checks.nothing_scored, {"loss": [0.0] * 10} | more)
+    assert bool(finding) == hit
+    assert not hit or finding.why.startswith("The loss is exactly 0 at all 10 steps: no token")
+
+
 @pytest.mark.parametrize(("last", "hit"), [(0.0, True), (1e-6, True), (2e-6, False), (-2e-6, False)])
 def test_rewards_stay_zero(last, hit):
     ratios = {"chosen_logratio": [0.0] * 9 + [last], "rejected_logratio": [0.0] * 10}

@@ -42,6 +42,16 @@ def test_a_line_stands_for_the_steps_since_the_one_before(tmp_path):
     assert read_trainer_state(written(tmp_path, []))[1].steps == 0
 
 
+def test_a_log_in_another_order_has_the_same_sum_of_rates(tmp_path):
+    """1e-5 over 10 steps and 2e-5 over 5 more."""
+    history = [{"step": 15, "learning_rate": 2e-5}, {"step": 10, "learning_rate": 1e-5}]
+    lines, _ = read_trainer_state(written(tmp_path, history))
+    assert [(step, numbers["lr_sum"]) for step, _, numbers in lines] == [
+        (10, pytest.approx(1e-4)),
+        (15, pytest.approx(2e-4)),
+    ]
+
+
 def test_rewards_become_nats_by_beta_and_shares_stay(tmp_path):
     """0.5 at beta 0.1 is 5 nats."""
     line = {

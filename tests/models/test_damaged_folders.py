@@ -199,3 +199,52 @@ def test_a_kind_of_adapter_that_peft_does_not_know(saved, tmp_path):
     adapter(saved, tmp_path / "a")
     configure(tmp_path / "a", "adapter_config.json", peft_type="NOPE")
     assert "it names 'NOPE', which the installed libraries do not know" in refused(tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2", "llama"])
+def test_an_architecture_with_a_tokenizer_of_its_own_does_not_get_an_empty_one(saved, kind):
+    """transformers makes a tokenizer of special tokens alone where it has a class for the architecture."""
+    configure(saved, model_type=kind)
+    for file in [*saved.glob("tokenizer*"), *saved.glob("*.jinja")]:
+        file.unlink()
+    with pytest.raises(UserError, match="holds no tokenizer; copy the tokenizer files"):
+        load_tokenizer(str(saved))
+
+
+TRUNCATION = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+PADDING = {
+    "strategy": {"Fixed": 40},
+    "direction": "Right",
+    "pad_to_multiple_of": None,
+    "pad_id": 0,
+    "pad_type_id": 0,
+    "pad_token": "<|endoftext|>",
+}
+
+
+@pytest.mark.parametrize("kept", [{"truncation": TRUNCATION}, {"padding": PADDING}])
+def test_truncation_and_padding_of_the_program_that_saved_a_tokenizer_are_off(saved, kept):
+    """transformers has them off in its own calls; rows would end after `max_length` tokens without a word."""
+    text = "the answer is a test of some words and the rest"
+    whole = load_tokenizer(str(saved)).backend_tokenizer.encode(text, add_special_tokens=False).ids
+    assert 4 < len(whole) < 40
+    configure(saved, "tokenizer.json", **kept)
+    found = load_tokenizer(str(saved)).backend_tokenizer.encode(text, add_special_tokens=False).ids
+    assert found == whole
+
+
+def test_a_padding_token_outside_of_the_vocabulary(saved):
+    """Fine-tuned models whose embedding was not enlarged for it."""
+    configure(saved, pad_token_id=99_999)
+    assert refused(saved) == (
+        f"model: the model of {str(saved)!r} cannot be loaded: pad_token_id in its config.json is outside of "
+        "the vocabulary; set it to the id of a token, or to null."
+    )
+
+
+def test_weights_that_are_a_link_to_nothing(saved):
+    """A snapshot of the hub's cache that was copied without its blobs."""
+    (saved / "model.safetensors").unlink()
+    (saved / "model.safetensors").symlink_to("../../blobs/4d7a")
+    said = f"model: {saved} holds no weights: model.safetensors is a link to ../../blobs/4d7a, where there is"
+    assert refused(saved).startswith(said)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 
@@ -135,4 +136,18 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such run folder"):
         read_run(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"not a run folder, it has no config\.yaml"):
+        read_run(tmp_path)
+
+
+def test_a_file_and_a_folder_of_checkpoints_are_named_as_what_they_are(tmp_path):
+    (tmp_path / "log.jsonl").write_text("{}")
+    with pytest.raises(UserError, match=r"log\.jsonl: is a file and no run folder"):
+        read_run(tmp_path / "log.jsonl")
+    for step, at in ((50, 1), (100, 2)):
+        state = tmp_path / f"checkpoint-{step}" / "trainer_state.json"
+        state.parent.mkdir()
+        state.write_text("{}")
+        os.utime(state, (at, at))
+    said = r"is a folder of checkpoints .*`boresight explain \S*/checkpoint-100/trainer_state\.json`"
+    with pytest.raises(UserError, match=said):
         read_run(tmp_path)

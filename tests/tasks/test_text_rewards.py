@@ -7,6 +7,7 @@ import pytest
 from boresight.core.errors import UserError
 from boresight.tasks.constraints.rewards import meets_constraint, whole_answer
 from boresight.tasks.text.form import has_form
+from boresight.tasks.text.gold import gold_texts
 from boresight.tasks.text.length import length_score
 from boresight.tasks.text.matching import contains_answer, exact_match
 
@@ -300,3 +301,14 @@ def test_a_row_without_topic_or_constraint_is_an_error(row):
 def test_a_long_text_needs_no_more_than_its_length(reward, text):
     """A quadratic search would not come back."""
     assert one(reward, text * (300_000 // len(text)), {**TEA, **PARIS}) <= 1.0
+
+
+def test_a_gold_answer_inside_of_another_column():
+    """verl's files have it in `reward_model`; a column of that very name comes first."""
+    row = {"reward_model": {"ground_truth": "34", "style": "rule"}}
+    assert gold_texts(row, "reward_model.ground_truth", "math") == ["34"]
+    assert gold_texts({**row, "reward_model.ground_truth": "5"}, "reward_model.ground_truth", "math") == ["5"]
+    with pytest.raises(
+        UserError, match=r"\(columns: reward_model, reward_model\.ground_truth, reward_model\.style"
+    ):
+        gold_texts(row, "answer", "math")

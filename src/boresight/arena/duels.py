@@ -87,7 +87,7 @@ def make_duels(prompts: Sequence[Prompt], systems: tuple[System, System], seed: 
             if _drawn(seed, "side", prompt.id)[0] % 2:
                 sides.reverse()
                 cut_at.reverse()
-            duels.append(Duel(prompt, *sides, cut_at=(cut_at[0], cut_at[1])))
+            duels.append(Duel(prompt, sides[0], sides[1], (cut_at[0], cut_at[1])))
     return Duels((systems[0].name, systems[1].name), tuple(duels), identical, missing)
 
 

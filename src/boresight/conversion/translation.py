@@ -159,12 +159,16 @@ def _default(known: TrlField) -> Any:
 
 
 def _typed(value: object, known: TrlField, name: str, source: str) -> Any:
+    if value == [] and not known.types & {"list", "dict"}:  # as transformers 4 writes `fsdp` and `debug`
+        return _default(known)
     try:
         return read_typed(value, known.types)
     except ValueError as error:
         raise UserError(f"{source}: {name} is {shortened(value)}: {error}.") from None
 
 
+SHOWN = 5
+"""Names that an error lists."""
 EIGHT = {"multi_gpu", "fsdp1", "fsdp2", "zero1", "zero2", "zero3"}
 """Configs of accelerate that TRL ships and that start eight processes."""
 
@@ -181,10 +185,16 @@ def find_trainer(raw: Mapping[str, Any], source: str) -> str:
     """The trainer whose config has all options of the file.
 
     Raises:
-        UserError: several have, or none has.
+        UserError: several have, or none has, or most of the file is no option of TRL.
     """
     trainers = trl_fields()
     known = {name for fields in trainers.values() for name in fields}
+    other = [name for name in raw if name not in known | other_fields().keys() | renamed_options().keys()]
+    if 2 * len(other) > len(raw):
+        raise UserError(
+            f"{source}: is no config of TRL 1.16, which has no option {', '.join(other[:SHOWN])}"
+            f"{', …' if len(other) > SHOWN else ''}; configs of other programs are not read."
+        )
     options = counting_names(raw).keys() & known
     fitting = [name for name, fields in trainers.items() if options <= fields.keys() and _has_loss(name, raw)]
     if len(fitting) == 1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from boresight.core.schema import Demonstration, Message, Preference, Prompt
 from boresight.data.columns import (
     Record,
     extras,
     first,
+    is_message,
     label_column,
     label_value,
     optional_text,
@@ -17,7 +18,14 @@ from boresight.data.columns import (
 )
 from boresight.data.reading import names
 from boresight.data.reading.message_keys import MEDIA, OF_CONVERSATION, of_conversation
-from boresight.data.reading.turns import BadField, check_completion, check_prompt, check_scored
+from boresight.data.reading.turns import (
+    BadField,
+    check_completion,
+    check_prompt,
+    check_scored,
+    check_text,
+    to_messages,
+)
 
 
 def user(content: str) -> Message:
@@ -116,6 +124,7 @@ def _opened(
     media = next((c for c in MEDIA if isinstance(record.get(c), list | dict | bytes) and record[c]), None)
     if media:
         raise BadField(media, "is not text; only text can be aligned here")
+    messages, also = _with_history(record, messages, also)
     messages, also = _with_system(record, messages, also)
     try:
         options = of_conversation(record)
@@ -124,6 +133,35 @@ def _opened(
     if options and messages:
         messages = [cast("Message", {**messages[0], **options}), *messages[1:]]
     return messages, (*also, *OF_CONVERSATION)
+
+
+def _with_history(
+    record: Record, messages: list[Message], also: tuple[str, ...]
+) -> tuple[list[Message], tuple[str, ...]]:
+    """The messages after the earlier rounds in a column of their own, as beside an instruction or a question.
+
+    A list of something else is no history, and neither is one beside a conversation.
+
+    Raises:
+        BadField: a round that is not a pair of texts, or a message that cannot be read.
+    """
+    rounds, asked = record.get(names.HISTORY), [message["role"] for message in messages]
+    listed = isinstance(rounds, list) and all(isinstance(part, list | dict) for part in rounds)
+    if not listed or asked not in (["user"], ["user", "assistant"]):
+        return messages, also
+    return [*_rounds(rounds), *messages], (*also, names.HISTORY)
+
+
+def _rounds(rounds: list[Any]) -> list[Message]:
+    """Turns of a history: pairs of texts, or messages."""
+    if rounds and all(map(is_message, rounds)):
+        return to_messages(rounds, names.HISTORY)
+    if not all(isinstance(part, list) and len(part) == 2 for part in rounds):
+        raise BadField(names.HISTORY, "is not a list of [question, answer] pairs, nor of messages")
+    texts = [
+        [check_text(said, names.HISTORY, f"round {n}") for said in part] for n, part in enumerate(rounds, 1)
+    ]
+    return [message for question, answer in texts for message in (user(question), assistant(answer))]
 
 
 def _with_system(

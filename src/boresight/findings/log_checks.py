@@ -33,12 +33,15 @@ SMALLEST_KL = 0.1
 def nothing_scored(h: History) -> Finding | None:
     """No token of an answer enters the loss."""
     logps = [*h.values("chosen_logps"), *h.values("rejected_logps")]
-    if len(logps) < FEWEST or any(logps):
+    # The loss of a policy gradient is 0 by its formula at the first update on each rollout.
+    losses = [] if logps or h.values("reward") else h.values("loss")
+    if len(logps or losses) < FEWEST or any(logps or losses):
         return None
+    what = "The loss is" if losses else "The log-probabilities of chosen and rejected answers are"
     return error(
         "nothing-scored",
-        f"The log-probabilities of chosen and rejected answers are exactly 0 at all {h.step:,} steps: no "
-        "token of an answer is scored, because truncation or the loss mask removes them all.",
+        f"{what} exactly 0 at all {h.step:,} steps: no token of an answer is scored, because truncation or "
+        "the loss mask removes them all.",
         "Look at rows token by token, and raise the maximum length.",
     )
 

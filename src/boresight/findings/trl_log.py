@@ -69,6 +69,7 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
     try:
         raw = read_json(file)
         history = [entry for entry in raw["log_history"] if is_count(entry.get("step"))]
+        history.sort(key=lambda entry: entry["step"])  # the sum of rates is over steps
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{file}: not a trainer_state.json, it has no log_history.") from None
     beta = beta or derived_beta(history)

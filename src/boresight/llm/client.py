@@ -38,6 +38,9 @@ BILLED_ATTEMPTS = 3
 read."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds between attempts: doubling, with jitter."""
+NOT_FOUND = ("HTTP 404", "HTTP 405")
+CHECK_ADDRESS = "check the model's name and base_url, which usually ends in /v1"
+"""What to do where an address or a model does not exist."""
 STUCK_AFTER = 300.0
 """Seconds without one answer after which a run stops."""
 
@@ -282,7 +285,8 @@ class Client:
                 "again. Replies received so far are kept."
             )
         if failure.kind == "bad_request" and not (self.progress.answered or self.progress.cached):
-            raise Stopped(f"{where} does not take the request: {failure.detail}; change the recipe.")
+            fix = CHECK_ADDRESS if failure.detail.startswith(NOT_FOUND) else "change the recipe"
+            raise Stopped(f"{where} does not take the request: {failure.detail}; {fix}.")
 
     def _pause(self, attempt: int, retry_after: float | None) -> float:
         """Seconds before the next attempt; jitter spreads those that failed together."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -189,11 +190,21 @@ def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]
 
 def read_run(folder: Path) -> RunData:
     """Read a run folder. Raises UserError when it is not one."""
+    if folder.is_file():
+        raise UserError(
+            f"{folder}: is a file and no run folder; give the folder that `boresight train` wrote."
+        )
     if not folder.is_dir():
         raise UserError(
             f"{folder}: there is no such run folder; give the folder that `boresight train` wrote."
         )
     if not any((folder / name).exists() for name in FILES):
+        if states := [*folder.glob("checkpoint-*/trainer_state.json")]:
+            last = max(states, key=lambda state: state.stat().st_mtime)
+            raise UserError(
+                f"{folder}: this is a folder of checkpoints of transformers and no run folder; read the log "
+                f"of the last one with `boresight explain {shlex.quote(str(last))}`."
+            )
         raise UserError(
             f"{folder}: this is not a run folder, it has no {' and no '.join(list(FILES)[:2])}; "
             "give the folder that `boresight train` wrote."

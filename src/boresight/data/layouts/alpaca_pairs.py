@@ -16,4 +16,4 @@ def matches(record: Record) -> bool:
 
 def read(record: Record, id: str) -> Preference:
     chosen, rejected = ([assistant(text(record, column))] for column in COLUMNS[1:])
-    return preference(record, id, (asked(record), chosen, rejected), COLUMNS, OPTIONAL)
+    return preference(record, id, ([asked(record)], chosen, rejected), COLUMNS, OPTIONAL)

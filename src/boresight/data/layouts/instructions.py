@@ -15,4 +15,4 @@ def matches(record: Record) -> bool:
 
 
 def read(record: Record, id: str) -> Prompt:
-    return prompt(record, id, asked(record), COLUMNS, OPTIONAL)
+    return prompt(record, id, [asked(record)], COLUMNS, OPTIONAL)

@@ -3,6 +3,7 @@
 from boresight.core.schema import Demonstration
 from boresight.data.build import demonstration
 from boresight.data.columns import Record, has_turns, is_plain
+from boresight.data.layouts import trl_prompts
 from boresight.data.reading.turns import to_messages
 
 TITLE = "chat messages"
@@ -11,7 +12,7 @@ COLUMNS = ("messages",)
 
 
 def matches(record: Record) -> bool:
-    return has_turns(record, "messages") and is_plain(record)
+    return has_turns(record, "messages") and is_plain(record) and not trl_prompts.is_problem(record)
 
 
 def read(record: Record, id: str) -> Demonstration:

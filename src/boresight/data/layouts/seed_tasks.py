@@ -24,4 +24,4 @@ def read(record: Record, id: str) -> Demonstration:
         raise BadField("instances", f"holds {len(instances)} instances; give each a row of its own")
     question = asked({"instruction": record.get("instruction"), "input": instances[0].get("input")})
     answer = check_text(instances[0].get("output"), "instances", "`output`")
-    return demonstration(record, id, [*question, assistant(answer)], COLUMNS)
+    return demonstration(record, id, [question, assistant(answer)], COLUMNS)

@@ -1,19 +1,25 @@
-"""ShareGPT, Vicuna, Magpie: `conversations` of `{"from": "human", "value": …}`, ending with the model."""
+"""ShareGPT, Vicuna, Magpie: `conversations` of `{"from": "human", "value": …}`, ending with the model.
+
+The column is `conversation` in LMSYS-Chat-1M and WildChat, whose turns have `role` and `content`.
+"""
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import demonstration
-from boresight.data.columns import Record, has_turns, is_plain
+from boresight.data.columns import Record, has_turns, is_plain, lacks
+from boresight.data.reading import names
 from boresight.data.reading.turns import to_messages
 
 TITLE = "ShareGPT conversations"
 KIND = "demonstration"
 COLUMNS = ("conversations",)
+SINGULAR = "conversation"
 
 
 def matches(record: Record) -> bool:
-    return has_turns(record, "conversations") and is_plain(record)
+    alone = has_turns(record, SINGULAR) and lacks(record, (*COLUMNS, "messages", *names.PROMPT))
+    return (has_turns(record, *COLUMNS) or alone) and is_plain(record)
 
 
 def read(record: Record, id: str) -> Demonstration:
-    messages = to_messages(record.get("conversations"), "conversations")
-    return demonstration(record, id, messages, COLUMNS)
+    column = SINGULAR if lacks(record, COLUMNS) and SINGULAR in record else COLUMNS[0]
+    return demonstration(record, id, to_messages(record.get(column), column), (column,))

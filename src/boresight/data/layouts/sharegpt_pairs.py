@@ -1,27 +1,38 @@
-"""LLaMA-Factory's ShareGPT pairs: `conversations` up to the user's turn, two answers as messages."""
+"""Pairs of LLaMA-Factory and axolotl: the turns up to the user's last one, and two answers beside them.
+
+The turns are in `conversations`, `messages` or `prompt`; each answer is a message, or text.
+"""
 
 from boresight.core.schema import Message, Preference
-from boresight.data.build import preference
-from boresight.data.columns import Record, has_turns, is_message
-from boresight.data.reading.turns import BadField, to_messages
+from boresight.data.build import assistant, preference
+from boresight.data.columns import Record, first, has_text, has_turns, is_message
+from boresight.data.reading import names
+from boresight.data.reading.turns import BadField, check_text, to_messages
 
 TITLE = "ShareGPT conversations with a chosen and a rejected answer"
 KIND = "preference"
 COLUMNS = ("conversations", "chosen", "rejected")
+ASKED = ("conversations", "messages", "prompt")
+"""Columns with the turns before the answers, in this order."""
 
 
 def matches(record: Record) -> bool:
     answers = (record.get("chosen"), record.get("rejected"))
-    return has_turns(record, "conversations") and all(is_message(answer) for answer in answers)
+    if not any(has_turns(record, column) for column in ASKED):
+        return False
+    texts = has_text(record, *COLUMNS[1:]) and first(record, (*names.PROMPT, "instruction")) is None
+    return texts or all(is_message(answer) for answer in answers)
 
 
 def read(record: Record, id: str) -> Preference:
-    prompt = to_messages(record.get("conversations"), "conversations")
+    asked = next((column for column in ASKED if has_turns(record, column)), COLUMNS[0])
+    prompt = to_messages(record.get(asked), asked)
     turns = (prompt, _answer(record, "chosen"), _answer(record, "rejected"))
-    return preference(record, id, turns, COLUMNS)
+    return preference(record, id, turns, (asked, *COLUMNS[1:]))
 
 
 def _answer(record: Record, column: str) -> list[Message]:
     if column not in record:
         raise BadField(column, "is missing")
-    return to_messages([record[column]], column)
+    value = record[column]
+    return [assistant(check_text(value, column))] if isinstance(value, str) else to_messages([value], column)

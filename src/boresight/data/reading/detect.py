@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from boresight.core.errors import UserError
-from boresight.data.columns import Record
+from boresight.data.columns import PAIR_COLUMNS, Record, from_json, lacks
 from boresight.data.layouts import Layout, all_layouts, fitting
 from boresight.data.reading import names
 from boresight.data.reading.files import Unparsed
@@ -17,6 +17,9 @@ TO_RENAME = (
     "`completion`; labeled answers `prompt`, `completion` and `label`; rows for methods that sample `prompt`"
 )
 """What to do with a file that resembles no layout."""
+
+KINDS_OF_VALUES = {str: "text", dict: "an object", bool: "true or false", int: "a number", float: "a number"}
+"""Types of JSON in words."""
 
 NumberedRecords = Sequence[tuple[int, object]]
 
@@ -64,8 +67,10 @@ def _unknown(name: str, rows: NumberedRecords, guessing: bool) -> str:
     row, record = next((pair for pair in rows if isinstance(pair[1], dict)), rows[0])
     if isinstance(record, Unparsed):
         return f"{name}: {record.sentence(row)}"
+    if isinstance(record, str) and isinstance(from_json(record), dict | list):
+        return f"{name}: row {row} is text that holds JSON, which was encoded twice; decode each row once."
     if not isinstance(record, dict):
-        return f"{name}: row {row} is a {type(record).__name__}, not an object with columns."
+        return f"{name}: row {row} is {_kind(record)}, not an object with columns."
     if why := _several_answers(record):
         return f"{name}: row {row} {why}."
     what = f"{name}: row {row} has the columns {listed(record)}, which fit no known layout"
@@ -76,7 +81,7 @@ def _unknown(name: str, rows: NumberedRecords, guessing: bool) -> str:
 def _several_answers(record: Record) -> str:
     """Why answers in a row that fits no layout cannot be learned from; "" where there are not several."""
     found = [column for column in names.ANSWER_LISTS if column in record]
-    if not found:
+    if not found or not lacks(record, PAIR_COLUMNS):
         return ""
     labels = next((column for column in names.STEP_LABELS if isinstance(record.get(column), list)), None)
     if labels and isinstance(record[found[0]], list):
@@ -104,7 +109,15 @@ def _hint(record: Record) -> str:
         return TO_RENAME
     if missing:
         return f"{best} would need {' and '.join(f'`{column}`' for column in missing)} as well"
-    return f"{best} has these columns, but with other values in them"
+    kinds = ", ".join(f"`{column}` is {_kind(record[column])}" for column in best.columns)
+    return f"{best} has these columns, but with other values in them ({kinds} here)"
+
+
+def _kind(value: object) -> str:
+    """Type of a column's value in words."""
+    if isinstance(value, list):
+        return f"a list that begins with {_kind(value[0])}" if value else "an empty list"
+    return KINDS_OF_VALUES.get(type(value), type(value).__name__)
 
 
 def _common(source: Layout, record: Record) -> int:

@@ -32,6 +32,13 @@ from boresight.data.reading.shapes import as_table
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 SPACE = re.compile(r"\s*")
 GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_MAGIC = b"par1"
+ADDRESS = re.compile(r"[a-z][a-z0-9+]*://")
+HUB_ADDRESS = re.compile(r"(?:https://huggingface\.co/datasets/|hf://datasets/)([\w.-]+/[\w.-]+)/?")
+EXCEL_SEPARATOR = re.compile("sep=(.)", re.IGNORECASE)
+"""First line of a CSV file in which Excel names the separator."""
+LISTED = 3
+"""Data files of a folder that an error lists."""
 WEB_PAGE = "a web page, not data; download the file itself (on the hub: /resolve/ in place of /blob/)"
 OTHERS = (
     (b"version https://git-lfs", "a pointer of Git LFS and not the data; fetch them with `git lfs pull`"),
@@ -43,6 +50,12 @@ OTHERS = (
     (b"\xfd7zxz", "compressed by xz; decompress it, or compress it by gzip"),
     (b"\xff\xfe\x00\x00", "UTF-32 text; save it as UTF-8"),
     (b"\x00\x00\xfe\xff", "UTF-32 text; save it as UTF-8"),
+    (b"arrow1", "an Arrow file; save it as Parquet"),
+    (b"\xff\xff\xff\xff", "an Arrow stream, as the cache of `datasets` has them; save it as Parquet"),
+    (b"\xd0\xcf\x11\xe0", "a spreadsheet of an old Excel; save the sheet as CSV"),
+    (b"sqlite format", "a database of SQLite; export the table as CSV or JSON Lines"),
+    (b"%pdf", "a PDF and no data"),
+    (PARQUET_MAGIC, "a Parquet file; name it .parquet"),
 )
 """File type by the first bytes of a file, in lower case: names and contents often disagree."""
 LONGEST_START = 32
@@ -115,7 +128,7 @@ def raw_rows(source: str | Path, split: str = "train") -> Raw:
         return _file(path)
     if is_hub_id(source):
         return enumerate(_hub(str(source), split), 1)
-    raise UserError(f"{source}: no such file{_beside(path)}.")
+    raise UserError(f"{source}: {_absent(str(source), path)}.")
 
 
 def sha256(source: str | Path, split: str = "train") -> str:
@@ -157,8 +170,12 @@ def _guarded(path: Path, reader: Callable[[Path], Raw]) -> Raw:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    """The file's bytes, decompressed if they are gzip (by content, not by name), and UTF-16 as UTF-8."""
+def _open(path: Path, parquet: bool = False) -> IO[bytes]:
+    """The file's bytes, decompressed if they are gzip (by content, not by name), and UTF-16 as UTF-8.
+
+    Args:
+        parquet: whether Parquet is expected.
+    """
     stream = path.open("rb")
     compressed = _is_compressed(stream)
     opened: IO[bytes] = stream
@@ -166,9 +183,12 @@ def _open(path: Path) -> IO[bytes]:
         opened = io.BufferedReader(Decompressed(gzip.GzipFile(fileobj=stream), path))
     start = opened.read(LONGEST_START)
     opened.seek(0)
-    if (other := next((what for known, what in OTHERS if start.lower().startswith(known)), None)) is not None:
+    other = next(((known, what) for known, what in OTHERS if start.lower().startswith(known)), None)
+    if other is None and _is_wide(start):
+        other = start, "UTF-16 text without a byte order mark; save it as UTF-8"
+    if other is not None and not (parquet and other[0] == PARQUET_MAGIC):
         opened.close()
-        raise UserError(f"{path}: is {other}.")
+        raise UserError(f"{path}: is {other[1]}.")
     wide = start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     if not wide:
         return opened
@@ -181,6 +201,12 @@ def _open(path: Path) -> IO[bytes]:
             ) from error
 
 
+def _is_wide(start: bytes) -> bool:
+    """Whether every second byte is 0, as in English text in UTF-16."""
+    first, second = start[::2], start[1::2]
+    return bool(second) and ((all(first) and not any(second)) or (all(second) and not any(first)))
+
+
 def _is_compressed(stream: IO[bytes]) -> bool:
     """Whether a file is gzip, by its first bytes."""
     magic = stream.read(2)
@@ -190,13 +216,23 @@ def _is_compressed(stream: IO[bytes]) -> bool:
 
 def _json_lines(path: Path) -> Raw:
     # Lines end at \n alone: U+2028 and its like are legal inside JSON strings.
+    if _is_one_value(path):
+        yield from _json(path)
+        return
     with _open(path) as stream:
         for row, line in enumerate(stream, 1):
-            if row == 1 and line.strip().removeprefix(codecs.BOM_UTF8) in (b"{", b"["):
-                yield from _json(path)  # an object over several lines is no JSON Lines
-                return
             if line.strip():
-                yield row, _parse(line)
+                value = _parse(line)
+                yield row, {"messages": value} if _is_conversation(value) else value
+
+
+def _is_one_value(path: Path) -> bool:
+    """Whether a file begins with an object or a list over several lines, or is one list on one line."""
+    with _open(path) as stream:
+        first = stream.readline().strip().removeprefix(codecs.BOM_UTF8)
+        if first in (b"{", b"["):
+            return True
+        return first.startswith(b"[") and not any(line.strip() for line in stream)
 
 
 def _parse(line: bytes) -> object:
@@ -341,28 +377,45 @@ def _csv(path: Path) -> Raw:
     """Rows of a table with a header; an empty cell is a missing value, scores are numbers.
 
     Cells are separated by tabs, or by semicolons as spreadsheets write them in many countries, where the
-    header is.
+    header is. Rows without a cell are none.
     """
     csv.field_size_limit(LONGEST_CELL)
     with _open(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
         try:
-            separator = _separator(text.readline())
-            text.seek(0)
-            table = csv.DictReader(text, delimiter=separator, strict=True)
-            _refuse_repeated_columns(path, table.fieldnames or ())
+            separator, spaced = _dialect(text)
+            table = csv.DictReader(text, delimiter=separator, strict=True, skipinitialspace=spaced)
+            table.fieldnames = [column.strip() for column in table.fieldnames or ()]
+            _refuse_repeated_columns(path, table.fieldnames)
             for row, record in enumerate(table, 1):
                 if None in record:
                     yield row, Unparsed("has more cells than the header", "quote cells with commas")
-                else:
-                    yield row, {column: value for column, value in record.items() if value}
+                elif found := {column: value for column, value in record.items() if value}:
+                    yield row, found
         except csv.Error as error:
             raise UserError(f"{path}: is not a whole CSV file ({error}); quote its cells.") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8.") from error
 
 
-def _separator(header: str) -> str:
-    return next((sign for sign in "\t,;" if sign in header), ",")
+def _dialect(text: io.TextIOWrapper) -> tuple[str, bool]:
+    """The separator of a table, and whether a space follows it.
+
+    The text is left at the header, after blank lines and Excel's `sep=;`.
+    """
+    while True:
+        start, line = text.tell(), text.readline()
+        if stated := EXCEL_SEPARATOR.fullmatch(line.rstrip("\r\n")):
+            return stated[1], False
+        if line.strip() or not line:
+            text.seek(start)
+            return _separator(line)
+
+
+def _separator(header: str) -> tuple[str, bool]:
+    """The most frequent separator outside of quotes, and whether a space follows it."""
+    plain = "".join(header.split('"')[::2])
+    separator = max("\t,;|", key=plain.count) if plain else ","
+    return separator if separator in plain else ",", f"{separator} " in plain
 
 
 def _refuse_repeated_columns(path: Path, columns: Iterable[str]) -> None:
@@ -374,7 +427,7 @@ def _parquet(path: Path) -> Raw:
     parquet = import_extra("pyarrow.parquet", "datasets", str(path))
     import pyarrow
 
-    with _open(path) as stream:
+    with _open(path, parquet=True) as stream:
         compressed = isinstance(getattr(stream, "raw", None), Decompressed)
         seekable = io.BytesIO(stream.read()) if compressed else stream  # Parquet is read from its end
         try:
@@ -420,7 +473,12 @@ def _saved_folder(path: Path, split: str) -> Iterable[object]:
 
 def _refuse_unsaved(folder: Path) -> None:
     if not ((folder / "dataset_info.json").is_file() or (folder / "dataset_dict.json").is_file()):
-        raise UserError(f"{folder}: is a folder that `datasets` did not save; name one of its files.")
+        names = (
+            file.relative_to(folder).as_posix() for file in (*folder.glob("*.*"), *folder.glob("data/*.*"))
+        )
+        found = sorted(name for name in names if Path(name.removesuffix(".gz")).suffix in READERS)
+        such = f", such as {', '.join(found[:LISTED])}" if found else ""
+        raise UserError(f"{folder}: is a folder that `datasets` did not save; name one of its files{such}.")
 
 
 def is_hub_id(source: str | Path) -> bool:
@@ -439,6 +497,16 @@ def _hub(name: str, split: str) -> Iterable[object]:
         raise UserError(
             f"{name}: neither a file here nor a data set that the hub gave (split {split!r}: {why})."
         ) from error
+
+
+def _absent(source: str, path: Path) -> str:
+    """Why a source cannot be read that is no file, no folder and no hub id."""
+    if ADDRESS.match(source):
+        hub = HUB_ADDRESS.fullmatch(source)
+        return f"is an address; {f'give the hub id, {hub[1]}' if hub else 'download the file first'}"
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, where there is no file"
+    return f"no such file{_beside(path)}"
 
 
 def _beside(path: Path) -> str:

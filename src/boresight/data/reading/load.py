@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,10 +23,11 @@ from boresight.data.reading import files, message_keys
 from boresight.data.reading.convert import CONVERSIONS, KINDS, Conversion
 from boresight.data.reading.detect import detect, mixed
 from boresight.data.reading.files import Raw, Unparsed
-from boresight.data.reading.renaming.guess import guesses, suggestion
+from boresight.data.reading.renaming.guess import guesses, in_one_line, suggestion, with_input
 from boresight.data.reading.renaming.mapping import Mapped, rename_rows
 from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField
+from boresight.data.reading.unread_columns import UnreadColumns
 from boresight.data.stored.examples import SpooledExamples
 
 SAMPLE = 1000
@@ -139,13 +141,16 @@ def collect(
     watched = _watched(name, chain(head, rows))
     unused: Counter[str] = Counter()
     labels: Counter[str] = Counter()
+    unread = UnreadColumns()
     counted = _counted(watched, unused, labels if source.kind == "labeled" else None)
     for row, outcome in _outcomes(name, source, counted, columns, forced=layout is not None):
         if isinstance(outcome, BadRow):
             if stop:
                 raise UserError(f"{name}: {outcome}; {WAY_OUT}.")
             bad.append(outcome)
-        elif converted := convert(outcome):
+            continue
+        unread.add(outcome)
+        if converted := convert(outcome):
             for example in converted:
                 examples.append(example)
                 numbers.append(row)
@@ -156,6 +161,7 @@ def collect(
     counts = _Counts(len(examples), len(bad), left_out, identical, good)
     title = source.title + _labeled_by(labels, columns)
     sentence = _sentence(counts, kind, title, how) + _named(columns) + _unused(unused)
+    sentence += unread.sentence(_with_context(first, source, unread.context) if not columns else "")
     digest = files.sha256(path, split)
     pairs = next((mapping for mapping, other in guessed if other.kind == "preference"), None)
     as_pairs = pairs if source.kind == "prompt" else None
@@ -200,6 +206,12 @@ def _labeled_by(labels: Counter[str], columns: Mapped) -> str:
 def _unused(counts: Counter[str]) -> str:
     named = ", ".join(f"`{key}` ({count:,})" for key, count in counts.most_common())
     return f"; keys of messages that are not used: {named}" if named else ""
+
+
+def _with_context(first: Record | None, source: Layout, context: Sequence[str]) -> str:
+    """The value of `data.columns` that adds a column of text to the prompts; "" where there is none."""
+    mapping = with_input(first, source, context[0]) if first is not None and context else {}
+    return shlex.quote(in_one_line(mapping)) if mapping else ""
 
 
 def _named(columns: Mapped) -> str:

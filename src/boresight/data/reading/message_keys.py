@@ -36,7 +36,7 @@ RESERVED = frozenset(
 """Arguments of the template that a data set must not set."""
 
 SYSTEM = ("system", "developer")
-USER = ("user", "human")
+USER = ("user", "human", "prompter")
 TOOL = ("tool", "observation", "function", "ipython")
 """Spellings of roles in public sets, in small letters."""
 

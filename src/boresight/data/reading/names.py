@@ -31,8 +31,17 @@ MESSAGE_PAIRS = (("chosen_messages", "rejected_messages"),)
 SYSTEM = ("system", "system_prompt")
 """The system prompt beside a conversation."""
 
-CONVERSATION = ("messages", "conversations")
+CONVERSATION = ("messages", "conversations", "conversation")
 """All turns of a conversation."""
+
+HISTORY = "history"
+"""Earlier rounds beside a prompt in text, as pairs of texts or as messages."""
+
+CONTEXT = ("context", "input", "passage", "document", "article", "background", HISTORY)
+"""Columns whose text may belong to the prompt beside them."""
+
+REFERENCE = ("ground_truth", "reward_model")
+"""Columns with what a verifier compares with, beside messages that end with the user's turn."""
 
 LABEL = ("label", "kto_tag", "desirable", "is_desirable", "is_good")
 """Whether the one answer of a row is good."""
@@ -42,10 +51,12 @@ CORRECT = ("is_correct", "correct", "passed", "success", "resolved", "accepted")
 value is a spelling of one, since `correct` may also be the reference answer."""
 
 GOOD = frozenset(["true", "1", "1.0", "good", "desirable", "positive", "yes", "chosen", "accepted", "like",
-                  "correct", "right", "passed", "pass"])  # fmt: skip
+                  "correct", "right", "passed", "pass", "up", "thumbs_up",
+                  "wahr", "vrai", "verdadero", "verdadeiro", "vero", "waar"])  # fmt: skip
 BAD = frozenset(["false", "0", "0.0", "-1", "-1.0", "bad", "undesirable", "negative", "no", "rejected",
-                 "dislike", "incorrect", "wrong", "failed", "fail"])  # fmt: skip
-"""Spellings of a label, in small letters."""
+                 "dislike", "incorrect", "wrong", "failed", "fail", "down", "thumbs_down",
+                 "falsch", "faux", "falso", "onwaar"])  # fmt: skip
+"""Spellings of a label, in small letters; the last are those of spreadsheets in other languages."""
 
 METADATA = "metadata"
 """Column in which some sets keep scores and the verdicts of verifiers."""
@@ -77,7 +88,8 @@ COMPARED = (
 """Two answers in any order; the preference is in another column."""
 
 ANSWER_LISTS = ("answers", "completions", "responses", "generations", "response1", "response2",
-                "response_0", "response_1", "response_2",
+                "response_0", "response_1", "response_2", "output_1", "output_2", "answer_0", "answer_1",
+                "conversation_a", "conversation_b", "human_ref_A", "human_ref_B", "summaries",
                 *(column for pair in COMPARED for column in pair))  # fmt: skip
 """Several answers, whose names do not rank them; a row with them is no bare prompt."""
 

@@ -12,9 +12,9 @@ from boresight.data.columns import Record, is_message
 MESSAGES_OR_WORDS = ("prompt", "chosen", "rejected", "completion")
 """Columns that hold messages in some layouts and words in others."""
 
-LISTS = ("messages", "conversations", "chosen_messages", "rejected_messages", "nums", "numbers", "answers",
-         "instances", "turns", "context", "instruction_id_list", "kwargs", "preferred_output",
-         "non_preferred_output")  # fmt: skip
+LISTS = ("messages", "conversations", "conversation", "chosen_messages", "rejected_messages", "history",
+         "nums", "numbers", "answers", "instances", "turns", "context", "instruction_id_list", "kwargs",
+         "preferred_output", "non_preferred_output")  # fmt: skip
 """Columns that hold lists, which CSV files and some sets write as text."""
 
 WHOLE_MESSAGE = ({"role", "content"}, {"from", "value"})
@@ -55,8 +55,10 @@ def read_text(record: Record) -> Record:
 
 
 def _read(record: Record, column: str) -> Any:
-    """The list or the message that the text of a column encodes; None for other text."""
+    """The list or the message that the text or the lists of a column encode; None for other values."""
     text = record.get(column)
+    if isinstance(text, dict):
+        return _turns(text)
     if column in LISTS:
         made = _parsed(text)
         return made if isinstance(made, list) else None
@@ -66,6 +68,14 @@ def _read(record: Record, column: str) -> Any:
     if isinstance(made, list):
         return made if made and all(is_message(turn) for turn in made) else None
     return made if isinstance(made, dict) and made.keys() in WHOLE_MESSAGE else None
+
+
+def _turns(value: dict[str, Any]) -> list[Any] | None:
+    """Messages of `{"role": […], "content": […]}`, the form that `datasets` gives a sequence; else None."""
+    lists = [items for items in value.values() if isinstance(items, list)]
+    if not {"role", "from"} & value.keys() or len(lists) < len(value) or len(set(map(len, lists))) != 1:
+        return None
+    return [dict(zip(value, turn, strict=True)) for turn in zip(*lists, strict=True)]
 
 
 def _parsed(value: object) -> object:

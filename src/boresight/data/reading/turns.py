@@ -14,10 +14,14 @@ from boresight.data.reading.message_keys import CALLS, SYSTEM, TOOL, USER, carri
 ROLES = {
     **dict.fromkeys(SYSTEM, "system"),
     **dict.fromkeys(USER, "user"),
-    **dict.fromkeys(["assistant", "gpt", "model", "bot"], "assistant"),
+    **dict.fromkeys(["assistant", "gpt", "model", "bot", "ai", "chatgpt", "chatbot"], "assistant"),
     **dict.fromkeys(TOOL, "tool"),
 }
 """Role by its spelling in public sets, in lower case."""
+
+
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of the parts of a message that are text, the latter two in OpenAI's newer API."""
 
 
 class BadField(Exception):
@@ -107,7 +111,9 @@ def _content(content: object, field: str, where: str) -> object:
 
 
 def _part(part: object) -> str | None:
-    if not isinstance(part, dict) or part.get("type", "text") != "text":
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("type", "text") not in TEXT_PARTS:
         return None
     text = part.get("text", part.get("value"))
     return text if isinstance(text, str) else None

@@ -16,6 +16,8 @@ from boresight.core.errors import UserError, terminal_safe
 RETRIED = frozenset({"rate_limit", "timeout", "server", "invalid_json", "token_limit"})
 """Kinds of failures that may not occur in another attempt."""
 LONGEST_DETAIL = 300
+TITLE, TAG = re.compile(r"<title>([^<]+)</title>", re.IGNORECASE), re.compile(r"<[^<>]*>")
+"""Title and markup of a web page, which proxies send in place of an error."""
 REDACTED = "[key removed]"
 SHORT_KEY = 12
 """Length below which a key may be a common word such as `none`, and is removed only where it is a word of
@@ -41,6 +43,9 @@ NO_MONEY = re.compile(
 )
 """Messages of an empty account. "exceeded your current quota" is not one: some servers use it for a limit
 per minute."""
+FLAGGED = re.compile(r"\bflagged\b|requires moderation|moderation (policy|service)", re.IGNORECASE)
+"""Messages of a prompt that was refused by its content, where OpenRouter has the status of a wrong key."""
+
 STATUS_OF_WORDS = (
     ("rate_limit", 429),
     ("overloaded", 503),
@@ -128,8 +133,14 @@ def unreadable(said: str) -> RequestFailure:
 
 
 def classify_status(status: int, headers: Mapping[str, str], error: object, message: str) -> RequestFailure:
-    """Convert an HTTP error status into a typed failure. `error` is the object in the body, if any."""
-    message = message.removeprefix(f"Error code: {status} - ")
+    """Convert an HTTP error status into a typed failure.
+
+    Args:
+        error: the body, or the object `error` in it. Servers that are not OpenAI write a text, `detail`, or a
+            list.
+        message: what the SDK read from the body; without a cause where it supports none of these forms.
+    """
+    message = message.removeprefix(f"Error code: {status}").removeprefix(" - ") or _message_in(error)
     if 300 <= status < 400:
         said = f"it redirects to {headers.get('location', 'nowhere')}, where no key is sent"
         return RequestFailure("bad_request", f"HTTP {status}: {said}; write the address to use as base URL")
@@ -148,14 +159,14 @@ def _typed(status: int, headers: Mapping[str, str], error: object, said: str) ->
     codes = _codes_in(error)
     if status == 402 or codes & NO_MONEY_CODES or (status < 500 and NO_MONEY.search(said)):
         return RequestFailure("no_money", said)
+    if "content_filter" in codes or (status == 403 and FLAGGED.search(said)):
+        return RequestFailure("content_filter", said)
     if status in (401, 403):
         return RequestFailure("auth", said)
     if status == 429:
         return RequestFailure("rate_limit", said, retry_after(headers))
     if status in (408, 409) or status >= 500:
         return RequestFailure("server", said, retry_after(headers))
-    if "content_filter" in codes:
-        return RequestFailure("content_filter", said)
     if status == 400 and OTHER_LIMIT_NAME in said and re.search(r"\bmax_tokens\b", said):
         return RequestFailure(
             "token_limit", f"it takes {OTHER_LIMIT_NAME}, and gets that from now on; {said}"
@@ -180,10 +191,27 @@ def _status_in(error: object) -> int:
     return next(found, 500)
 
 
-def _message_in(error: object) -> str:
-    if isinstance(error, Mapping) and error.get("message"):
-        return str(error["message"])
-    return error if isinstance(error, str) else json.dumps(error, default=str)
+def _message_in(error: object, levels: int = 4) -> str:
+    """The message in an error: of OpenAI's form, a text, a web page, FastAPI's `detail`, or Gemini's list."""
+    if isinstance(error, str) and error.strip():
+        return _page_text(error) if error.lstrip().startswith("<") else error
+    inner = None
+    if isinstance(error, Mapping):
+        inner = next((error[name] for name in ("message", "error", "detail") if error.get(name)), None)
+    elif isinstance(error, list) and len(error) == 1:
+        inner = error[0]
+    if inner is not None and levels:
+        return _message_in(inner, levels - 1)
+    try:
+        return json.dumps(error, default=str) if error else "no message"
+    except RecursionError:
+        return "an error that is nested too deeply"
+
+
+def _page_text(page: str) -> str:
+    """The title of a web page, else its text."""
+    title = TITLE.search(page)
+    return title[1] if title else TAG.sub(" ", page)
 
 
 def retry_after(

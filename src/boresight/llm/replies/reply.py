@@ -11,6 +11,20 @@ from boresight.llm.replies.failures import RequestFailure, classify_error, one_l
 MOST_TOKENS = 10**9
 """Largest plausible number of tokens."""
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+TEXT_PARTS, REASONING_PARTS = ("text", "output_text"), ("thinking", "reasoning")
+"""Types of the parts of a message: of its answer, and of the reasoning before it."""
+
+TRUNCATED = frozenset({"length", "max_tokens", "max_output_tokens", "max_length", "model_length"})
+FILTERED = frozenset(
+    {"content_filter", "safety", "sensitive", "recitation", "blocklist", "prohibited_content", "spii"}
+)
+INTERRUPTED = frozenset(
+    {"error", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error",
+     "insufficient_system_resource"}
+)  # fmt: skip
+"""Values of `finish_reason` besides OpenAI's, in small letters: Mistral has `model_length`, Gemini `SAFETY`
+and others, GLM `sensitive` and `network_error`, DeepSeek `insufficient_system_resource`, OpenRouter `error`,
+vLLM `abort`. The text that comes with them is not the whole answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +60,15 @@ class Reply:
         """Classify a chat completion.
 
         Raises:
-            RequestFailure: the body is an error, or no chat completion at all (`invalid_json`).
+            RequestFailure: the body is an error, or no chat completion at all (`invalid_json`), or the server
+                broke the answer off (`server`).
         """
         choice, message = _choice(body)
-        text, finish = _text(message.get("content")), choice.get("finish_reason")
+        finish = str(choice.get("finish_reason")).lower()
+        if finish in INTERRUPTED:
+            said = f"the server broke the answer off (finish_reason {finish})"
+            raise RequestFailure("server", said, perhaps_billed=True)
+        text = _text(message.get("content"))
         failure, detail = _verdict(text, finish, message)
         raw = body.get("usage")
         return cls(text or "", failure, detail, _usage(raw), one_line(str(raw))[:80] if raw else "")
@@ -84,24 +103,27 @@ def _choice(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, An
 
 
 def _text(content: object) -> str | None:
-    """The content of a message; some servers send it in parts."""
+    """The content of a message; some servers send it in parts. None where there is no part but reasoning."""
     if content is None or isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
-        texts = [part.get("text") for part in content if part.get("type") == "text"]
+        texts = [part.get("text") for part in content if part.get("type") in TEXT_PARTS]
         if texts and all(isinstance(text, str) for text in texts):
             return "".join(map(str, texts))
+        if content and all(part.get("type") in REASONING_PARTS for part in content):
+            return None
     raise unreadable(f"the content of the message is no text: {str(content)[:500]}")
 
 
-def _verdict(text: str | None, finish: object, message: Mapping[str, Any]) -> tuple[str | None, str]:
+def _verdict(text: str | None, finish: str, message: Mapping[str, Any]) -> tuple[str | None, str]:
     if message.get("refusal"):
         return "refusal", one_line(str(message["refusal"]))
-    if finish == "content_filter":
+    if finish in FILTERED:
         return "content_filter", "the server's filter withheld the answer"
-    if finish == "length":
+    if finish in TRUNCATED:
         return "truncated", "the answer reached max_tokens"
-    thought = any(message.get(name) for name in REASONING_FIELDS)
+    # Without a text, parts of the content can only be reasoning.
+    thought = any(message.get(name) for name in (*REASONING_FIELDS, "content")) and not (text or "").strip()
     if text is None or (not text.strip() and thought):
         return "empty", _why_empty(message, thought)
     try:

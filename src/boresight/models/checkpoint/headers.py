@@ -113,6 +113,9 @@ def no_safetensors(folder: Path, wanted: str = WEIGHTS) -> str:
     """One sentence for a folder without safetensors; weights in other formats are named as the cause."""
     pickled, other = _first_of(PICKLES, folder), _first_of(OTHER_FORMATS, folder)
     if pickled is None and other is None:
+        if (folder / wanted).is_symlink():
+            to = (folder / wanted).readlink()
+            return f"model: {folder} holds no weights: {wanted} is a link to {to}, where there is no file."
         return f"model: {folder} holds no weights: there is no {wanted}."
     if pickled is None:
         return (

@@ -46,7 +46,15 @@ SETTINGS_OF_TOKENIZER = ("tokenizer_config.json",)
 
 
 def read_tokenizer(name: str, place: str, cached_only: bool) -> PreTrainedTokenizerBase:
-    """The tokenizer in a folder or of a hub id. Raises `UserError`."""
+    """The tokenizer in a folder or of a hub id.
+
+    A tokenizer.json may keep the truncation and the padding of the program that saved it. They are switched
+    off, as transformers does at each of its own calls.
+
+    Raises:
+        UserError: it cannot be loaded, or has no vocabulary: transformers makes one of special tokens alone
+            where there is no file of a tokenizer.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -57,6 +65,12 @@ def read_tokenizer(name: str, place: str, cached_only: bool) -> PreTrainedTokeni
     except UserError:
         _refuse_files_of_tokenizer(Path(place), name)
         raise
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+        if backend.get_vocab().keys() <= set(tokenizer.all_special_tokens):
+            raise UserError(_no_tokenizer(place))
     return cast("PreTrainedTokenizerBase", tokenizer)
 
 
@@ -75,12 +89,15 @@ def _refuse_files_of_tokenizer(folder: Path, name: str) -> None:
             "model that it was made from."
         )
     if not files:
-        raise UserError(
-            f"model: {str(folder)!r} holds no tokenizer; copy the tokenizer files of the model that it was "
-            "made from."
-        )
+        raise UserError(_no_tokenizer(str(folder)))
     if (folder / "config.json").is_file():
         read_config(ModelSource(str(folder), cached_only=True), name)  # which transformers reads first
+
+
+def _no_tokenizer(place: str) -> str:
+    return (
+        f"model: {place!r} holds no tokenizer; copy the tokenizer files of the model that it was made from."
+    )
 
 
 def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
@@ -246,6 +263,11 @@ def _sentence(name: str, what: str, error: Exception) -> str:
         return (
             f"model: the {what} of {name!r} cannot be loaded: it names {error}, which the installed "
             "libraries do not know; correct the name or upgrade them."
+        )
+    if "Padding_idx must be within" in str(error):
+        return (
+            f"model: the {what} of {name!r} cannot be loaded: pad_token_id in its config.json is outside of "
+            "the vocabulary; set it to the id of a token, or to null."
         )
     if "Unrecognized configuration class" in str(error):
         return (

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import yaml
 
-from boresight.data.columns import Record
+from boresight.data.columns import Record, first, has_text
 from boresight.data.layouts import Layout, fitting
+from boresight.data.reading import names
 from boresight.data.reading.renaming.mapping import Mapped, rename
 from boresight.data.reading.turns import BadField
 
@@ -27,6 +28,8 @@ WORDS = {
     "rejected": {"rejected", "dispreferred", "unpreferred", "nonpreferred", "bad", "worse", "worst", "loser",
                  "losing", "negative"},
     "completion": {"completion", "answer", "response", "reply", "output", "target", "assistant", "solution"},
+    "output": {"output", "answer", "response", "reply", "completion"},
+    "input": {"context", "passage"},
     "messages": {"messages", "conversation", "conversations", "dialog", "dialogue", "chat", "turns"},
 }  # fmt: skip
 """Words in the names of columns, by the name of the layout's column that they may stand for."""
@@ -35,6 +38,7 @@ WANTED = (
     ("chosen", "rejected"),
     ("prompt", "chosen", "rejected"),
     ("messages",),
+    ("input", "output"),
     ("completion",),
     ("prompt", "completion"),
 )
@@ -53,6 +57,29 @@ def guesses(record: Record) -> Iterator[tuple[Mapped, Layout]]:
             layouts = fitting(named)
             if len(layouts) == 1 and _is_readable(named, layouts[0]):
                 yield columns, layouts[0]
+
+
+def with_input(record: Record, layout: Layout, column: str) -> Mapped:
+    """The mapping that puts the text of a column below the prompt, as Alpaca's `input`; {} where none does.
+
+    Args:
+        layout: the one that reads the record without the column.
+    """
+    asked = first(record, names.PROMPT)
+    if asked is None or not isinstance(record.get(column), str):
+        return {}
+    answers = (("chosen", "rejected"),) if layout.kind == "preference" else (("output",), ())
+    given = [pair for pair in names.ANSWER_PAIRS if has_text(record, *pair)]
+    given += [(name,) for name in (*names.COMPLETION, names.GOLD) if name in record] + [()]
+    for wanted in answers:
+        found = next((columns for columns in given if len(columns) == len(wanted)), ())
+        mapping = {"instruction": asked, "input": column, **dict(zip(wanted, found, strict=False))}
+        mapping = {target: name for target, name in mapping.items() if target != name}
+        if not set(mapping) & record.keys():
+            layouts = fitting(rename(record, mapping, ""))
+            if [other.kind for other in layouts] == [layout.kind]:
+                return mapping
+    return {}
 
 
 def suggestion(name: str, columns: Mapped, layout: Layout) -> str:

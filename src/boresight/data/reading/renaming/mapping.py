@@ -20,7 +20,7 @@ from boresight.data.reading import names
 from boresight.data.reading.files import Raw
 from boresight.data.reading.message_keys import OF_CONVERSATION
 
-BESIDES = ("id", "system", "input", names.LABEL[0], names.GOLD, *SCORES, *OF_CONVERSATION)
+BESIDES = ("id", "system", "input", names.HISTORY, names.LABEL[0], names.GOLD, *SCORES, *OF_CONVERSATION)
 """Columns that layouts read besides those that they cannot do without."""
 SHOWN = 12
 """Columns that an error lists."""
