@@ -303,10 +303,11 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("verb", ["train", "check", "evaluate", "sweep", "synthesize"])
+@pytest.mark.parametrize("verb", ["init", "train", "check", "explain", "evaluate", "sweep", "synthesize"])
 def test_the_first_line_is_printed_before_torch_is_imported(verb, tiny_run, tmp_path):
-    recipe = {"evaluate": "eval-winrate", "sweep": "sweeps/dpo", "synthesize": "synth-demo"}
-    arguments = [verb, recipe.get(verb, str(tiny_run / "recipe.yaml"))]
+    subject = {"evaluate": "eval-winrate", "sweep": "sweeps/dpo", "synthesize": "synth-demo"}
+    subject |= {"init": "pairs.jsonl", "explain": str(tiny_run)}
+    arguments = [verb, subject.get(verb, str(tiny_run / "recipe.yaml"))]
     command = [sys.executable, "-c", FIRST_LINE, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 77, done.stderr

@@ -247,9 +247,7 @@ def test_what_is_too_high_is_known_for_models_of_the_measured_sizes():
     assert severity(learning_rate_too_high, *settings, parameters=None) is None
     assert severity(learning_rate_too_high, *settings, parameters=SMALLEST_MODEL - 1) is None
     found = learning_rate_too_high(forecast_of(*settings, parameters=SMALLEST_MODEL))
-    said = (
-        "is 20 times the highest of the ladder (5e-06, borrowed from published runs up to 1B and not measured"
-    )
+    said = "is 20 times the highest usual one (5e-06, borrowed from published runs up to 1B and not measured"
     assert said in found.why and found.numbers == (("lr", 1e-4),)
 
 
@@ -279,7 +277,7 @@ def test_a_small_budget_in_words():
         "(0.1 to 9) and accuracy about 0.55, by runs of m on d: expect a flat curve, "
         "the loss going from 0.693 to 0.690 (0.692 to 0.688)."
     )
-    assert found.fix.startswith("Reach a sum of 1e-03, 10 times as much: ")
+    assert found.fix.startswith("Reach a sum of 1.0e-03, 10 times as much: ")
     assert dict(found.numbers) == {"budget": 1e-4, "margin": 0.25, "wanted": 1e-3}
     assert " and accuracy" not in learning_rate_budget(forecast_of(margin=bought(0.25), loss=LOSS)).why
 

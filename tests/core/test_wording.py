@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from boresight.core.wording import format_duration, is_or_are, plural
+from boresight.core.wording import format_duration, format_size, is_or_are, plural
 
 
 def test_counts_agree_with_their_nouns():
@@ -23,6 +23,18 @@ def test_counts_agree_with_their_nouns():
         "2 batches",
         "2 indexes",
     ]
+
+
+@pytest.mark.parametrize(
+    ("gb", "text"),
+    [
+        (123.4, "123 GB"), (21.1, "21 GB"), (1.44, "1.4 GB"), (0.96, "1.0 GB"), (0.94, "940 MB"),
+        (0.022, "22 MB"), (0.00013, "130 kB"), (4.3e-05, "43 kB"), (0.0, "0.0 kB"), (1234.0, "1,234 GB"),
+    ],
+)  # fmt: skip
+def test_sizes_have_a_unit_in_which_they_are_readable(gb, text):
+    """The adapters of a tiny model have 43 kB, which was printed as 4.3e-05 GB."""
+    assert format_size(gb) == text
 
 
 @pytest.mark.parametrize(

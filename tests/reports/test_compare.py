@@ -27,14 +27,15 @@ from tests.reports.fake_run import ATTACK, write_fake_run
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two runs that differ in beta and in the commit, and answer the same prompts."""
+    """Two runs that differ in beta, in the commit and in their start, and answer the same prompts."""
     root = tmp_path_factory.mktemp("compare")
     a, b = (write_fake_run(root / name, steps=24, hostile=True) for name in ("a", "b"))
     recipe = yaml.safe_load((b / "config.yaml").read_text())
     recipe["method"]["beta"] = 0.5
     (b / "config.yaml").write_text(yaml.safe_dump(recipe))
-    machine = json.loads((b / "environment.json").read_text())
-    (b / "environment.json").write_text(json.dumps(machine | {"commit": "0123abc"}))
+    for run, changed in ((a, {"started": "2026-11-29"}), (b, {"started": "2026-11-30", "commit": "0123abc"})):
+        machine = json.loads((run / "environment.json").read_text())
+        (run / "environment.json").write_text(json.dumps(machine | changed))
     return [a, b]
 
 
@@ -53,6 +54,8 @@ def _answered(name, outcomes):
 
 
 def test_only_what_differs_is_listed(runs):
+    """The time at which they began always differs, and is omitted."""
+    assert len({run.environment["started"] for run in runs}) == 2
     assert [(d.key, d.values) for d in config_differences(runs)] == [
         ("method.beta", ["0.1", "0.5"]),
         ("environment.commit", [ATTACK, "0123abc"]),

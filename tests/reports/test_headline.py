@@ -67,6 +67,24 @@ def test_a_reward_is_a_plain_number():
     assert found.detail == "+0.14 [0.10, 0.19] at 95 %, paired over 200 prompts."
 
 
+LENGTH = Metric(
+    "answer_tokens", "length of sampled answers", Interval(20, 18, 22, 16), Interval(12, 10, 14, 16),
+    Interval(-8, -10, -6, 16), "tokens", "neither",
+)  # fmt: skip
+
+
+def test_the_length_of_answers_is_no_outcome():
+    """It has no good direction: it comes after every other number, wherever it is in the run's metrics."""
+    found = headline(_run(LENGTH, ACCURACY, MARGIN))
+    assert found.title.startswith("Pairs where the chosen answer leads: 70.0 % after training")
+    assert found.asides[-1] == (
+        "Length of sampled answers fell from 20.0 tokens to 12.0 tokens (-8.0 tokens [-10.0, -6.0])."
+    )
+    likelihood = replace(FLAT, name="start_logp_per_token", label="log p", unit="nats", better="higher")
+    assert headline(_run(LENGTH, likelihood)).title.startswith("Log p")
+    assert headline(_run(LENGTH)).title == "Length of sampled answers fell from 20.0 tokens to 12.0 tokens."
+
+
 def test_a_side_effect_leads_only_where_nothing_else_was_measured():
     """What the start model thinks of answers is no result of pairs that were trained on."""
     side = replace(FLAT, name="start_logp_per_token", label="log p of answers", unit="nats")

@@ -48,6 +48,9 @@ def test_a_flat_run_is_explained_by_its_budget(tmp_path):
     found = explain(write_run(tmp_path / "flat", recipe, flat_log())).findings
     assert [f.name for f in found[:2]] == ["learning-rate-budget", "not-learning"]  # cause, then symptom
     assert "2.1e-05 over 208 steps" in found[0].why
+    # the sum of 62 times is reached over several runs: the command raises the rate 10 times
+    assert "3 nats take 62 times as much, a sum of 1.3e-03, by a higher rate or more steps" in found[0].fix
+    assert found[0].fix.endswith("; raise the rate at most 10 times from one run to the next.")
     assert "0.51 [0.46, 0.56]" in found[1].why
 
 

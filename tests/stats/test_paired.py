@@ -24,6 +24,21 @@ def test_prompts_with_both_values_are_paired_and_the_others_counted():
     assert (found.before.n, found.before.missing, found.after.n, found.after.missing) == (2, 1, 3, 0)
 
 
+@pytest.mark.parametrize(("right", "of"), [(24, 24), (0, 5), (13, 16), (2, 3)])
+def test_a_difference_from_ties_lies_where_a_share_can(right, of):
+    """All pairs are ties before training, which is exact: the difference is the share after, less one half.
+    Of 24 out of 24 the lower limit is Clopper and Pearson's, 0.025 ** (1 / 24) = 0.858, less 0.5."""
+    after = {f"row-{i}": float(i < right) for i in range(of)}
+    found = paired_metric("accuracy", "right", "share", "higher", dict.fromkeys(after, 0.5), after)
+    assert found.after is not None and found.difference is not None
+    assert found.difference.value == pytest.approx(right / of - 0.5)
+    assert found.difference.low == pytest.approx(found.after.low - 0.5)
+    assert found.difference.high == pytest.approx(found.after.high - 0.5)
+    assert found.difference.low >= -0.5 and found.difference.high <= 0.5
+    if right == of == 24:
+        assert found.difference.low == pytest.approx(0.025 ** (1 / 24) - 0.5)
+
+
 def test_a_missing_share_is_counted_beside_it():
     found = paired_metric("accuracy", "accuracy", "share", "higher", {"a": 1, "b": 0, "c": NAN}, {})
     assert (found.before.value, found.before.n, found.before.missing) == (0.5, 2, 1)

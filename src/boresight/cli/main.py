@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from boresight.cli import exits, results
-from boresight.cli.output import Result, is_first_process, with_result
+from boresight.cli.output import Result, is_first_process, print_start, with_result
 from boresight.cli.threads import set_wait_policy
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
@@ -94,7 +94,7 @@ ColumnsOption = Annotated[
 
 
 @app.command()
-@with_result()
+@with_result(starts_with=["data"])
 def init(
     data: Annotated[str, typer.Argument(help="A data file, saved data set or hub id.", metavar="DATA")],
     model: Annotated[str, typer.Option(help="`starter`, a folder or a hub id.")] = "starter",
@@ -200,7 +200,9 @@ def check(
 
         found = check_by_probe(chosen, console, arguments)
     else:
-        found = with_commands(preflight(chosen, rows=rows, rehearsing=True), chosen, arguments)
+        found = with_commands(
+            preflight(chosen, rows=rows, rehearsing=True, console=console), chosen, arguments
+        )
     found.show_before_closing(console)
     if found.closing:
         exits.print_sentence(found.closing, "red")
@@ -237,6 +239,7 @@ def explain(
         print_section(str(run), Terminal())
         text = section_text(str(run))
         return Result(text, lambda: {"finding": str(run), "text": text})
+    print_start("explain", run)
     from boresight.runs.explain import explain as explain_run
 
     found = explain_run(run, beta=beta)
@@ -338,6 +341,7 @@ def compare(
         return Result(str(path), lambda: {"page": path, "verdicts": sentences})
     if bar is not None:
         raise UserError("--bar compares the rows of a CSV with a share; leave it out for run folders.")
+    print_start("compare", *runs)
     from boresight.core.console import Terminal
     from boresight.reports.compare import write_comparison
 
@@ -521,7 +525,9 @@ def study(
 @with_result(quiet=False)
 def doctor() -> Result:
     """Print what is installed, what the machine has, and which models fit."""
-    from boresight.core.console import Terminal
+    from boresight.core.console import Terminal, print_stage
+
+    print_stage(Terminal(), "examining packages and machine")
     from boresight.runs.doctor import diagnosis, print_diagnosis
 
     found = diagnosis()
@@ -558,6 +564,7 @@ def trl_config(
 
     Exits 1 where an option is not supported, or something is left to fill in.
     """
+    print_start("convert trl-config", file)
     from boresight.conversion.command import convert_trl_config as convert
     from boresight.core.console import Terminal
 

@@ -69,7 +69,7 @@ def with_result(
                 if only_result:
                     stack.enter_context(_showing_only_warnings())
                 if starts_with and not any(given[name] for name in tables or {}):
-                    _print_start(verb.__name__, next(given[name] for name in starts_with if given[name]))
+                    print_start(verb.__name__, next(given[name] for name in starts_with if given[name]))
                 result, text = verb(**given), None
                 if is_first_process():
                     text = json_text(result.keys()) if as_json else result.line if only_result else None
@@ -110,12 +110,13 @@ def _showing_only_warnings() -> AbstractContextManager[None]:
     return showing_only_warnings()
 
 
-def _print_start(verb: str, subject: object) -> None:
-    """The first line, before torch is imported, which takes seconds."""
+def print_start(verb: str, *subjects: object) -> None:
+    """Print the first line, before libraries are imported, which takes seconds."""
     from boresight.core.console import Terminal
 
     if is_first_process():
-        Terminal(soft_wrap=True).print(f"boresight {VERSION}: {verb} {subject}", style="dim", highlight=False)
+        line = " ".join(map(str, (f"boresight {VERSION}:", verb, *subjects)))
+        Terminal(soft_wrap=True).print(line, style="dim", highlight=False)
         sys.stdout.flush()
 
 

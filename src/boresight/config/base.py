@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from boresight.config.choice import Registry, read_choice, write_choice
-from boresight.config.dotted import apply_override, as_yaml, names_an_override, remove_excluded
+from boresight.config.dotted import (
+    apply_override,
+    as_yaml,
+    names_an_override,
+    override_values,
+    remove_excluded,
+)
 from boresight.config.recipe_files import read_recipe_file
 from boresight.config.section import Section, WrongSetting, refuse_unknown_keys, validate
 from boresight.config.synonyms import with_current_names
@@ -50,7 +56,7 @@ class BaseRecipe(Section):
         An override replaces the setting of the file that it excludes (`EITHER`).
         """
         raw = with_current_names(read_recipe_file(path, cls), str(path))
-        remove_excluded(raw, overrides or [], cls.EITHER)
+        remove_excluded(raw, override_values(overrides or []), cls.EITHER)
         for override in overrides or []:
             apply_override(raw, override)
         return raw
@@ -59,7 +65,8 @@ class BaseRecipe(Section):
     def replaced(cls, path: str | Path, overrides: list[str] | None) -> list[str]:
         """A line for each setting of a file that an override excludes: `train.steps=4 replaces …`."""
         raw = with_current_names(read_recipe_file(path, cls), str(path))
-        return [f"{line} of {path}" for line in remove_excluded(raw, overrides or [], cls.EITHER)]
+        lines = remove_excluded(raw, override_values(overrides or []), cls.EITHER)
+        return [f"{line} of {path}" for line in lines]
 
     @classmethod
     def parse(cls, raw: dict[str, Any], source: str = "recipe") -> Self:

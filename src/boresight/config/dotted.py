@@ -26,26 +26,27 @@ def names_an_override(field: str, sentence: str, overrides: Sequence[str]) -> bo
 
     A problem of several settings has the field "" or that of their section; `sentence` then names them.
     """
-    keys = _values(overrides)
+    keys = override_values(overrides)
     if any(f"{field}.".startswith(f"{key}.") for key in keys):
         return True
     return any((not field or key.startswith(f"{field}.")) and key in sentence for key in keys)
 
 
 def remove_excluded(
-    raw: dict[str, Any], overrides: Sequence[str], pairs: Sequence[tuple[str, str]]
+    raw: dict[str, Any], given: Mapping[str, Any], pairs: Sequence[tuple[str, str]]
 ) -> list[str]:
-    """Remove settings of a file that an override excludes.
+    """Remove settings of a file that a change excludes.
 
     Returns a line for each, such as `train.steps=4 replaces train.epochs=2`.
 
-    Both keys among the overrides are left to the recipe to refuse.
+    Both keys among the changes are left to the recipe to refuse.
 
     Args:
         raw: the file as nested dictionaries; changed in place.
+        given: the changes, values by dotted key.
         pairs: dotted keys of which a recipe sets one at most.
     """
-    given, lines = _values(overrides), []
+    lines = []
     for pair in pairs:
         for wanted, other in (pair, pair[::-1]):
             section, _, name = other.partition(".")
@@ -57,8 +58,8 @@ def remove_excluded(
     return lines
 
 
-def _values(overrides: Sequence[str]) -> dict[str, Any]:
-    """Values by dotted key, under the current names."""
+def override_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """Values of `section.key=value` overrides by dotted key, under the current names."""
     pairs = (override.partition("=") for override in overrides)
     return {EARLIER_NAMES.get(key, key): read_value(value) for key, _, value in pairs}
 

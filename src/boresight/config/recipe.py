@@ -81,9 +81,9 @@ class DataSection(Section):
     """Training and held-out data."""
 
     train: Source
-    """A file (JSONL, JSON, Parquet, optionally .gz), a saved `datasets` folder or a hub id; for the last two
-    `name@split` chooses a split other than `train`. Several of them with their shares of the training rows:
-    `{a.jsonl: 0.7, b.jsonl: 0.3}`."""
+    """A file (JSONL, JSON, Parquet, CSV, TSV, optionally .gz), a saved `datasets` folder or a hub id; for the
+    last two `name@split` chooses a split other than `train`. Several of them with their shares of the
+    training rows: `{a.jsonl: 0.7, b.jsonl: 0.3}`."""
     eval: str | None = None
     """Held-out data in the same form; null holds out `eval_rows` of the training data."""
     eval_rows: int = Field(default=200, ge=0)

@@ -1,4 +1,4 @@
-"""Counts and durations in sentences: the one way to write each."""
+"""Counts, sizes and durations in sentences: the one way to write each."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def is_or_are(count: int) -> str:
 def cut_at_tokens(count: int | None) -> str:
     """The mark of an answer that the token limit cut, as in `cut at 64 tokens`; '' for None."""
     return "" if count is None else f"cut at {plural(count, 'token')}"
+
+
+def format_size(gb: float) -> str:
+    """A size given in GB, in the largest of GB, MB and kB of which it has at least one: `1.6 GB`, `22 MB`."""
+    value, unit = gb, "GB"
+    for smaller in ("MB", "kB"):
+        if round(value, 1) >= 1:
+            break
+        value, unit = 1000 * value, smaller
+    return f"{value:.1f} {unit}" if round(value, 1) < 10 else f"{value:,.0f} {unit}"
 
 
 def format_duration(seconds: float) -> str:

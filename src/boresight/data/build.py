@@ -146,8 +146,9 @@ def _with_history(
         BadField: a round that is not a pair of texts, or a message that cannot be read.
     """
     rounds, asked = record.get(names.HISTORY), [message["role"] for message in messages]
-    listed = isinstance(rounds, list) and all(isinstance(part, list | dict) for part in rounds)
-    if not listed or asked not in (["user"], ["user", "assistant"]):
+    if not isinstance(rounds, list) or not all(isinstance(part, list | dict) for part in rounds):
+        return messages, also
+    if asked not in (["user"], ["user", "assistant"]):
         return messages, also
     return [*_rounds(rounds), *messages], (*also, names.HISTORY)
 

@@ -47,7 +47,8 @@ def _finding_text(finding: Finding) -> Text:
     text = Text(finding.name, "bold")
     if finding.rows:
         some = ", ".join(finding.rows) + (" …" if finding.count > len(finding.rows) else "")
-        text.append(f"  rows {some}", "dim")
+        alone = len(finding.rows) == 1 and finding.count <= 1
+        text.append(f"  {'row' if alone else 'rows'}: {some}", "dim")
     text.append(f"\n{finding.why}")
     text.append(f"\n→ {finding.fix}", "green")
     return text

@@ -11,7 +11,7 @@ LESS_RATE = "optim.lr={less_rate}", "--learning_rate {less_rate}"
 MORE_RATE = "optim.lr={more_rate}", "--learning_rate {more_rate}"
 MORE_LIKELIHOOD = "method.sft_weight=0.2", "--loss_type sigmoid sft --loss_weights 1.0 0.2"
 MOST = 10.0
-"""Largest factor by which a learning rate is raised in one step."""
+"""Largest factor by which a learning rate is raised from one run to the next."""
 CHECKS: Mapping[str, str] = {"labels-reversed": "", "rewards-stay-zero": " --overfit 32"}
 """Options of `boresight check` by finding, for findings that a check explains better than another run."""
 SHOWN: Mapping[str, str] = {"memorizing": " --rows 20", "nothing-scored": ""}

@@ -180,7 +180,10 @@ def _headline(runs: Sequence[RunData]) -> str:
 
 
 def config_differences(runs: Sequence[RunData]) -> list[Difference]:
-    """Settings, data facts and versions that are not the same in every run, section by section."""
+    """Settings, data facts and versions that are not the same in every run, section by section.
+
+    The time at which a run began differs between any two runs and is omitted.
+    """
     facts = [
         dotted.flat(run.config)
         | dotted.flat(run.data, "data.")
@@ -188,6 +191,7 @@ def config_differences(runs: Sequence[RunData]) -> list[Difference]:
         for run in runs
     ]
     found = dotted.differences(*facts, absent=ABSENT)
+    found.pop("environment.started", None)
     sections = list(dict.fromkeys(key.partition(".")[0] for key in found))
     ordered = sorted(found, key=lambda key: sections.index(key.partition(".")[0]))
     return [Difference(key, _readable(key, found[key])) for key in ordered]

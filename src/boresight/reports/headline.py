@@ -38,8 +38,8 @@ class Change:
 
 OF_THE_OBJECTIVE = ("accuracy", "margin", "kl_per_token", "nll_per_token")
 """What training itself optimizes or pays on held-out rows; a measured outcome comes before these."""
-SIDE_EFFECTS = ("start_logp_per_token",)
-"""What no training aims at; these lead only where nothing else was measured."""
+SIDE_EFFECTS = ("start_logp_per_token", "answer_tokens")
+"""What no training aims at, in the order in which these lead where nothing else was measured."""
 
 
 def headline(run: RunData) -> Headline:
@@ -108,8 +108,10 @@ def _subject(names: Sequence[str]) -> str:
 
 
 def _rank(metric: Metric) -> int:
-    """0 for an outcome, 1 for a number of the objective, 2 for a side effect."""
-    return 2 if metric.name in SIDE_EFFECTS else int(metric.name in OF_THE_OBJECTIVE)
+    """0 for an outcome, 1 for a number of the objective, 2 and above for side effects."""
+    if metric.name in SIDE_EFFECTS:
+        return 2 + SIDE_EFFECTS.index(metric.name)
+    return int(metric.name in OF_THE_OBJECTIVE)
 
 
 def _stopped(run: RunData) -> list[str]:

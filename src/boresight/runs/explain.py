@@ -32,7 +32,7 @@ from boresight.findings.history import NATS, SCALED_BY_BETA, History, is_count, 
 from boresight.findings.monitor import Monitor, read_findings
 from boresight.findings.printing import print_findings
 from boresight.findings.questions import looked_for
-from boresight.findings.remedies import LogSource
+from boresight.findings.remedies import MOST, LogSource
 from boresight.findings.trl_log import USUAL_BETA, TrlFacts, name_in_trl, read_trainer_state
 from boresight.methods.foreign_logs import method_of_log
 from boresight.reports.headline import direction
@@ -171,6 +171,7 @@ def spent_budget(history: History, margin: float) -> Finding | None:
         seen += f", at TRL's usual beta of {USUAL_BETA:g} (--beta sets another)"
     times = forecast.GOOD_MARGIN / max(margin, SMALLEST_PACE)
     few = "" if margin > SMALLEST_PACE else "at least "
+    most = f"; raise the rate at most {MOST:g} times from one run to the next" if times > MOST else ""
     return graded(
         "learning-rate-budget",
         1 - margin,
@@ -178,7 +179,7 @@ def spent_budget(history: History, margin: float) -> Finding | None:
         f"The learning rates sum to {budget[0]:.1e} over {history.step:,} steps, which yielded a "
         f"{history.margin_name} of {margin:.2g} nats{seen}.",
         f"At this pace {forecast.GOOD_MARGIN:g} nats take {few}{times:,.0f} times as much, a "
-        f"sum of {budget[0] * times:.0e}, by rate or by steps.",
+        f"sum of {budget[0] * times:.1e}, by a higher rate or more steps{most}.",
         numbers=(("times", times),),
     )
 
@@ -243,7 +244,7 @@ def _outcome_in_trl(h: History, facts: TrlFacts) -> Iterator[str]:
     if facts.beta:
         yield f"Beta is {facts.beta:g}; margins are in nats."
     elif h.values("margin"):
-        yield "Beta is not in the log, so margins cannot be given in nats: use --beta."
+        yield f"Beta is not in the log: nats are for TRL's usual {USUAL_BETA:g}; --beta sets another."
     if h.values("accuracy", "eval"):
         yield f"The log does not say how many rows were held out; intervals are for {facts.eval_rows}."
 

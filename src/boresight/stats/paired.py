@@ -47,6 +47,10 @@ LABELS = {
 }
 
 
+TIE = 0.5
+"""Outcome of a pair whose margin is 0, as all are before training."""
+
+
 def paired_metrics(
     before: ByRow, after: ByRow, margin_unit: str = "nats", names: Mapping[str, str] | None = None
 ) -> list[Measured]:
@@ -70,6 +74,7 @@ def paired_metric(
     """One metric from values by prompt or row id; only ids present on both sides are paired.
 
     Shares and graded rewards are given the intervals of outcomes, other values Student's; NaN is missing.
+    Where every share before is a tie, the difference has the interval of the share after, less one half.
     """
     bounds = bounds_of(unit, [*before.values(), *after.values()])
     return Measured(
@@ -79,7 +84,7 @@ def paired_metric(
         better=better,
         before=_interval(before, bounds),
         after=_interval(after, bounds),
-        difference=_difference(before, after, bounds),
+        difference=_difference(before, after, bounds, unit),
     )
 
 
@@ -102,8 +107,13 @@ def standard_error_of_known(values: Iterable[float]) -> float:
     return stdev(known) / math.sqrt(len(known)) if len(known) > 1 else math.nan
 
 
-def _difference(before: dict[str, float], after: dict[str, float], bounds: Bounds | None) -> Interval | None:
+def _difference(
+    before: dict[str, float], after: dict[str, float], bounds: Bounds | None, unit: str
+) -> Interval | None:
     both = [key for key in after if key in before]
     if sum(not math.isnan(before[key] + after[key]) for key in both) < 2:
         return None
+    if unit == "share" and all(before[key] == TIE for key in both):
+        # a policy that is its own reference: the start value is exact, and the difference at most 1 - TIE
+        return share_interval([after[key] for key in both]).transformed(lambda share: share - TIE)
     return paired_difference([before[key] for key in both], [after[key] for key in both], bounds=bounds)

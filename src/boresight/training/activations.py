@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boresight.config.recipe import Recipe
+from boresight.core.wording import format_size
 from boresight.data.rows import Row
 from boresight.models.kernels.compact import count_parameters
 from boresight.models.kernels.split_weights import is_split
@@ -46,8 +47,8 @@ class ActivationChoice:
         """One sentence for the terminal."""
         what = "recomputed in the backward pass" if self.recompute else "kept for the backward"
         return (
-            f"Activations are {what} ({self.why}): training needs about {self.kept_gb:.1f} GB more if they "
-            f"are kept, {self.recomputed_gb:.1f} GB if not; {self.free_gb:.1f} GB are free."
+            f"Activations are {what} ({self.why}): training needs about {format_size(self.kept_gb)} more if "
+            f"they are kept, {format_size(self.recomputed_gb)} if not; {format_size(self.free_gb)} are free."
         )
 
 

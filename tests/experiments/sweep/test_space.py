@@ -5,7 +5,7 @@ import yaml
 
 from boresight.cli import main
 from boresight.core.errors import UserError
-from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.experiments.sweep.recipe import SweepRecipe, replaced_by_set
 from boresight.experiments.sweep.space import grid, setting_in_words, setting_of
 
 
@@ -40,6 +40,20 @@ def test_overrides_go_to_the_sweep_or_to_what_it_sweeps(written):
     assert sweep.count == 2 and sweep.confirm.seeds == 4
     assert sweep.base().train.batch == 5 and sweep.space["optim.lr"] == [1e-3]
     assert sweep.recipe_with({"method.beta": 0.7}).method.beta == 0.7
+
+
+def test_set_and_settings_replace_what_they_exclude(raw):
+    """As on the command line: `boresight init` writes epochs, and a sweep sets a few steps."""
+    del raw["recipe"]["train"]["steps"]
+    raw["recipe"]["train"]["epochs"] = 2
+    sweep = SweepRecipe.parse(raw | {"set": {"train.steps": 3}})
+    assert (sweep.base().train.steps, sweep.base().train.epochs) == (3, None)
+    assert replaced_by_set(sweep) == ["train.steps=3 replaces train.epochs=2.0 of the swept recipe"]
+    varied = SweepRecipe.parse(raw | {"space": {"train.steps": [3, 5]}})
+    assert [varied.recipe_with(setting).train.steps for setting in varied.planned()] == [3, 5]
+    assert varied.base().train.epochs == 2 and replaced_by_set(varied) == []
+    with pytest.raises(UserError, match="both set"):
+        SweepRecipe.parse(raw | {"set": {"train.steps": 3, "train.epochs": 1}})
 
 
 def test_a_resolved_sweep_reads_back(raw):

@@ -60,6 +60,8 @@ def test_an_unexpected_error_is_one_line_and_a_file(raw, tmp_path, monkeypatch):
     ] * 2
     assert "Traceback" in (tmp_path / "s/trials/00-seed0/error.txt").read_text()
     assert "No setting finished with all its seeds" in said
+    began, *_ = (line for line in said.splitlines() if line.startswith("00-seed0"))
+    assert began.endswith(" …"), "a trial is named when it starts"
 
 
 def test_a_trial_that_kills_its_workers_is_given_up(raw, tmp_path):

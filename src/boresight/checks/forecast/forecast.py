@@ -139,7 +139,7 @@ def learning_rate_too_high(f: Forecast) -> Finding | None:
     say = error if lr >= limit else warning
     return say(
         "learning-rate-too-high",
-        f"The learning rate {lr:g} is {lr / f.ladder.lrs[-1]:.0f} times the highest of the ladder "
+        f"The learning rate {lr:g} is {lr / f.ladder.lrs[-1]:.0f} times the highest usual one "
         f"({f.ladder.lrs[-1]:g}, borrowed from {f.ladder.source} and not measured on your model): expect "
         "repetition and broken sentences.",
         f"Try {f.ladder}.",
@@ -166,7 +166,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
             "learning-rate-budget",
             f"{sum_of_rates}, which yields a margin of about {m.middle:.2g} nats ({m.low:.2g} to "
             f"{m.high:.2g}){accuracy}, {m.basis}: {curve_in_words(f)}.",
-            f"Reach a sum of {f.wanted:.0e}, {times}{'; ' + PROBE if m.borrowed else ''}.",
+            f"Reach a sum of {f.wanted:.1e}, {times}{'; ' + PROBE if m.borrowed else ''}.",
             numbers=(("budget", f.budget), ("margin", m.middle), ("wanted", f.wanted)),
         )
     if (e := f.elsewhere) is not None and e.fastest < SMALL_MARGIN:
@@ -175,7 +175,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
             "learning-rate-budget",
             f"{sum_of_rates}; on {e.pairs} this sum yielded {e.bought} of margin (borrowed from {e.source}). "
             f"On yours nothing was measured, and such numbers have missed by a factor of {e.missed:g}.",
-            f"{PROBE}. On those pairs a good margin took a sum of {f.wanted:.0e}, {times}.",
+            f"{PROBE}. On those pairs a good margin took a sum of {f.wanted:.1e}, {times}.",
             numbers=(("budget", f.budget), ("wanted", f.wanted)),
         )
     return None

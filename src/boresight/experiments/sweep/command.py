@@ -10,7 +10,7 @@ from boresight.core.wording import plural
 from boresight.experiments.engine.processes import run_workers
 from boresight.experiments.engine.worker import work
 from boresight.experiments.sweep.page import write_sweep_report
-from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.experiments.sweep.recipe import SweepRecipe, replaced_by_set
 from boresight.experiments.sweep.search import require_optuna
 from boresight.experiments.sweep.storage import Sweep, open_sweep
 from boresight.experiments.sweep.trials import SweepTrials
@@ -41,6 +41,8 @@ def run_sweep_recipe(
     """As `run_sweep`, for a recipe in memory."""
     require_optuna(recipe)
     sweep = open_sweep(folder, recipe)
+    for line in replaced_by_set(recipe):
+        console.print(line, markup=False, highlight=False)
     print_overview(sweep, workers, console)
     trials = SweepTrials(sweep, console)
     if workers > 1:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from boresight.config.base import BaseRecipe
-from boresight.config.dotted import put, read_value
+from boresight.config.dotted import put, read_value, remove_excluded
 from boresight.config.recipe import Recipe
 from boresight.config.recipe_files import recipe_from, recipe_path
 from boresight.config.section import Section, validate
@@ -165,14 +165,25 @@ class SweepRecipe(BaseRecipe):
         return self.recipe_with({})
 
     def recipe_with(self, setting: SweepSetting) -> Recipe:
-        """The swept recipe with `set` and then `setting` applied. Raises `UserError`."""
+        """The swept recipe with `set` and then `setting` applied. Raises `UserError`.
+
+        As on the command line, a change replaces the setting of the recipe that it excludes.
+        """
         assert isinstance(self.recipe, dict)
-        raw = Recipe.parse(self.recipe).to_dict()
-        for key, value in {**self.set, **setting}.items():
+        raw, changes = Recipe.parse(self.recipe).to_dict(), {**self.set, **setting}
+        remove_excluded(raw, changes, Recipe.EITHER)
+        for key, value in changes.items():
             put(raw, key, value)
         recipe = Recipe.parse(raw, f"setting {setting_in_words(setting)}" if setting else "the swept recipe")
         check_rewards(recipe.reward)
         return recipe
+
+
+def replaced_by_set(sweep: SweepRecipe) -> list[str]:
+    """A line for each setting of the swept recipe that `set` excludes: `train.steps=4 replaces …`."""
+    assert isinstance(sweep.recipe, dict)
+    raw = Recipe.parse(sweep.recipe).to_dict()
+    return [f"{line} of the swept recipe" for line in remove_excluded(raw, sweep.set, Recipe.EITHER)]
 
 
 def _accept(sweep: SweepRecipe) -> None:

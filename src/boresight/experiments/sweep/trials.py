@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from boresight.config.recipe import Recipe
+from boresight.core.console import print_stage
 from boresight.core.errors import UserError
 from boresight.core.wording import format_duration
 from boresight.data.prepare import DatasetCache
@@ -39,6 +40,7 @@ class SweepTrials(Experiment[Trial, TrialOutcome]):
         """Train by the trial's recipe; its value is the held-out mean, unless the guard stopped it."""
         from boresight.training.guard.guard import guard_stop_in_words
 
+        print_stage(self.console, self._in_words(trial))
         try:
             value = self._train(trial, attempt)
         except Pruned as pruned:
@@ -57,11 +59,14 @@ class SweepTrials(Experiment[Trial, TrialOutcome]):
 
     def report(self, trial: Trial, outcome: TrialOutcome) -> None:
         """Print how the trial ended."""
-        name, metric = f"{trial.name} ({self.sweep.in_words(trial.setting)})", self.sweep.recipe.metric
+        name, metric = self._in_words(trial), self.sweep.recipe.metric
         value = "" if outcome.value is None else f" {metric} {value_in_words(outcome.value)}"
         why = f": {outcome.why}" if outcome.why else ""
         line = f"{name} {outcome.state}{value} in {format_duration(outcome.seconds)}{why}"
         self.console.print(line, markup=False, highlight=False)
+
+    def _in_words(self, trial: Trial) -> str:
+        return f"{trial.name} ({self.sweep.in_words(trial.setting)})"
 
     def _train(self, trial: Trial, attempt: Attempt) -> float | None:
         from boresight.runs.train import run_to_end

@@ -80,6 +80,6 @@ def _advice(f: Forecast) -> list[tuple[str, str]]:
     pure = f"{f.movable:.1%} of weights of a typical size would move in a step, were they kept in bfloat16"
     return [
         ("bfloat16", pure),
-        ("ladder", f"{f.ladder} ({f.ladder.source})"),
+        ("usual settings", f"{f.ladder} ({f.ladder.source})"),
         ("published", "; ".join(map(str, f.published))),
     ]

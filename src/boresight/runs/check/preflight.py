@@ -34,6 +34,7 @@ from boresight.checks.run.machine import Load
 from boresight.checks.run.method import MethodSetting
 from boresight.checks.run.model import Wiring
 from boresight.config.recipe import Recipe
+from boresight.core.console import print_stage
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
@@ -158,6 +159,7 @@ def preflight(
     datasets: DatasetCache | None = None,
     rehearsing: bool = False,
     ramp: Ramp | None = None,
+    console: Console | None = None,
 ) -> Report:
     """Check a recipe before it is run.
 
@@ -168,6 +170,7 @@ def preflight(
         rehearsing: also load the model and compute the gradient of a few rows, where nothing else stops the
             run. A run that follows does so anyway.
         ramp: forecast from this ramp of the recipe, instead of other runs.
+        console: a line per stage that may take more than seconds is printed here.
 
     Raises:
         UserError: `check.allow` names no finding, or the settings of a judge among the rewards are wrong.
@@ -207,6 +210,8 @@ def preflight(
     found += run_checks(machine, load) if load else []
     found = [allowed(recipe, finding) for finding in found]
     if rehearsing and rows is None and not any(finding.severity == "error" for finding in found):
+        if console is not None and can_rehearse(missing):
+            print_stage(console, "loading the model and computing one gradient")
         rehearse_first_step(recipe, missing, datasets, size)
     return Report(
         findings=ranked([*refusals(missing), *found, *not_checked(missing)]),
@@ -274,6 +279,11 @@ def before_training(
     return report.findings
 
 
+def can_rehearse(missing: Missing) -> bool:
+    """Whether every input of the first step is available."""
+    return not missing.refused and not missing.why
+
+
 def rehearse_first_step(
     recipe: Recipe, missing: Missing, datasets: DatasetCache, parameters: int | None
 ) -> None:
@@ -281,7 +291,7 @@ def rehearse_first_step(
     stored in `missing`."""
     from boresight.runs.check import rehearsal
 
-    if missing.refused or missing.why:
+    if not can_rehearse(missing):
         return
     if reason := rehearsal.why_not(recipe, parameters):
         missing.why["first step"] = reason

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from boresight.config.recipe import TrainSection
 from boresight.core.errors import UserError
-from boresight.core.wording import plural
+from boresight.core.wording import format_size, plural
 from boresight.models.lora import has_adapters
 from boresight.models.policy import Policy
 from boresight.training.checkpoints.timer import SECONDS, TIMES_ITS_COST
@@ -32,8 +32,9 @@ def checkpoints_in_words(train: TrainSection, policy: Policy) -> str:
     pause = f"{SECONDS / 60:.0f} minutes, or {TIMES_ITS_COST:.0f} times what one takes if that is longer"
     often = plural(train.save_every, "step") if train.save_every else pause
     kept = "one is" if train.keep == 1 else f"{train.keep} are"
-    guarded = f"; the last model within train.guard, {model_gb(policy):.2g} GB" if train.guard else ""
-    return f"checkpoints: every {often}; the newest {kept} kept, {checkpoint_gb(policy):.2g} GB each{guarded}"
+    guarded = f"; the last model within train.guard, {format_size(model_gb(policy))}" if train.guard else ""
+    size = format_size(checkpoint_gb(policy))
+    return f"checkpoints: every {often}; the newest {kept} kept, {size} each{guarded}"
 
 
 def refuse_full_disk(run: Path, train: TrainSection, policy: Policy) -> None:
@@ -47,6 +48,6 @@ def refuse_full_disk(run: Path, train: TrainSection, policy: Policy) -> None:
     free = shutil.disk_usage(place).free / 1e9
     if needed > free:
         raise UserError(
-            f"{place}: {needed:.2g} GB are needed for checkpoints and {free:.2g} GB are free; make room, "
-            "give a folder on another disk with --run, or keep fewer (train.keep)."
+            f"{place}: {format_size(needed)} are needed for checkpoints and {format_size(free)} are free; "
+            "make room, give a folder on another disk with --run, or keep fewer (train.keep)."
         )

@@ -69,7 +69,7 @@ def with_input(record: Record, layout: Layout, column: str) -> Mapped:
     if asked is None or not isinstance(record.get(column), str):
         return {}
     answers = (("chosen", "rejected"),) if layout.kind == "preference" else (("output",), ())
-    given = [pair for pair in names.ANSWER_PAIRS if has_text(record, *pair)]
+    given: list[tuple[str, ...]] = [pair for pair in names.ANSWER_PAIRS if has_text(record, *pair)]
     given += [(name,) for name in (*names.COMPLETION, names.GOLD) if name in record] + [()]
     for wanted in answers:
         found = next((columns for columns in given if len(columns) == len(wanted)), ())
