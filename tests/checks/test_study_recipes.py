@@ -95,8 +95,9 @@ def test_pairs_that_nobody_measured_have_no_forecast():
     """The synthetic pairs are the run's own: their budget makes a note, no number of theirs."""
     report = checked("synthetic")
     assert report.forecast.margin is None and report.forecast.loss is None
-    assert (report.findings[0].name, report.findings[0].severity) == ("learning-rate-budget", "note")
-    assert "On yours nothing was measured" in report.findings[0].why
+    # By name: a machine with little free memory has a finding of its own before it.
+    budget = next(finding for finding in report.findings if finding.name == "learning-rate-budget")
+    assert budget.severity == "note" and "On yours nothing was measured" in budget.why
 
 
 def test_ipo_will_look_flat_near_2500():

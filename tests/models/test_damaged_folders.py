@@ -237,8 +237,8 @@ def test_a_padding_token_outside_of_the_vocabulary(saved):
     """Fine-tuned models whose embedding was not enlarged for it."""
     configure(saved, pad_token_id=99_999)
     assert refused(saved) == (
-        f"model: the model of {str(saved)!r} cannot be loaded: pad_token_id in its config.json is outside of "
-        "the vocabulary; set it to the id of a token, or to null."
+        "model: pad_token_id is 99999 in its config.json; give an id of its vocabulary of 320 tokens, 0 to "
+        "319, or a list of them."
     )
 
 

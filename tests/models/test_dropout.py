@@ -26,6 +26,7 @@ def gpt2(tmp_path):
     """GPT-2 as it ships, with dropout of 0.1 in three places."""
     tokenizer = tiny_tokenizer()
     config = hf.GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=256)
+    config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
     torch.manual_seed(0)
     hf.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "gpt2")
     tokenizer.save_pretrained(tmp_path / "gpt2")

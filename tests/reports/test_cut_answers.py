@@ -9,6 +9,9 @@ from boresight.arena.duels import read_duels
 from boresight.arena.result import judged_prompts
 from boresight.arena.server import Arena
 from boresight.arena.votes import Votes
+from boresight.core.errors import UserError
+from boresight.core.schema import Prompt
+from boresight.evaluation.graded.completions import read_completions, write_completions
 from boresight.evaluation.response import Response
 from boresight.evaluation.win_rate import win_rate
 from boresight.reports.compare import write_comparison
@@ -142,3 +145,21 @@ def test_stored_answers_keep_their_marks(run, tmp_path):
 def test_a_response_of_unknown_length_has_a_mark_without_a_number():
     marks = [Response("a", True, 64), Response("a", True), Response("a", False), Response("a")]
     assert [response.cut_mark for response in marks] == ["cut at 64 tokens", "cut at the token limit", "", ""]
+
+
+def test_a_file_of_completions_keeps_where_each_was_cut(tmp_path):
+    path = tmp_path / "completions.jsonl"
+    given = [[Response("a", False), Response("b", True, 64)], [Response("c", True)]]
+    asked = [Prompt([{"role": "user", "content": str(n)}], f"p{n}", {}) for n in range(2)]
+    write_completions(path, asked, given)
+    assert [list(row.responses) for row in read_completions(path)] == given
+
+
+@pytest.mark.parametrize("cut_at", [[64], [64, "64"], [64, -1], "64"])
+def test_cuts_that_are_not_one_number_each_are_refused(tmp_path, cut_at):
+    path = tmp_path / "completions.jsonl"
+    path.write_text(json.dumps({"prompt": "q", "completions": ["a", "b"], "cut_at": cut_at}) + "\n")
+    with pytest.raises(
+        UserError, match="row 1: cut_at is not a number of tokens or null for each"
+    ):
+        read_completions(path)

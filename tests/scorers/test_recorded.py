@@ -177,7 +177,7 @@ def test_verdicts_without_use_are_counted(judge):
         (verdict(0, "same", "same", winner="a"), "prefers one of two equal answers"),
         ({"completion_a": "x", "completion_b": "y", "winner": "a"}, "`prompt` is missing"),
         ({"prompt": "q", "completion": "x"}, "is no verdict and no preference pair; the columns are prompt,"),
-        (["prompt"], "is list, not an object"),
+        (["prompt"], "`record` is str, not an object"),
     ],
 )
 def test_a_row_that_is_no_verdict_is_one_sentence(judge, row, message):

@@ -208,7 +208,7 @@ SEARCH = {
 
 @needs_optuna
 def test_optuna_hears_every_result_and_two_sweeps_agree(raw, tmp_path):
-    from boresight.experiments.sweep.search import _study, _tell
+    from boresight.experiments.sweep.search import _add_results, _study
 
     sweep, _ = swept(raw, tmp_path / "a", **SEARCH)
     again, _ = swept(raw, tmp_path / "b", **SEARCH)
@@ -216,7 +216,7 @@ def test_optuna_hears_every_result_and_two_sweeps_agree(raw, tmp_path):
     assert settings == [again.setting(number) for number in range(5)]
     assert all(1e-6 <= s["optim.lr"] <= 1e-3 and s["train.batch"] in (4, 8) for s in settings)
     study = _study(sweep, 5)
-    _tell(study, sweep)
+    _add_results(study, sweep)
     assert sorted(trial.value for trial in study.trials) == sorted(o.value for o in outcomes(sweep))
 
 
@@ -224,7 +224,7 @@ def test_optuna_hears_every_result_and_two_sweeps_agree(raw, tmp_path):
 @pytest.mark.slow
 def test_two_workers_search_together_in_one_journal(raw, tmp_path, monkeypatch):
     """Two processes ask and tell one study; every setting is drawn once and every result is heard."""
-    from boresight.experiments.sweep.search import _study, _tell
+    from boresight.experiments.sweep.search import _add_results, _study
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     space = {"optim.lr": {"low": 1e-6, "high": 1e-3, "log": True}}
@@ -234,7 +234,7 @@ def test_two_workers_search_together_in_one_journal(raw, tmp_path, monkeypatch):
     assert {o.state for o in outcomes(sweep)} == {"finished"}
     assert len({sweep.setting(number)["optim.lr"] for number in range(4)}) == 4
     study = _study(sweep, 4)
-    _tell(study, sweep)
+    _add_results(study, sweep)
     heard = sorted(trial.value for trial in study.trials if trial.value is not None)
     assert heard == sorted(o.value for o in outcomes(sweep))
 

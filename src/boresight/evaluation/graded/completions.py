@@ -23,7 +23,8 @@ from boresight.data.reading.files import records
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.shapes import read_text
 from boresight.evaluation.response import MISSING, Response
-from boresight.evaluation.systems import PROMPT_FIELDS, answers_file, to_conversation
+from boresight.evaluation.systems import CUT_AT, PROMPT_FIELDS, answers_file, to_conversation
+from boresight.findings.history import is_count
 from boresight.tasks.countdown.problems import LAYOUTS, problem_of
 from boresight.tasks.countdown.prompts import countdown_prompt
 
@@ -65,6 +66,7 @@ def write_completions(path: Path, prompts: Sequence[Prompt], found: Sequence[Seq
             "prompt": prompt.prompt,
             "completions": [response.text for response in responses],
             "truncated": [response.truncated for response in responses],
+            CUT_AT: [response.cut_at for response in responses],
         }
         for prompt, responses in zip(prompts, found, strict=True)
     )
@@ -130,8 +132,8 @@ def _row(row: object, where: str) -> CompletionRow:
     texts = row[column] if column in SEVERAL else [row[column]]
     if not isinstance(texts, list) or not all(text is None or isinstance(text, str) for text in texts):
         raise UserError(f"{where}: {column} is not text; give the model's text, or null where it is missing.")
-    ends = _truncated(row, len(texts), where)
-    responses = tuple(Response(text, end) for text, end in zip(texts, ends, strict=True))
+    ends, cuts = _truncated(row, len(texts), where), _cut_at(row, len(texts), where)
+    responses = tuple(Response(*parts) for parts in zip(texts, ends, cuts, strict=True))
     id = None if row.get("id") is None else str(row["id"])
     return CompletionRow(where, id, _prompt(row, column, id, where), responses)
 
@@ -140,7 +142,7 @@ def _prompt(row: Mapping[str, Any], column: str, id: str | None, where: str) -> 
     """The prompt of a row, None where it has an id alone."""
     asked = next((name for name in PROMPT_FIELDS if row.get(name) is not None), None)
     if asked is not None:
-        used = {asked, column, "id", *TRUNCATED}
+        used = {asked, column, "id", CUT_AT, *TRUNCATED}
         meta = {key: value for key, value in row.items() if key not in used}
         return Prompt(to_conversation(row[asked], asked, where), id or "", meta)
     if any(numbers in row and target in row for numbers, target in LAYOUTS):
@@ -159,6 +161,19 @@ def _truncated(row: Mapping[str, Any], count: int, where: str) -> list[bool | No
     if len(given) != count:
         raise UserError(f"{where}: {column} has {len(given)} entries for {count} completions; give one each.")
     return list(_ends(given, column, where))
+
+
+def _cut_at(row: Mapping[str, Any], count: int, where: str) -> list[int | None]:
+    """The number of tokens of each of `count` completions that the limit cut, as far as the row has it."""
+    given = row.get(CUT_AT)
+    if given is None:
+        return [None] * count
+    cuts: list[Any] = given if isinstance(given, list) else [given]
+    if len(cuts) != count or any(cut is not None and not is_count(cut) for cut in cuts):
+        raise UserError(
+            f"{where}: {CUT_AT} is not a number of tokens or null for each completion."
+        )
+    return cuts
 
 
 def _ends(given: Sequence[object], column: str, where: str) -> Iterator[bool | None]:

@@ -264,11 +264,6 @@ def _sentence(name: str, what: str, error: Exception) -> str:
             f"model: the {what} of {name!r} cannot be loaded: it names {error}, which the installed "
             "libraries do not know; correct the name or upgrade them."
         )
-    if "Padding_idx must be within" in str(error):
-        return (
-            f"model: the {what} of {name!r} cannot be loaded: pad_token_id in its config.json is outside of "
-            "the vocabulary; set it to the id of a token, or to null."
-        )
     if "Unrecognized configuration class" in str(error):
         return (
             f"model: {name!r} is of an architecture that transformers offers neither as a causal language "

@@ -69,6 +69,7 @@ def render_tasks(found: TaskComparison) -> str:
         figures=[],
         payload={
             "columns": names,
+            "files": "documents-SYSTEM.jsonl",
             "outcomes": [],
             "kinds": KINDS if len(names) > 1 else ALONE,
             "samples": samples,
