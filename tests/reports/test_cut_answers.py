@@ -159,7 +159,5 @@ def test_a_file_of_completions_keeps_where_each_was_cut(tmp_path):
 def test_cuts_that_are_not_one_number_each_are_refused(tmp_path, cut_at):
     path = tmp_path / "completions.jsonl"
     path.write_text(json.dumps({"prompt": "q", "completions": ["a", "b"], "cut_at": cut_at}) + "\n")
-    with pytest.raises(
-        UserError, match="row 1: cut_at is not a number of tokens or null for each"
-    ):
+    with pytest.raises(UserError, match="row 1: cut_at is not a number of tokens or null for each"):
         read_completions(path)

@@ -170,9 +170,7 @@ def _cut_at(row: Mapping[str, Any], count: int, where: str) -> list[int | None]:
         return [None] * count
     cuts: list[Any] = given if isinstance(given, list) else [given]
     if len(cuts) != count or any(cut is not None and not is_count(cut) for cut in cuts):
-        raise UserError(
-            f"{where}: {CUT_AT} is not a number of tokens or null for each completion."
-        )
+        raise UserError(f"{where}: {CUT_AT} is not a number of tokens or null for each completion.")
     return cuts
 
 
