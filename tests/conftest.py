@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-# A limit in milliseconds fails on a busy machine, whatever the code does.
-settings.register_profile("no-timings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("no-timings")
+if find_spec("hypothesis"):  # which the machine of a GPU session lacks
+    from hypothesis import HealthCheck, settings
+
+    # A limit in milliseconds fails on a busy machine, whatever the code does.
+    settings.register_profile("no-timings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("no-timings")
 
 ROOT = Path(__file__).parents[1]
 
