@@ -232,8 +232,7 @@ class _Asked:
 
 
 def _response(sample: Sample) -> Response:
-    is_cut = sample.finish == "length"
-    return Response(sample.text, is_cut, len(sample.ids) if is_cut else None)
+    return Response(sample.text, sample.finish == "length", sample.cut_at)
 
 
 def as_system(name: str, prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]) -> System:

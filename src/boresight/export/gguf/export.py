@@ -62,13 +62,14 @@ def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console
     model = causal_model(lora.merge(load_model(str(plan.model), device="cpu", merge=False)))
     refuse_unsupported(model.config)
     wire_stop_tokens(cast("Policy", model), tokenizer)
-    trained = training_kl(plan, cast("Policy", model), answer_rows(plan.run, tokenizer), console)
+    rows = answer_rows(plan.run, tokenizer)
+    trained = training_kl(plan, cast("Policy", model), rows, console)
     found = []
     for quantization in plan.quantizations:
         file = folder / f"{name}-{quantization}.gguf"
         print_stage(console, f"writing {file.name}")
         _write(file, model, tokenizer, quantization, name, console)
-        compared = compare_file(file, model, tokenizer, quantization, plan, console)
+        compared = compare_file(file, model, tokenizer, rows, quantization, plan, console)
         found.append(replace(compared, trained=trained))
         console.print(found[-1].sentence, markup=False, highlight=False)
         if found[-1].warning:
@@ -92,13 +93,13 @@ def compare_file(
     file: Path,
     model: PreTrainedModel,
     tokenizer: Tokenizer,
+    rows: Sequence[Row],
     quantization: str,
     plan: ExportPlan,
     console: Console,
 ) -> GgufFile:
     """Read a file back, compare it with `model`, and measure the effect of quantization. Raises
     `UserError` if it differs by more than rounding."""
-    rows = answer_rows(plan.run, tokenizer)
     print_stage(console, f"reading {file.name} back")
     theirs = read_back(file)
     refuse_other_model(model, theirs, QUANTIZATIONS[quantization].error, file.name)

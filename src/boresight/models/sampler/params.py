@@ -71,6 +71,11 @@ class Sample:
     finish: Literal["stop", "length"]
     text: str = ""
 
+    @property
+    def cut_at(self) -> int | None:
+        """Number of tokens if the token limit cut the completion; None if it ended by itself."""
+        return len(self.ids) if self.finish == "length" else None
+
 
 @dataclass(slots=True, eq=False)
 class RunningSample:

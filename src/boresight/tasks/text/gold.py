@@ -24,7 +24,7 @@ def gold_texts(row: Mapping[str, Any], column: str, reward: str) -> list[str]:
     Raises:
         UserError: the column is missing or empty, or holds something else; `reward` is named.
     """
-    columns = {**_inner(row), **row}
+    columns = row if column in row else {**_inner(row), **row}
     if column not in columns:
         known = ", ".join(sorted(columns)) or "none"
         raise UserError(

@@ -90,7 +90,7 @@ def answer_all(
     started = time.monotonic()
     prompts = [p.prompt for p in asked]
     samples = generate(policy, tokenizer, prompts, params, sampler=sample_in_shares, console=console)
-    answers = [GeneratedAnswer(s.text, len(s.ids) if s.finish == "length" else None) for s, *_ in samples]
+    answers = [GeneratedAnswer(sample.text, sample.cut_at) for sample, *_ in samples]
     cut = sum(answer.cut_at is not None for answer in answers)
     console.print(
         f"answers: {plural(len(asked), 'prompt')} in {format_duration(time.monotonic() - started)}"

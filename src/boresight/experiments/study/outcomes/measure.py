@@ -51,7 +51,8 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
     path, block = study.outcome_file(run), study.block_of(run)
     if path is None or block is None or path.exists():
         return
-    log = read_run(study.run_folder(run))
+    recipe, folder = study.recipe(run), study.run_folder(run)
+    log = read_run(folder)
     curve = held_out_by_calls(log) if any(CALLS in line for line in log.train) else []
     arm = study.plan.arms[run.arm]
     # What a reward model pays for is only measured by the verifier.
@@ -59,15 +60,14 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
     numbers = {"seconds": max(seconds, seconds_of_steps(log)), CALLS: float(calls)}
     if len(curve) > 1:
         numbers[AREA] = area_under(curve)
-    informative = informative_prompts(log, study.recipe(run).rollout.k)
+    informative = informative_prompts(log, recipe.rollout.k)
     measured = {
         "informative_prompts": informative,
         "training_rows": training_rows(log),
         "trained_tokens": trained_tokens(log),
     }
     numbers |= {name: value for name, value in measured.items() if value is not None}
-    numbers |= chosen_numbers(study.recipe(run), study.run_folder(run), len(log.train))
-    folder = study.run_folder(run)
+    numbers |= chosen_numbers(recipe, folder, len(log.train))
     results, answers = _results(study, block, str(folder), TrainingFolder(folder).end, console)
     settings = outcome_settings(study.plan, study.here, run)
     parts = held_out_parts(log)

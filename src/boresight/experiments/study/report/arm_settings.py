@@ -13,9 +13,8 @@ def settings_in_words(recipe: Recipe, chosen: float | None = None, trained: floa
     """
     own = {k: v for k, v in recipe.method.model_dump().items() if k in ("beta", "tau", "alpha")}
     trains = "LoRA" if recipe.model.lora else "all weights"
-    steps, epochs = recipe.train.steps, recipe.train.epochs
-    steps = steps if trained is None else round(trained)
-    length = plural(steps, "step") if steps else plural(epochs or 1, "epoch")
+    steps = recipe.train.steps if trained is None else round(trained)
+    length = plural(steps, "step") if steps else plural(recipe.train.epochs or 1, "epoch")
     rate = rate_in_words(recipe) if chosen is None else f"{chosen:.2g} (auto)"
     numbers = ", ".join(f"{k} {v:g}" for k, v in own.items() if isinstance(v, (int, float)))
     words = [
