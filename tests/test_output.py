@@ -303,10 +303,14 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("verb", ["init", "train", "check", "explain", "evaluate", "sweep", "synthesize"])
+OF_A_RECIPE = ["train", "check", "evaluate", "sweep", "synthesize"]
+OF_A_RUN = ["explain", "chat"]
+
+
+@pytest.mark.parametrize("verb", [*OF_A_RECIPE, *OF_A_RUN, "init"])
 def test_the_first_line_is_printed_before_torch_is_imported(verb, tiny_run, tmp_path):
     subject = {"evaluate": "eval-winrate", "sweep": "sweeps/dpo", "synthesize": "synth-demo"}
-    subject |= {"init": "pairs.jsonl", "explain": str(tiny_run)}
+    subject |= {"init": "pairs.jsonl"} | dict.fromkeys(OF_A_RUN, str(tiny_run))
     arguments = [verb, subject.get(verb, str(tiny_run / "recipe.yaml"))]
     command = [sys.executable, "-c", FIRST_LINE, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

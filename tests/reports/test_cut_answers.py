@@ -161,3 +161,14 @@ def test_cuts_that_are_not_one_number_each_are_refused(tmp_path, cut_at):
     path.write_text(json.dumps({"prompt": "q", "completions": ["a", "b"], "cut_at": cut_at}) + "\n")
     with pytest.raises(UserError, match="row 1: cut_at is not a number of tokens or null for each"):
         read_completions(path)
+
+
+@pytest.mark.parametrize("name", ["cut_at", "answer_cut_at"])
+@pytest.mark.parametrize("cut_at", ["64", -1, 6.4, True])
+def test_a_cut_of_an_answer_that_is_not_a_number_is_refused(tmp_path, name, cut_at):
+    from boresight.evaluation.systems import read_answers
+
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps({"prompt": "q", "answer": "a", name: cut_at}) + "\n")
+    with pytest.raises(UserError, match=f"row 1: `{name}` is not a number of tokens"):
+        read_answers(path)

@@ -284,6 +284,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN…")],
 ) -> Result:
     """Rewrite report.html of each run folder, and its tables."""
+    print_start("report", *runs)
     from boresight.reports.page import write_report
 
     pages = []
@@ -367,6 +368,7 @@ def arena(
     ] = None,
 ) -> None:
     """Vote blind between the answers of two systems in the browser; votes become preference pairs."""
+    print_start("arena", a, *([] if b is None else [b]))
     from boresight.arena.command import arena as serve
 
     serve(a, b, out, port, seed, votes)
@@ -422,15 +424,15 @@ def serve_model(
     device: Annotated[str | None, typer.Option(help="With --here: cpu, cuda or cuda:N.")] = None,
 ) -> None:
     """Print the `vllm serve` command of a run's model; --here serves a small OpenAI-compatible endpoint."""
-    from boresight.serving.command import serve_here
-    from boresight.serving.vllm_command import vllm_command
-
     if here:
+        print_start("serve", run)
         from boresight.core.console import Terminal
+        from boresight.serving.command import serve_here
 
         serve_here(run, port, max_new_tokens, device, Terminal(soft_wrap=True))
     else:
         from boresight.models.source import note_on_base
+        from boresight.serving.vllm_command import vllm_command
 
         _say(vllm_command(run))
         if note := note_on_base(str(run)):
@@ -447,6 +449,7 @@ def chat(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
 ) -> None:
     """Chat with a run's model; /before sends the same message to its start model."""
+    print_start("chat", run)
     from boresight.cli.chat import Settings
     from boresight.cli.chat import chat as talk
 
@@ -642,6 +645,7 @@ def data_show(
     ] = "keep",
 ) -> None:
     """Print real rows, token by token, with what is scored in color."""
+    print_start("data show", file)
     from boresight.config.recipe import DataSection
     from boresight.core.console import Terminal
     from boresight.data.reading.renaming.mapping import parse_columns

@@ -3,12 +3,17 @@ errors."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 LARGEST = 10**12
 """Largest count, number of tokens or seed."""
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether a value that was read is a number of steps, rows or tokens: an integer from 0 to `LARGEST`."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 class StrictModel(BaseModel):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from boresight.config.section import shortened
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
+from boresight.core.strict_model import is_count
 from boresight.data.rendering.template import TemplateRefusal, render_messages
 from boresight.data.tokenizer import Tokenizer
 
@@ -193,7 +194,7 @@ def refuse_foreign_id(
 ) -> None:
     """Raise a `UserError` if a field of `SPECIAL` has an id outside of a vocabulary of this many tokens."""
     for id in _ids(config, field):
-        is_id = isinstance(id, int) and not isinstance(id, bool) and 0 <= id < vocabulary
+        is_id = is_count(id) and id < vocabulary
         if not is_id and (SPECIAL[field] is None or id != SPECIAL[field]):
             raise UserError(
                 f"model: {field} is {shortened(getattr(config, field))} in its {file}; give an id of its "

@@ -11,6 +11,7 @@ from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.files import write_hashed_jsonl
 from boresight.core.schema import Message, Prompt
+from boresight.core.strict_model import is_count
 from boresight.data.reading import names
 from boresight.data.reading.files import records
 from boresight.data.reading.shapes import read_text
@@ -19,7 +20,6 @@ from boresight.evaluation.endpoint_answers import endpoint_responses
 from boresight.evaluation.matching import SystemAnswer
 from boresight.evaluation.response import MISSING, Response
 from boresight.evaluation.win_rate import System
-from boresight.findings.history import is_count
 from boresight.llm.replies.samples import IdenticalSamples
 
 if TYPE_CHECKING:
@@ -271,13 +271,18 @@ def _answered(row: object, where: str) -> SystemAnswer:
         raise UserError(f"{where}: `prompt` and `id` are both missing; give one to match answers by.")
     id = None if row.get("id") is None else str(row["id"])
     conversation = None if asked is None else to_conversation(row[asked], asked, where)
-    return SystemAnswer(id, conversation, answer, _cut_at(row, field))
+    return SystemAnswer(id, conversation, answer, _cut_at(row, field, where))
 
 
-def _cut_at(row: Mapping[str, Any], field: str) -> int | None:
+def _cut_at(row: Mapping[str, Any], field: str, where: str) -> int | None:
     """The number of tokens at which the answer was cut; None where the row has none."""
-    found = row.get(f"{field}_{CUT_AT}", row.get(CUT_AT))
-    return found if is_count(found) else None
+    name = f"{field}_{CUT_AT}" if f"{field}_{CUT_AT}" in row else CUT_AT
+    found = row.get(name)
+    if found is not None and not is_count(found):
+        raise UserError(
+            f"{where}: `{name}` is not a number of tokens; give one where the answer was cut, or null."
+        )
+    return found
 
 
 def to_conversation(value: object, field: str, where: str) -> list[Message]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
-from boresight.core.strict_model import LARGEST
 from boresight.stats.intervals import Interval, clopper_pearson
 
 WINDOW = 50
@@ -136,11 +135,6 @@ def is_usable(value: object) -> TypeGuard[float]:
     """Whether a logged value is a number that can be averaged and drawn: neither NaN nor infinite or as
     good as infinite."""
     return isinstance(value, int | float) and abs(value) <= LARGEST_VALUE
-
-
-def is_count(value: object) -> TypeGuard[int]:
-    """Whether a logged value is a number of steps or rows: an integer from 0 to `LARGEST`."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 def _share(value: float, n: int) -> Interval:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from boresight.core.files import append_jsonl, read_jsonl, write_jsonl
+from boresight.core.strict_model import is_count
 from boresight.findings import live_checks
 from boresight.findings.finding import Finding, checks_of, from_dict
-from boresight.findings.history import History, is_count
+from boresight.findings.history import History
 from boresight.findings.printing import STYLES
 
 if TYPE_CHECKING:

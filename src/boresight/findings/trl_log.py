@@ -10,8 +10,7 @@ from typing import Any
 
 from boresight.core.errors import UserError
 from boresight.core.files import read_json
-from boresight.core.strict_model import LARGEST
-from boresight.findings.history import is_count
+from boresight.core.strict_model import LARGEST, is_count
 
 NAMES = {
     "loss": "loss",

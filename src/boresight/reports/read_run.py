@@ -23,10 +23,10 @@ from boresight.core.errors import UserError
 from boresight.core.files import CHECKSUM, checksum_holds, read_jsonl
 from boresight.core.printable import Printable
 from boresight.core.schema import Message
-from boresight.core.strict_model import LARGEST
+from boresight.core.strict_model import LARGEST, is_count
 from boresight.core.wording import plural
 from boresight.findings.finding import Finding, ranked
-from boresight.findings.history import is_count, is_usable
+from boresight.findings.history import is_usable
 from boresight.findings.monitor import read_findings
 from boresight.models.source import base_in_4_bits
 from boresight.stats.intervals import Interval

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TypeGuard
 
+from boresight.core.strict_model import is_count
 from boresight.core.wording import plural
 from boresight.reports.facts import lookup
 from boresight.reports.read_run import RunData
@@ -17,7 +17,8 @@ def sample_sizes(run: RunData, metrics: Collection[str]) -> list[str]:
     """A sentence with n of a training step and of every held-out size; empty if nothing is known."""
     batch = lookup(run.config, "train", "batch")
     is_trained = any(metric in line for line in run.train for metric in metrics)
-    sizes = [f"n = {plural(batch, 'row')} per step in training"] if is_trained and _is_count(batch) else []
+    is_known = is_count(batch) and batch > 0
+    sizes = [f"n = {plural(batch, 'row')} per step in training"] if is_trained and is_known else []
     held_out = (held_out_size(run, metric) for metric in metrics)
     sizes += [f"n = {size} held out" for size in dict.fromkeys(held_out) if size]
     return [f"{', '.join(sizes)}."] if sizes else []
@@ -39,8 +40,4 @@ def held_out_count(run: RunData, metric: str) -> int:
     size = measured if measured is not None else found
     if isinstance(size, float) and size.is_integer():
         size = int(size)
-    return size if _is_count(size) else 0
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return size if is_count(size) else 0

@@ -25,10 +25,11 @@ from boresight.config.recipe import Recipe
 from boresight.core.console import RESULT_WIDTH, at_most
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
+from boresight.core.strict_model import is_count
 from boresight.core.wording import plural
 from boresight.findings import log_checks
 from boresight.findings.finding import Finding, graded, note, ranked, run_checks, warning
-from boresight.findings.history import NATS, SCALED_BY_BETA, History, is_count, mean
+from boresight.findings.history import NATS, SCALED_BY_BETA, History, mean
 from boresight.findings.monitor import Monitor, read_findings
 from boresight.findings.printing import print_findings
 from boresight.findings.questions import looked_for

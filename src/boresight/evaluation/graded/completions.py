@@ -18,13 +18,13 @@ from typing import Any
 from boresight.core.errors import UserError
 from boresight.core.files import write_hashed_jsonl
 from boresight.core.schema import Prompt
+from boresight.core.strict_model import is_count
 from boresight.data.reading import names
 from boresight.data.reading.files import records
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.shapes import read_text
 from boresight.evaluation.response import MISSING, Response
 from boresight.evaluation.systems import CUT_AT, PROMPT_FIELDS, answers_file, to_conversation
-from boresight.findings.history import is_count
 from boresight.tasks.countdown.problems import LAYOUTS, problem_of
 from boresight.tasks.countdown.prompts import countdown_prompt
 
