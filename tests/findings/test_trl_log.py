@@ -77,6 +77,34 @@ def test_beta_is_the_change_of_the_reward_over_that_of_the_log_probability(tmp_p
     assert lines[1][:2] == (5, "eval") and lines[1][2]["margin"] == pytest.approx(4.0)
 
 
+def test_of_several_evaluation_sets_the_first_is_read(tmp_path):
+    """TRL 1.16 writes the name before the loss and the times alone, so both sets have the same metrics."""
+    of_set = {"math": (0.5, 0.60), "chat": (0.1, 0.69)}
+    history = [
+        {"step": step, f"eval_{name}_loss": loss, f"eval_{name}_runtime": 2.0, "eval_rewards/margins": margin}
+        for step in (0, 5)
+        for name, (margin, loss) in of_set.items()
+    ]
+    lines, facts = read_trainer_state(written(tmp_path, history), beta=0.1)
+    assert [(step, numbers) for step, _, numbers in lines] == [
+        (0, {"loss": 0.60, "margin": 5.0}),
+        (5, {"loss": 0.60, "margin": 5.0}),
+    ]
+    assert facts.eval_sets == ("math", "chat")
+
+
+def test_metrics_that_have_the_name_of_their_set(tmp_path):
+    line = {"step": 1, "eval_my_set_loss": 0.6, "eval_my_set_rewards/accuracies": 0.75}
+    ((_, split, numbers),), facts = read_trainer_state(written(tmp_path, [line]))
+    assert (split, numbers, facts.eval_sets) == ("eval", {"loss": 0.6, "accuracy": 0.75}, ())
+
+
+def test_a_metric_that_ends_in_loss_is_no_set(tmp_path):
+    line = {"step": 1, "eval_loss": 0.6, "eval_aux_loss": 0.1}
+    ((_, _, numbers),), _ = read_trainer_state(written(tmp_path, [line]))
+    assert numbers == {"loss": 0.6}
+
+
 @pytest.mark.parametrize(
     "history",
     [

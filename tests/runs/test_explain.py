@@ -67,8 +67,7 @@ def test_lost_rows_are_counted(tmp_path):
 
 
 def trainer_state(folder, beta=0.1, rate=2e-7, learns=False):
-    """What TRL's DPOTrainer logs: rewards are beta times log-ratios; every tenth step, and two "
-    "evaluations."""
+    """What TRL's DPOTrainer logs: beta times log-ratios as rewards; every tenth step, and two evaluations."""
     history = []
     for step in range(10, 201, 10):
         margin = step / 40 if learns else step / 4000
@@ -109,6 +108,30 @@ def test_a_trl_log_is_read_in_nats_and_explained(tmp_path):
 def test_a_trl_run_that_learns_is_left_alone(tmp_path):
     done = explain(trainer_state(tmp_path / "trl", rate=5e-6, learns=True))
     assert [f.name for f in done.findings if f.severity != "note"] == []
+
+
+def test_a_second_evaluation_set_changes_no_finding_and_is_stated(tmp_path):
+    """The same log, and at each evaluation a second set on which the run learns nothing."""
+    alone = explain(trainer_state(tmp_path / "trl", rate=5e-6, learns=True))
+    state = tmp_path / "trl" / "trainer_state.json"
+    held = json.loads(state.read_text())
+    history = []
+    for line in held["log_history"]:
+        if "eval_loss" in line:
+            line["eval_math_loss"], line["eval_math_runtime"] = (
+                line.pop("eval_loss"),
+                line.pop("eval_runtime"),
+            )
+            second = {"eval_chat_loss": 0.693, "eval_chat_runtime": 3.0, "eval_rewards/margins": 0.0}
+            history += [line, {"step": line["step"], "eval_rewards/accuracies": 0.5} | second]
+        else:
+            history.append(line)
+    state.write_text(json.dumps(held | {"log_history": history}))
+    both = explain(tmp_path / "trl")
+    assert (both.findings, both.looked_for) == (alone.findings, alone.looked_for)
+    assert set(both.outcome) - set(alone.outcome) == {
+        "Held-out numbers are those of 'math', one of 2 evaluation sets."
+    }
 
 
 def test_beta_cannot_be_derived_from_one_evaluation():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,13 @@ TrlLine = tuple[int, str, dict[str, float]]
 
 @dataclass(frozen=True)
 class TrlFacts:
-    """Facts of the run besides its log. `beta` is None if it is neither given nor derivable."""
+    """Facts of the run besides its log. `beta` is None if it is neither given nor derivable. `eval_sets`:
+    names of its evaluation sets if it has several; only lines of the first are read."""
 
     steps: int
     eval_rows: int
     beta: float | None
+    eval_sets: tuple[str, ...] = ()
 
 
 def name_in_trl(ours: str) -> str:
@@ -71,13 +74,18 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
         history.sort(key=lambda entry: entry["step"])  # the sum of rates is over steps
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{file}: not a trainer_state.json, it has no log_history.") from None
+    sets = list(dict.fromkeys(_eval_set(entry) for entry in history if _is_evaluation(entry)))
+    history = [entry for entry in history if not _is_evaluation(entry) or _eval_set(entry) == sets[0]]
     beta = beta or derived_beta(history)
     lines: list[TrlLine] = []
     rate_sum, before = 0.0, 0
     for entry in history:
         step = int(entry["step"])
-        split = "eval" if any(name.startswith("eval_") for name in entry) else "train"
+        split = "eval" if _is_evaluation(entry) else "train"
         numbers = _ours(entry, "eval_" if split == "eval" else "", beta)
+        if split == "eval" and sets[0]:
+            # transformers names the set before its loss; TRL's own metrics are `eval_rewards/…` in each set.
+            numbers |= _ours(entry, f"eval_{sets[0]}_", beta)
         if "lr" in numbers:
             # One line stands for all steps since the one before.
             rate_sum, before = rate_sum + numbers["lr"] * (step - before), step
@@ -86,7 +94,20 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
             lines.append((step, split, numbers))
     planned = raw.get("max_steps")
     steps = planned if is_count(planned) and planned else max((step for step, _, _ in lines), default=0)
-    return lines, TrlFacts(steps, ASSUMED_EVAL_ROWS, beta)
+    return lines, TrlFacts(steps, ASSUMED_EVAL_ROWS, beta, tuple(sets) if len(sets) > 1 else ())
+
+
+def _is_evaluation(entry: Mapping[str, Any]) -> bool:
+    return any(name.startswith("eval_") for name in entry)
+
+
+def _eval_set(entry: Mapping[str, Any]) -> str:
+    """The evaluation set of a line, from `eval_NAME_runtime` or `eval_NAME_loss`; empty without a name."""
+    for ending in ("runtime", "loss"):
+        found = [match[1] for name in entry if (match := re.fullmatch(rf"eval_(?:(.+)_)?{ending}", name))]
+        if found:
+            return "" if None in found else found[0]
+    return ""
 
 
 def derived_beta(history: list[Mapping[str, Any]]) -> float | None:

@@ -246,6 +246,9 @@ def _outcome_in_trl(h: History, facts: TrlFacts) -> Iterator[str]:
         yield f"Beta is {facts.beta:g}; margins are in nats."
     elif h.values("margin"):
         yield f"Beta is not in the log: nats are for TRL's usual {USUAL_BETA:g}; --beta sets another."
+    if facts.eval_sets:
+        first, count = facts.eval_sets[0], len(facts.eval_sets)
+        yield f"Held-out numbers are those of {first!r}, one of {count} evaluation sets."
     if h.values("accuracy", "eval"):
         yield f"The log does not say how many rows were held out; intervals are for {facts.eval_rows}."
 
