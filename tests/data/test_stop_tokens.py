@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from boresight.config.lora import LoraConfig
 from boresight.core.errors import UserError
@@ -13,6 +14,7 @@ from boresight.data.rendering.choose import ensure_chat_template
 from boresight.data.stop_tokens import end_of_turn, wire_stop_tokens
 from boresight.models import lora
 from boresight.models.load import load_model, load_tokenizer
+from tests.models.families import GPT2_SIZES
 from tests.tiny import VOCAB, tiny_model, tiny_tokenizer
 
 
@@ -174,6 +176,21 @@ def test_an_id_that_means_no_token_is_taken():
     model.config.pad_token_id = model.generation_config.bos_token_id = -1
     end = wire_stop_tokens(model, tokenizer)
     assert model.config.eos_token_id == [end.id, 0] and model.config.pad_token_id == tokenizer.pad_token_id
+
+
+def test_an_id_that_the_library_fills_in_is_no_fault(tmp_path):
+    """A GPT-2 config without the field has 50256, whatever its vocabulary; the template's end remains."""
+    GPT2LMHeadModel(GPT2Config(**GPT2_SIZES | {"vocab_size": VOCAB})).save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink()
+    content = json.loads((tmp_path / "config.json").read_text())
+    for field in ("bos_token_id", "eos_token_id"):
+        content.pop(field, None)
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    tokenizer, model = tiny_tokenizer("chatml"), load_model(str(tmp_path))
+    assert model.config.eos_token_id == 50256 >= VOCAB
+    end = wire_stop_tokens(model, tokenizer)
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == [end.id, 0]
+    assert model.config.bos_token_id is model.generation_config.bos_token_id is None
 
 
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json"])

@@ -183,10 +183,22 @@ def refuse_foreign_ids(model: GenerativeModel) -> None:
     A stop token that is never sampled would pass in silence, and be saved with the trained model.
     """
     size = model.config.get_text_config().vocab_size
+    _forget_defaults(model, size)
     # A generation config without a file has the ids of config.json, so that is the first to blame.
     for file, holder in (("config.json", model.config), ("generation_config.json", model.generation_config)):
         for field in SPECIAL:
             refuse_foreign_id(holder, field, file, size)
+
+
+def _forget_defaults(model: GenerativeModel, vocabulary: int) -> None:
+    """Drop ids that the library fills in, such as GPT-2's 50256, where the vocabulary is smaller: a config
+    without the field is no fault."""
+    for field in SPECIAL:
+        default = getattr(type(model.config), field, None)
+        if is_count(default) and default >= vocabulary:
+            for config in (model.config, model.generation_config):
+                if getattr(config, field, None) == default:
+                    setattr(config, field, None)
 
 
 def refuse_foreign_id(
