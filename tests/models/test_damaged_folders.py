@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -18,13 +19,22 @@ def cut(file):
     file.write_text(file.read_text()[:50])
 
 
-@pytest.mark.parametrize("content", ['{"eos', "[1]", "\ufeff", "3", ""])
+@pytest.mark.parametrize("content", ['{"eos', "[1]", "3", ""])
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
 def test_a_damaged_config(saved, name, content):
     (saved / name).write_text(content)
     assert refused(saved) == (
         f"model: {saved / name} is damaged: it contains no JSON object; download or copy it again."
     )
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
+def test_a_file_with_a_byte_order_mark(saved, name):
+    """As editors of Windows write them; transformers and tokenizers refuse the mark."""
+    (saved / name).write_text((saved / name).read_text(), encoding="utf-8-sig")
+    says = re.escape(f"model: {saved / name} begins with a byte order mark; save it as UTF-8 without one.")
+    with pytest.raises(UserError, match=says):
+        load_tokenizer(str(saved))
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json"])

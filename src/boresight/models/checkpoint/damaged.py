@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,10 +23,12 @@ LFS_POINTER = b"version https://git-lfs"
 
 
 def damage(file: Path, fault: str) -> str:
-    """One sentence for a file with a `fault`; a Git LFS pointer is named as the cause."""
+    """One sentence for a file with a `fault`; a Git LFS pointer or byte order mark is named as the cause."""
     with file.open("rb") as stream:
-        pointer = stream.read(len(LFS_POINTER)) == LFS_POINTER
-    if pointer:
+        start = stream.read(len(LFS_POINTER))
+    if start.startswith(codecs.BOM_UTF8):
+        return f"model: {file} begins with a byte order mark; save it as UTF-8 without one."
+    if start == LFS_POINTER:
         return f"model: {file} is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`."
     return f"model: {file} is damaged: {fault}; download or copy it again."
 
