@@ -25,7 +25,8 @@ def test_intervals_and_labels_are_printed_as_they_are(console):
         "margin",
         "[/b]",
         "of",
-        "chosen",
+        "chosen,",
+        "nats",
         "0.040",
         "1.040",
         "+1.000",
@@ -62,7 +63,7 @@ def test_what_was_not_measured_is_a_dash():
     measured = paired_metric("x", "x", "nats", "lower", {"a": 1.0, "b": 2.0}, {"a": 2.0, "b": 3.0})
     metric = replace(measured, before=None, difference=None)
     *_, line = lines_of(evaluation_table([metric]))
-    assert line.split() == ["x", "-", "2.500", "-", "2"]
+    assert line.split() == ["x,", "nats", "-", "2.500", "-", "2"]
 
 
 def test_a_metric_without_any_value_is_named_below_the_table():

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from boresight.reports.tables.intervals import missing_counts
 from boresight.stats.intervals import Interval
+from boresight.stats.units import UNITS
 
 
 class MeasuredMetric(Protocol):
@@ -53,7 +54,7 @@ def reward_table(measured: Sequence[MeasuredMetric], name: str, reference: str |
         table.add_column(head, justify="right", no_wrap=True)
     for m in measured:
         if m.after is not None:
-            table.add_row(Text(m.label), _interval(m.after, m.unit), missing_counts(m.after))
+            table.add_row(_label(m), _interval(m.after, m.unit), missing_counts(m.after))
     return table
 
 
@@ -74,7 +75,7 @@ def _compared(measured: Sequence[MeasuredMetric], title: str, before: str, after
         if size is None:
             continue
         table.add_row(
-            Text(m.label),
+            _label(m),
             _value(m.before, m.unit),
             _value(m.after, m.unit),
             Text(_interval(m.difference, m.unit, signed=True), style=_style(m)),
@@ -90,6 +91,11 @@ def _table(title: str, lacking: Sequence[str]) -> Table:
     )
     table.add_column("metric")
     return table
+
+
+def _label(m: MeasuredMetric) -> Text:
+    """The metric, with its unit where its values have none: shares have a percent sign, rewards no unit."""
+    return Text(m.label if m.unit in UNITS or not m.unit else f"{m.label}, {m.unit}")
 
 
 def _value(interval: Interval | None, unit: str) -> str:
