@@ -50,6 +50,8 @@ def test_every_run_ranks_the_pairs_of_its_block(ranked, tmp_path):
     assert any(fast.values("margin").values())
     page = (tmp_path / "page" / "results.md").read_text()
     assert "the share of 6 held-out pairs ranked right" in page and "| margin |" in page
+    start = next(line for line in page.splitlines() if line.startswith("| start: "))
+    assert "| 50.0 % by construction |" in start and "| 0.0 nats by construction |" in start
 
 
 def test_a_rehearsal_ranks_pairs_too(ranked, tmp_path, monkeypatch):

@@ -34,6 +34,7 @@ from boresight.experiments.study.report.result_tables import (
     questions_table,
     title_of,
 )
+from boresight.reports.tables.intervals import NOTHING
 from boresight.stats.units import format_number
 
 
@@ -211,8 +212,11 @@ def _costs(found: Sequence[BlockResults]) -> list[tuple[str, ...]]:
 
 
 def _cost(arms: Sequence[ArmResult]) -> tuple[str, str, str, str]:
+    runs = f"{sum(len(arm.files) for arm in arms)} of {sum(arm.planned for arm in arms)}"
+    if not any(arm.files for arm in arms):
+        return runs, NOTHING, NOTHING, NOTHING
     return (
-        f"{sum(len(arm.files) for arm in arms)} of {sum(arm.planned for arm in arms)}",
+        runs,
         format_duration(math.fsum(arm.total(SECONDS) for arm in arms)),
         f"{math.fsum(arm.total(CALLS) for arm in arms):,.0f}",
         f"{math.fsum(arm.total(TOKENS) for arm in arms):,.0f}",

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from boresight.core.wording import format_duration, plural
-from boresight.experiments.study.blocks import AREA, START
+from boresight.experiments.study.blocks import AREA, MARGIN, REWARD, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.outcomes.label_use import CALLS
 from boresight.experiments.study.outcomes.questions import AnsweredQuestion, seeds_in_words
 from boresight.experiments.study.plan import StudyPlan
+from boresight.reports.by_construction import AT_THE_REFERENCE
 from boresight.reports.tables.files import csv_text, pipe_table, plain_text
-from boresight.reports.tables.intervals import NOTHING, Cell, interval_cell
+from boresight.reports.tables.intervals import NOTHING, Cell, constant_cell, interval_cell
 from boresight.stats.intervals import Interval
 from boresight.stats.units import Unit, rounded_up, unit_named
 
@@ -139,16 +140,17 @@ def group_of(plan: StudyPlan, arm: ArmResult) -> str:
 
 
 def metric_unit(found: BlockResults, metric: str) -> Unit:
-    """Shares are written as percentages, other rewards as they are."""
-    return unit_named("share" if metric in found.shares else "")
+    """Shares are written as percentages, margins in nats, other rewards as they are."""
+    return unit_named("share" if metric in found.shares else "nats" if metric == MARGIN else "")
 
 
 def _arm(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> list[ResultCell | None]:
     cells: list[ResultCell | None] = [_seeds(arm)]
+    is_constant = arm.arm == START and _ties_all(arm)
     for metric in found.metrics:
-        unit = metric_unit(found, metric)
+        unit, mean = metric_unit(found, metric), arm.means.get(metric)
         cells += [
-            _interval(arm.means.get(metric), unit, prompts=found.prompts),
+            _constant(mean, unit) if is_constant else _interval(mean, unit, prompts=found.prompts),
             _interval(arm.differences.get(metric), unit, signed=True, prompts=found.prompts),
         ]
     trained = arm.arm != START
@@ -159,6 +161,21 @@ def _arm(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> list[ResultCel
         cells.append(None if number is None else _text(f"{number:,.0f}", number))
     seconds = arm.number(SECONDS) if trained else None
     return [*cells, None if seconds is None else _text(format_duration(seconds), seconds)]
+
+
+def _ties_all(arm: ArmResult) -> bool:
+    """Whether all pairs are ties, as they are for a start model that is the reference."""
+    found = [arm.means.get(metric) for metric in (REWARD, MARGIN)]
+    return [mean and mean.value for mean in found] == [
+        AT_THE_REFERENCE["accuracy"],
+        AT_THE_REFERENCE["margin"],
+    ]
+
+
+def _constant(mean: Interval | None, unit: Unit) -> ResultCell | None:
+    """A value without limits, which is known without a measurement."""
+    shown = constant_cell(mean, unit)
+    return None if mean is None or shown is None else ResultCell(shown, value=mean.value)
 
 
 def _seeds(arm: ArmResult) -> ResultCell:
