@@ -114,7 +114,7 @@ def cases(args: argparse.Namespace) -> list[Compared]:
         of_pairs(BALANCED),
         of_pairs(Case("", "balanced", lora=True)),
         of_pairs(Case("", "hh", lora=True)),
-        Compared("RLOO, all weights", Path("rloo/boresight_side.py"), rloo),
+        Compared("RLOO, all weights, KL 0.03", Path("rloo/boresight_side.py"), rloo),
         Compared("RLOO, all weights, no KL", Path("rloo/boresight_side.py"), rloo | {"beta": 0.0}),
         Compared("sampling", SAMPLING, completions, RATE),
     ]
