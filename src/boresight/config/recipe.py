@@ -223,7 +223,7 @@ class TrainSection(Section):
     trackers: list[Literal["wandb", "tensorboard", "trackio"]] = []
     """Where metrics are logged besides the run folder; each needs the extra of the same name."""
     eval_every: int | None = Field(default=None, gt=0)
-    """Steps between evaluations on held-out rows; null makes about eight."""
+    """Steps between evaluations on held-out rows; null makes eight to fifteen, at most one per step."""
     save_every: int | None = Field(default=None, gt=0)
     """Steps between checkpoints; null writes one every five minutes, or 50 times what one takes if that is
     longer, and removes them when the run is finished."""
