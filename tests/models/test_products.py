@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from boresight.models.kernels import fused, libraries
 from boresight.models.kernels.libraries import Libraries
+from boresight.models.kernels.linear import packed_linears
 from boresight.models.kernels.matmul import (
     add_outer,
     filled_rows,
@@ -110,6 +111,16 @@ def test_filled_up_products_are_the_same(rows, laid_out):
     stored = torch.ops.mkldnn._reorder_linear_weight(weight) if laid_out else weight
     got = onednn_product(x, stored, len(weight), bias)
     torch.testing.assert_close(got, F.linear(x, weight, bias), rtol=1e-4, atol=1e-4)
+
+
+@ONEDNN
+def test_steps_of_few_rows_are_decoded_as_they_are():
+    """Filled, 9 rows would be 16: copies and rows of zeros took longer than the product. 65 are filled."""
+    layer = torch.nn.Linear(96, 80)
+    with torch.no_grad(), packed_linears(layer), OneDNNShapes() as seen:
+        for rows in (9, 64, 65):
+            layer(torch.randn(rows, 1, 96))
+    assert {rows for rows, *_ in seen.shapes} == {9, 64, 72}
 
 
 @ONEDNN

@@ -33,9 +33,9 @@ Library = Literal["blas", "onednn"]
 
 WORTH_A_CHANGE = 1.2
 """How much faster than the usual library the other must be: on a busy machine timings vary by a tenth."""
-ROUNDS = 11
+ROUNDS = 25
 """Times that each product is computed, the two libraries in turn; the fastest counts."""
-TOKENS, WIDTH, INNER, DECODED = 1024, 576, 1536, 64
+TOKENS, WIDTH, INNER, DECODED = 512, 576, 1536, 64
 """Rows of a forward, columns on both sides of a weight, and rows of a step of decoding."""
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 """Instructions that multiply in bfloat16; without them oneDNN converts, and takes ten times as long."""
@@ -145,7 +145,17 @@ def measurement() -> Measurement:
 @torch.no_grad()
 @torch.autocast("cpu", enabled=False)
 def measure() -> Measurement:
-    """Time every kind of product by both libraries."""
+    """Time every kind of product by both libraries, in one thread: of several, the time that one computes
+    depends on when the others run, and so on what else the machine does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _measured()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measured() -> Measurement:
     generator = torch.Generator().manual_seed(0)
     x, few = (torch.randn(rows, WIDTH, generator=generator) for rows in (TOKENS, DECODED))
     grad, weight = (torch.randn(n, m, generator=generator) for n, m in ((TOKENS, INNER), (INNER, WIDTH)))
@@ -182,7 +192,7 @@ def _rate(operations: int, seconds: float) -> float:
 
 
 def _seconds(product: Callable[[], Tensor]) -> float:
-    """Processor time of this thread, which takes part in every product; other processes do not count."""
+    """Processor time of this thread; other processes do not count."""
     started = time.thread_time()
     product()
     return time.thread_time() - started
@@ -208,8 +218,9 @@ def _read(path: Path) -> Measurement | None:
 
 
 def _machine() -> str:
-    """Digest of everything that throughput depends on: processor and its instructions, torch, threads."""
-    facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), str(torch.get_num_threads())]
+    """Digest of everything that the rates depend on: processor and its instructions, torch, how they are
+    measured."""
+    facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), "one thread"]
     facts += [processor_facts().get(name, "") for name in ("vendor_id", "cpu family", "model", "model name")]
     return hashlib.sha256("\n".join([*facts, *sorted(_instructions())]).encode()).hexdigest()[:16]
 

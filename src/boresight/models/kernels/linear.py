@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from boresight.models.kernels.compact import HalfLinear
-from boresight.models.kernels.libraries import libraries
+from boresight.models.kernels.libraries import libraries, onednn_linear
 from boresight.models.kernels.matmul import onednn_product
 
 ModuleForward = Callable[..., Tensor]
 WORTHWHILE = 1000
 """Tokens from which packing is worthwhile: it costs about as much time as it saves for that many."""
+UNFILLED = 64
+"""Rows up to which products are not filled up to few sizes: the copies cost up to twice the product of a few
+rows, and so few numbers of rows have few kernels (0.63 MB for each number and shape of a weight)."""
 
 
 def can_pack(model: torch.nn.Module) -> bool:
@@ -149,6 +152,8 @@ def _packed_forward(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], T
     bias = None if bias is None else bias.detach()
 
     def forward(x: Tensor) -> Tensor:
+        if x.shape[:-1].numel() <= UNFILLED:
+            return onednn_linear(x, packed, bias)
         return onednn_product(x, packed, len(weight), bias)
 
     return forward
