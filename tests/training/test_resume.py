@@ -154,6 +154,16 @@ def test_checkpoints_cost_at_most_a_fiftieth_of_the_time():
         assert timer.due
 
 
+def test_the_first_signal_is_answered_at_once_and_the_second_ends_the_process(capfd):
+    with listening("stopping") as stop:
+        assert not stop.made
+        signal.raise_signal(signal.SIGINT)
+        assert stop.made and capfd.readouterr().err == "\nstopping\n"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_reader_that_leaves_asks_for_a_stop():
     class Closed(io.StringIO):
         def write(self, text):

@@ -3,10 +3,11 @@ pipe."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from boresight.core.errors import OneSentence
@@ -27,10 +28,13 @@ class Interrupted(OneSentence):
 
 
 class StopRequest:
-    """Whether a stop was requested, and by which signal. A second signal raises KeyboardInterrupt."""
+    """Whether a stop was requested, and by which signal. A second signal raises KeyboardInterrupt.
 
-    def __init__(self) -> None:
-        self.made = False
+    `reply` is a line for standard error that the first signal prints.
+    """
+
+    def __init__(self, reply: str = "") -> None:
+        self.reply, self.made = reply, False
         self.number: int = signal.SIGINT
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -38,6 +42,9 @@ class StopRequest:
         if self.made:
             raise KeyboardInterrupt
         self.made, self.number = True, number
+        if self.reply:
+            with suppress(OSError):  # the terminal may be what was closed
+                os.write(2, f"\n{self.reply}\n".encode())  # print may be what the signal interrupted
 
 
 _requests: list[StopRequest] = []
@@ -45,10 +52,12 @@ _requests: list[StopRequest] = []
 
 
 @contextmanager
-def listening() -> Iterator[StopRequest]:
-    """Inside the block signals set a `StopRequest` instead of ending the process. A no-op outside the main
-    thread."""
-    request = StopRequest()
+def listening(reply: str = "") -> Iterator[StopRequest]:
+    """Inside the block signals set a `StopRequest` instead of ending the process; the first prints `reply`.
+
+    A no-op outside the main thread.
+    """
+    request = StopRequest(reply)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

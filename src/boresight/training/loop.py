@@ -64,6 +64,9 @@ from boresight.training.rollouts.old_logps import OldLogps, old_logps, with_old_
 from boresight.training.rollouts.replay import Replay
 from boresight.training.rollouts.reuse import fault_of
 
+STOPPING = "boresight: stopping after this step, with a checkpoint; Ctrl-C again stops without one"
+"""Reply to the first signal, since the step and its evaluation may take minutes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -197,7 +200,7 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow | None:
     """
     optimizer = make_optimizer(task.policy, task.recipe.optim)
     progress = _start(task, optimizer, resume_from)
-    with listening() as stop:
+    with listening(STOPPING if collectives.is_first() else "") as stop:
         after = _remaining_steps(task, optimizer, progress, stop)
         if "best_step" in progress:
             task.tracker.say(best.best_checkpoint_line(task.recipe, progress))
