@@ -50,7 +50,7 @@ SMALL_RUN = [
 ]
 SMALL_EVALUATION = ["limit=4", "generate.max_new_tokens=4", "trust.controls=2", "trust.repeats=2"]
 SMALL_COUNTDOWN = ["limit=4", "generate.max_new_tokens=4", "countdown.samples=2", "countdown.pass_at=[1,2]"]
-SMALL_REWARD = ["limit=4", "generate.max_new_tokens=4", "samples=2", "k=[1,2]"]
+SMALL_REWARD = ["limit=4", "generate.max_new_tokens=4", "generate.temperature=1.0", "samples=2", "k=[1,2]"]
 SMALL_SYNTHESIS = ["prompts.limit=2", "pairs.min_words=1", "pairs.max_length_gap=null"]
 
 

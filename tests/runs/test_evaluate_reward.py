@@ -97,6 +97,14 @@ def generating(models):
     }
 
 
+def test_a_missing_model_is_named_by_its_key_before_prompts_are_read(place, monkeypatch):
+    """The name may come from a recipe of the package, where the user gave another system's alone."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    made = recipe(place, prompts="missing.jsonl", systems={"start": {"model": "runs/nothing"}}, k=[1])
+    with pytest.raises(UserError, match=r"^systems\.start\.model: 'runs/nothing' is neither"):
+        run_quietly(EvaluationRecipe.load(made), place / "out")
+
+
 def evaluate(*arguments):
     with pytest.raises(SystemExit) as left:
         main.main(["evaluate", *map(str, arguments)])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,11 +78,21 @@ def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
     from boresight.llm.session import refuse_missing_keys
     from boresight.models.source import locate
 
-    for system in recipe.systems.values():
+    for name, system in recipe.systems.items():
         if system.model is not None:
-            locate(system.model)
+            with _naming_the_key(f"systems.{name}.model"):
+                locate(system.model)
         if system.endpoint is not None:
             refuse_missing_keys([system.endpoint])
+
+
+@contextmanager
+def _naming_the_key(key: str) -> Iterator[None]:
+    """Let a `UserError` on a model name the recipe's key, which may be one that the user did not write."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{key}: {str(error).removeprefix('model: ')}") from error
 
 
 def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prompt]:

@@ -79,13 +79,13 @@ def run_by_reward(
     Raises:
         UserError: `folder` holds something else, or anything in the recipe or the files is wrong.
     """
+    refuse_missing_systems(recipe)
     given = {name: read_completions(s.answers) for name, s in recipe.systems.items() if s.answers is not None}
     prompts = _prompts(recipe, given, console)
     ready = {
         name: _matched(name, recipe.systems[name], prompts, rows, console) for name, rows in given.items()
     }
     _refuse_large_k(recipe, ready)
-    refuse_missing_systems(recipe)
     print_trained_prompts(recipe, prompts, console)
     with EvaluationFolder(folder) as files, _grader(recipe, prompts, console) as grader:
         files.open((written or recipe).to_dict())  # what can be refused has been refused
