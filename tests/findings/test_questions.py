@@ -25,6 +25,19 @@ def test_answers_that_were_cut_all_along_are_cut(ended, answer):
     assert answer_to("Answers are cut", history) == f"Answers are cut at the token limit: {answer}"
 
 
+@pytest.mark.parametrize(
+    ("ended", "answer"),
+    [
+        (0.25, "unknown, 75 % of them are cut at the token limit."),
+        (0.75, "no, 64 tokens at the start, 60 at the end, held-out rows."),
+    ],
+)
+def test_the_length_of_answers_that_are_cut_is_not_known(ended, answer):
+    history = logged({}, {"stopped_share": [ended] * 2, "answer_len": [64.0, 60.0], "answers": [8.0, 8.0]})
+    asked = "Answers get shorter or longer"
+    assert answer_to(asked, history) == f"{asked}: {answer}"
+
+
 def test_an_answer_is_yes_no_or_unknown():
     for line in looked_for(logged({"loss": [0.7] * 30}, {}), []):
         assert line.split(": ", 1)[1].split(",")[0] in ("yes", "no", "unknown")

@@ -6,11 +6,12 @@ from html.parser import HTMLParser
 import pytest
 
 from boresight.arena.duels import read_duels
-from boresight.arena.result import judged_prompts
+from boresight.arena.result import judged_prompts, next_commands
 from boresight.arena.server import Arena
 from boresight.arena.votes import Votes
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.core.wording import is_or_are
 from boresight.evaluation.graded.completions import read_completions, write_completions
 from boresight.evaluation.response import Response
 from boresight.evaluation.win_rate import win_rate
@@ -109,7 +110,15 @@ def test_the_arena_marks_the_side_that_was_cut(run, tmp_path):
         assert [judged[id][1].cut for id in ids] == ["cut at 64 tokens", "", "cut at 48 tokens"]
         server.revealed = True
         assert server.page().count('<span class="badge">cut at') == 3
+        won = sum(duel.cut_at[0] is not None for duel in duels.duels)
+        (_, _), (_, purpose) = next_commands(duels, votes)
+        assert purpose.startswith(
+            f"train on them; {won} of 3 chosen answers {is_or_are(won)} cut at the token limit"
+        )
     votes.close()
+    stored = [json.loads(line) for line in (tmp_path / "votes" / "preferences.jsonl").open()]
+    tokens = [row["meta"]["arena"].get("cut_at", {}).values() for row in stored]
+    assert sorted(count for counts in tokens for count in counts) == [48, 64, 64]
 
 
 class AlwaysTied:

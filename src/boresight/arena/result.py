@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from boresight.arena.duels import Duel, Duels
 from boresight.arena.votes import Votes
 from boresight.core.schema import Message
-from boresight.core.wording import cut_at_tokens, plural
+from boresight.core.wording import cut_at_tokens, is_or_are, plural
 from boresight.stats.units import unit_named
 
 
@@ -60,10 +60,17 @@ def _judged(duel: Duel, votes: Votes) -> JudgedPrompt:
     return JudgedPrompt(duel.prompt.id, duel.prompt.prompt, (first, second))
 
 
-def next_commands(votes: Votes) -> list[tuple[str, str]]:
+def next_commands(duels: Duels, votes: Votes) -> list[tuple[str, str]]:
     """`(command, purpose)` for each way to use the votes, such as training on them."""
     pairs = shlex.quote(str(votes.folder / "preferences.jsonl"))
+    won = [answer for judged in judged_prompts(duels, votes) for answer in judged.answers if answer.won]
+    purpose = "train on them"
+    if cut := sum(bool(answer.cut) for answer in won):
+        purpose += (
+            f"; {cut:,} of {plural(len(won), 'chosen answer')} {is_or_are(cut)} cut at the token limit, and "
+            "the model would learn to end there: generate longer answers first"
+        )
     return [
         (f"boresight data check {pairs}", "look at the preference pairs that the votes made"),
-        (f"boresight train dpo data.train={pairs}", "train on them"),
+        (f"boresight train dpo data.train={pairs}", purpose),
     ]

@@ -87,7 +87,7 @@ class Arena(LoopbackServer):
             folder=str(self.votes.folder),
             ties=self.votes.ties,
             decided=len(self.votes) - self.votes.ties,
-            commands=next_commands(self.votes),
+            commands=next_commands(self.duels, self.votes),
             judged=judged_prompts(self.duels, self.votes),
         )
 

@@ -142,7 +142,9 @@ def _tie(duel: Duel) -> dict[str, Any]:
 
 
 def _vote_metadata(duel: Duel) -> dict[str, Any]:
-    return {"systems": [duel.left[0], duel.right[0]], "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    names = [duel.left[0], duel.right[0]]
+    cut = {name: tokens for name, tokens in zip(names, duel.cut_at, strict=True) if tokens is not None}
+    return {"systems": names, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | ({"cut_at": cut} if cut else {})
 
 
 def _answer_turns(text: str) -> list[Message]:

@@ -56,6 +56,8 @@ def _kl(h: History) -> str | None:
 
 def _length(h: History) -> str | None:
     length, held = h.trend("sampled_len"), h.values("answer_len", "eval")
+    if (cut := _share_cut(h)) is not None and cut >= CUT:
+        return f"unknown, {percent(cut)} of them are cut at the token limit"
     if length is not None:
         return f"no, {length[0]:.0f} tokens at the start, {length[1]:.0f} at the end"
     return (
@@ -63,6 +65,14 @@ def _length(h: History) -> str | None:
         if len(held) > 1
         else None
     )
+
+
+def _share_cut(h: History) -> float | None:
+    """Share of the last answers that the token limit cut; None if the log has none."""
+    if cut := h.recent("truncated", 20):
+        return mean(cut)
+    ended = h.values("stopped_share", "eval")
+    return 1 - ended[-1] if ended else None
 
 
 def _cut(h: History) -> str | None:

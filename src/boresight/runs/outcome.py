@@ -122,7 +122,7 @@ def write_outcome(
     metrics = [
         *paired.paired_metrics(before.numbers, after.numbers, method.margin_unit, method.metric_labels),
         *checks,
-        *answers.answer_lengths(task.tokenizer, prompts, before.texts, after.texts),
+        *answers.answer_lengths(task.tokenizer, prompts, before.answers, after.answers),
         *likelihood_of_answers(task, prompts, before, after),
     ]
     if first:

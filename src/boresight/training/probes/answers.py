@@ -101,23 +101,29 @@ def answer_all(
 
 
 def answer_lengths(
-    tokenizer: Tokenizer, asked: Sequence[Prompt], before: Sequence[str], after: Sequence[str]
+    tokenizer: Tokenizer,
+    asked: Sequence[Prompt],
+    before: Sequence[GeneratedAnswer],
+    after: Sequence[GeneratedAnswer],
 ) -> list[Measured]:
     """Mean number of tokens of the answers before and after training, paired by prompt; empty without
-    answers.
+    answers. The label counts answers that the token limit cut, whose length is not known.
 
     The texts are tokenized again, so special tokens such as the end of the turn do not count.
     """
     if not asked:
         return []
     by_side = (
-        {
-            prompt.id: float(len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids))
-            for prompt, text in zip(asked, texts, strict=True)
-        }
-        for texts in (before, after)
+        {prompt.id: _length(tokenizer, answer.text) for prompt, answer in zip(asked, answers, strict=True)}
+        for answers in (before, after)
     )
-    return [paired_metric("answer_tokens", "length of sampled answers", "tokens", "neither", *by_side)]
+    old, new = (sum(answer.cut_at is not None for answer in answers) for answers in (before, after))
+    cut = f" ({old:,} of {len(asked):,} cut before, {new:,} after)" if old or new else ""
+    return [paired_metric("answer_tokens", f"length of sampled answers{cut}", "tokens", "neither", *by_side)]
+
+
+def _length(tokenizer: Tokenizer, text: str) -> float:
+    return float(len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids))
 
 
 def write_samples(
