@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb runs, so `boresight --help` answers at o
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -166,6 +167,7 @@ def train(
         from boresight.runs.train import run_training as run_recipe  # slow; the recipe is right by now
 
         report = run_recipe(chosen, run or default_folder(recipe), resume=resume, arguments=arguments)
+        _say_once(_after_training(report.parent))
     return Result(str(report), lambda: results.run_keys(report.parent))
 
 
@@ -648,6 +650,7 @@ def data_show(
     print_start("data show", file)
     from boresight.config.recipe import DataSection
     from boresight.core.console import Terminal
+    from boresight.data.check_file import print_as_pairs
     from boresight.data.reading.renaming.mapping import parse_columns
     from boresight.data.reading.split import as_trained, read_source
     from boresight.data.show import show_rows
@@ -664,6 +667,18 @@ def data_show(
         loaded.examples[:rows], tokenizer, max_length=max_length, truncation="cut", console=console
     )
     show_rows(tokens.rows, tokenizer, console, rows)
+    print_as_pairs(loaded, "data show", console)
+
+
+def _after_training(run: Path) -> list[str]:
+    """Commands to continue with, for a run folder."""
+    commands = {"explain": "likely causes, and what to change"}
+    if (run / "samples.jsonl").exists():
+        commands["arena"] = "vote between its answers and the start model's"
+    return [
+        "next:",
+        *(f"  boresight {verb} {shlex.quote(str(run))}  # {why}" for verb, why in commands.items()),
+    ]
 
 
 def _say(*lines: object) -> None:

@@ -214,9 +214,14 @@ def print_report(report: FileReport, console: Console) -> None:
     if report.bad:
         console.print(_bad_table(report))
     console.print(Text(report.verdict, style="red" if report.bad else "green"))
+    print_as_pairs(loaded, "data check", console)
+
+
+def print_as_pairs(loaded: Loaded, verb: str, console: Console) -> None:
+    """For prompts whose columns look like preference pairs: the command of `verb` that reads them as such."""
     if loaded.as_pairs:
         console.print(Text(f"{pairs_in_words(loaded.as_pairs)}:", style=WARNING))
-        print_command(console, command_with("data check", loaded.source, loaded.as_pairs))
+        print_command(console, command_with(verb, loaded.source, loaded.as_pairs))
 
 
 def section_table(title: str, *headings: str) -> Table:

@@ -144,7 +144,7 @@ CHARTS = (
     Chart(
         "Sum of learning rates",
         "",
-        "Under Adam no weight can have moved further than this.",
+        "Under Adam a weight moves at most about this far.",
         (Curve("lr_sum", "sum so far", "after"),),
         is_of_rows=False,
     ),

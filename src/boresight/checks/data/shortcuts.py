@@ -221,8 +221,8 @@ def eval_too_small(data: Examples) -> Finding | None:
     return note(
         "eval-too-small",
         f"{len(data.eval):,} held-out examples give a share a 95 % interval of about ±{reach:.0%}.",
-        "Hold out more: raise data.eval_rows, which takes at most a fifth of the training data, or name a "
-        "larger held-out file with data.eval; 400 rows give ±5 points.",
+        "Name a larger held-out file with data.eval, or add training rows, of which at most a fifth is held "
+        "out (data.eval_rows is the limit); 400 held-out rows give ±5 points.",
         count=len(data.eval),
     )
 

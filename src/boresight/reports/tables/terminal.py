@@ -34,7 +34,7 @@ TITLE = "held-out evaluation, differences with 95 % intervals"
 
 
 def evaluation_table(measured: Sequence[MeasuredMetric]) -> Table:
-    """One line per metric: before and after training, and the paired difference. Shares differ by points.
+    """One line per metric: before and after training, and the paired difference.
 
     Metrics that were not measured are named below the table, here and in `reward_table`.
     """
@@ -65,6 +65,8 @@ def paired_table(measured: Sequence[MeasuredMetric], name: str, baseline: str) -
 
 
 def _compared(measured: Sequence[MeasuredMetric], title: str, before: str, after: str) -> Table:
+    if any(m.unit == "share" for m in measured):
+        title += ", of shares in points"
     sizes = [m.difference or m.after or m.before for m in measured]
     table = _table(title, [m.label for m, size in zip(measured, sizes, strict=True) if size is None])
     for head in (before, after, "difference", "n"):

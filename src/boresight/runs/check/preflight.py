@@ -10,7 +10,6 @@ always fresh.
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -39,7 +38,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.core.schema import Labeled, Prompt, to_prompt
-from boresight.core.wording import format_duration, plural
+from boresight.core.wording import plural
 from boresight.data.prepare import DatasetCache
 from boresight.data.stored.view import concatenated, each_changed
 from boresight.data.tokenizer import Tokenizer
@@ -88,7 +87,6 @@ class Report(Printable):
     load: Load | None
     rows: int | None
     sampled: int
-    seconds: float
     commands: Mapping[str, str] = field(default_factory=dict)
     """Command that trains with the fix of a finding, by its name."""
 
@@ -132,10 +130,10 @@ class Report(Printable):
 
     @property
     def verdict(self) -> str:
-        """`0 errors, 1 warning, 2 notes in 3.1 s, 120 rows tokenized`."""
+        """`0 errors, 1 warning, 2 notes, 120 rows tokenized`."""
         counts = (plural(sum(f.severity == s for f in self.findings), s) for s in STYLES)
         sampled = f", {plural(self.sampled, 'row')} tokenized" if self.sampled else ""
-        return f"{', '.join(counts)} in {format_duration(self.seconds)}{sampled}"
+        return f"{', '.join(counts)}{sampled}"
 
     def show(self, console: Console) -> None:
         """Print forecast, findings and verdict."""
@@ -176,7 +174,6 @@ def preflight(
         UserError: `check.allow` names no finding, or the settings of a judge among the rewards are wrong.
             What cannot be read is a finding, and no error here.
     """
-    started = time.monotonic()
     _ = recipe.optim.peak  # a rate that is still to be chosen is an error
     refuse_unknown(recipe.check.allow)
     check_rewards(recipe.reward)
@@ -186,7 +183,7 @@ def preflight(
     missing.attempt("trackers", refuse_missing_trackers, recipe.train.trackers)
     tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
     if "tokenizer" in missing.refused:  # known in a second, where the data may take minutes
-        return _refused_at_once(missing, rows, started)
+        return _refused_at_once(missing, rows)
     asked = prompts_to_ask(recipe, missing) if rows is None else ()
     looked = look_at_data(recipe, tokenizer, missing, datasets, asked) if rows is None else Looked(rows=rows)
     skeleton = missing.attempt("model", at_hand.make_skeleton, recipe, tokenizer) if tokenizer else None
@@ -219,11 +216,10 @@ def preflight(
         load=load,
         rows=looked.rows,
         sampled=looked.sampled,
-        seconds=time.monotonic() - started,
     )
 
 
-def _refused_at_once(missing: Missing, rows: int | None, started: float) -> Report:
+def _refused_at_once(missing: Missing, rows: int | None) -> Report:
     """The report on a run whose model is missing: nothing else is checked."""
     return Report(
         findings=refusals(missing),
@@ -231,7 +227,6 @@ def _refused_at_once(missing: Missing, rows: int | None, started: float) -> Repo
         load=None,
         rows=rows,
         sampled=0,
-        seconds=time.monotonic() - started,
     )
 
 

@@ -128,4 +128,5 @@ def _next(target: Path, data: DataFacts) -> Iterator[str]:
         yield f"next: write the reward function {OWN_REWARD} (docs/rewards.md), then"
     else:
         yield "next:"
-    yield f"  boresight train {shlex.quote(str(target))}"
+    for verb in ("check", "train"):
+        yield f"  boresight {verb} {shlex.quote(str(target))}"
