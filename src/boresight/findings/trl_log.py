@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +36,6 @@ SAMPLED = {"kl": "kl"}
 SCALED = {"margin", "chosen_logratio", "rejected_logratio"}
 OF_PAIRS = {"chosen", "rejected", "margins", "accuracies"}
 """Names under `rewards/` that belong to pairs; all others are reward functions."""
-NAMING = (re.compile(r"eval_(?:(.+)_)?runtime"), re.compile(r"eval_(?:(.+)_)?loss"))
-"""Metrics that have the name of their evaluation set; a loss may be one of several in one set."""
 ASSUMED_EVAL_ROWS = 200
 """Assumed number of held-out rows, for intervals: the file does not contain it."""
 USUAL_BETA = 0.1
@@ -105,10 +102,10 @@ def _is_evaluation(entry: Mapping[str, Any]) -> bool:
 
 def _eval_set(entry: Mapping[str, Any]) -> str:
     """The evaluation set of a line, from `eval_NAME_runtime` or `eval_NAME_loss`; empty without a name."""
-    for naming in NAMING:
-        found = [match[1] for name in entry if (match := naming.fullmatch(name))]
-        if found:
-            return "" if None in found else found[0]
+    for ending in ("_runtime", "_loss"):  # one set may have several losses
+        names = [name for name in entry if name.startswith("eval_") and name.endswith(ending)]
+        if names:
+            return "" if f"eval{ending}" in names else names[0].removeprefix("eval_").removesuffix(ending)
     return ""
 
 
