@@ -111,7 +111,7 @@ def test_the_arena_marks_the_side_that_was_cut(run, tmp_path):
         server.revealed = True
         assert server.page().count('<span class="badge">cut at') == 3
         won = sum(duel.cut_at[0] is not None for duel in duels.duels)
-        (_, _), (_, purpose) = next_commands(duels, votes)
+        (_, _), (_, purpose) = next_commands(votes, judged_prompts(duels, votes))
         assert purpose.startswith(
             f"train on them; {won} of 3 chosen answers {is_or_are(won)} cut at the token limit"
         )

@@ -60,10 +60,10 @@ def _judged(duel: Duel, votes: Votes) -> JudgedPrompt:
     return JudgedPrompt(duel.prompt.id, duel.prompt.prompt, (first, second))
 
 
-def next_commands(duels: Duels, votes: Votes) -> list[tuple[str, str]]:
-    """`(command, purpose)` for each way to use the votes, such as training on them."""
+def next_commands(votes: Votes, judged: Sequence[JudgedPrompt]) -> list[tuple[str, str]]:
+    """`(command, purpose)` for each way to use the votes, such as training on them. `judged`: every vote."""
     pairs = shlex.quote(str(votes.folder / "preferences.jsonl"))
-    won = [answer for judged in judged_prompts(duels, votes) for answer in judged.answers if answer.won]
+    won = [answer for prompt in judged for answer in prompt.answers if answer.won]
     purpose = "train on them"
     if cut := sum(bool(answer.cut) for answer in won):
         purpose += (

@@ -78,6 +78,7 @@ class Arena(LoopbackServer):
         return page("arena.html.j2", "Arena", payload, scripts=["arena.js"], connects=True)
 
     def _result(self) -> str:
+        judged = judged_prompts(self.duels, self.votes)
         return page(
             "arena_result.html.j2",
             "Arena",
@@ -87,8 +88,8 @@ class Arena(LoopbackServer):
             folder=str(self.votes.folder),
             ties=self.votes.ties,
             decided=len(self.votes) - self.votes.ties,
-            commands=next_commands(self.duels, self.votes),
-            judged=judged_prompts(self.duels, self.votes),
+            commands=next_commands(self.votes, judged),
+            judged=judged,
         )
 
     def vote(self, body: dict[str, Any]) -> dict[str, Any]:

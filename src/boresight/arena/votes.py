@@ -23,6 +23,7 @@ from boresight.core.files import json_line
 from boresight.core.lock import FileLock
 from boresight.core.schema import Message, Preference
 from boresight.data.write import to_record
+from boresight.evaluation.systems import CUT_AT
 from boresight.stats.intervals import Interval, clustered_share, grouped
 
 Choice = Literal["left", "right", "tie"]
@@ -144,7 +145,7 @@ def _tie(duel: Duel) -> dict[str, Any]:
 def _vote_metadata(duel: Duel) -> dict[str, Any]:
     names = [duel.left[0], duel.right[0]]
     cut = {name: tokens for name, tokens in zip(names, duel.cut_at, strict=True) if tokens is not None}
-    return {"systems": names, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | ({"cut_at": cut} if cut else {})
+    return {"systems": names, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | ({CUT_AT: cut} if cut else {})
 
 
 def _answer_turns(text: str) -> list[Message]:

@@ -76,13 +76,13 @@ def _share_cut(h: History) -> float | None:
 
 
 def _cut(h: History) -> str | None:
-    cut, ended = h.recent("truncated", 20), h.values("stopped_share", "eval")
-    if cut:
-        return f"{_often(mean(cut))}, {percent(mean(cut))} in the last {len(cut)} logged steps"
-    if not ended:
+    share = _share_cut(h)
+    if share is None:
         return None
-    last, first = 1 - ended[-1], 1 - ended[0]
-    return f"{_often(last)}, {percent(last)} at the last evaluation, {percent(first)} at the start"
+    if steps := len(h.recent("truncated", 20)):
+        return f"{_often(share)}, {percent(share)} in the last {steps} logged steps"
+    first = 1 - h.values("stopped_share", "eval")[0]
+    return f"{_often(share)}, {percent(share)} at the last evaluation, {percent(first)} at the start"
 
 
 def _often(share: float) -> str:

@@ -91,7 +91,7 @@ def answer_all(
     prompts = [p.prompt for p in asked]
     samples = generate(policy, tokenizer, prompts, params, sampler=sample_in_shares, console=console)
     answers = [GeneratedAnswer(sample.text, sample.cut_at) for sample, *_ in samples]
-    cut = sum(answer.cut_at is not None for answer in answers)
+    cut = _count_cut(answers)
     console.print(
         f"answers: {plural(len(asked), 'prompt')} in {format_duration(time.monotonic() - started)}"
         + (f", {cut:,} {cut_at_tokens(settings.max_new_tokens)}" if cut else ""),
@@ -117,9 +117,13 @@ def answer_lengths(
         {prompt.id: _length(tokenizer, answer.text) for prompt, answer in zip(asked, answers, strict=True)}
         for answers in (before, after)
     )
-    old, new = (sum(answer.cut_at is not None for answer in answers) for answers in (before, after))
+    old, new = _count_cut(before), _count_cut(after)
     cut = f" ({old:,} of {len(asked):,} cut before, {new:,} after)" if old or new else ""
     return [paired_metric("answer_tokens", f"length of sampled answers{cut}", "tokens", "neither", *by_side)]
+
+
+def _count_cut(answers: Sequence[GeneratedAnswer]) -> int:
+    return sum(answer.cut_at is not None for answer in answers)
 
 
 def _length(tokenizer: Tokenizer, text: str) -> float:

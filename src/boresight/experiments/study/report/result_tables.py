@@ -165,11 +165,8 @@ def _arm(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> list[ResultCel
 
 def _ties_all(arm: ArmResult) -> bool:
     """Whether all pairs are ties, as they are for a start model that is the reference."""
-    found = [arm.means.get(metric) for metric in (REWARD, MARGIN)]
-    return [mean and mean.value for mean in found] == [
-        AT_THE_REFERENCE["accuracy"],
-        AT_THE_REFERENCE["margin"],
-    ]
+    expected = {REWARD: AT_THE_REFERENCE["accuracy"], MARGIN: AT_THE_REFERENCE["margin"]}
+    return {name: mean.value for name, mean in arm.means.items() if name in expected} == expected
 
 
 def _constant(mean: Interval | None, unit: Unit) -> ResultCell | None:
