@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from boresight.cli.chat import Conversation, Settings, Talker, Unrolled, _out
 from boresight.core.errors import UserError
 from boresight.data.stop_tokens import stop_token_ids, wire_stop_tokens
 from boresight.models.load import load_model
+from boresight.models.sampler import stream as streaming
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.sample import SamplingParams, sample
 from boresight.models.sampler.stream import stream
@@ -146,6 +148,17 @@ def test_a_run_and_its_start_model(trained, lora):  # noqa: F811
     assert talker.answer_before(turns, lambda text: None) == before
     assert after != before
     assert talker.answer(turns, lambda text: None) == after
+
+
+@pytest.mark.parametrize(
+    ("finish", "mark"), [("length", " [cut at 2 tokens, the limit of --max-new-tokens]"), ("stop", "")]
+)
+def test_an_answer_that_the_limit_cut_says_so(trained, monkeypatch, finish, mark):  # noqa: F811
+    drawn = streaming.stream
+    monkeypatch.setattr(streaming, "stream", lambda *given: replace(drawn(*given), finish=finish))
+    talker, heard = Talker(str(trained("dpo")), Settings(max_new_tokens=2)), []
+    said = talker.answer([{"role": "user", "content": "say 3"}], heard.append)
+    assert "".join(heard) == said + mark
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_conversation(trained, monkeypatch):  # noqa: F811

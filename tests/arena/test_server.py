@@ -109,6 +109,15 @@ def test_what_the_terminal_prints_at_the_end(arena):
     )
 
 
+def test_the_terminal_shows_the_result_once_when_the_page_does(arena):
+    arena.show = (shown := []).append
+    for id in arena.by_id:
+        vote(arena, id, side_of(arena, id, "trained-run"))
+    assert not shown
+    assert [post(arena, "/reveal")[0] for _ in range(2)] == [200, 200]
+    assert shown == [closing_sentence(arena)]
+
+
 def test_an_even_standing_is_called_not_significant(arena):
     for id, system in zip(arena.by_id, [*WORDS] * 3, strict=True):
         vote(arena, id, side_of(arena, id, system))

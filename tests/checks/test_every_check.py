@@ -364,7 +364,7 @@ def test_length_gives_labels_of_single_answers_away(good, bad, side):
     found = {f.name: f for f in b.found_in_data(labeled_rows(good, bad))}
     assert ("length-leak" in found) == (side is not None)
     if side:
-        assert f"The {side} answer is the longer one in 100% of comparisons of 30 good with 30 bad" in (
+        assert f"The {side} answer is the longer one in 100 % of comparisons of 30 good with 30 bad" in (
             found["length-leak"].why
         )
 
@@ -502,6 +502,19 @@ def test_a_phrase_that_few_answers_have_gives_no_label_away(count, found):
         assert why["boilerplate"].startswith(
             "28 % of 40 chosen answers carry 'To be sure,' against 0 % of the others"
         )
+
+
+def test_phrases_of_equal_share_are_named_in_one_order_whatever_the_hash_seed():
+    some = b.pairs()[:40]
+    ends = [
+        replace(p, chosen=[{**p.chosen[0], "content": f"Oh well, yes. {n} So be it."}])
+        for n, p in enumerate(some)
+    ]
+    why = {f.name: f.why for f in b.found_in_data(ends)}["boilerplate"]
+    assert why == (
+        "100 % of 40 chosen answers carry 'Oh well, yes.' against 0 % of the others, so the phrase reveals "
+        "the label. Also 'So be it.' (chosen, 100 % against 0 %)."
+    )
 
 
 def test_a_model_that_learns_where_to_end_has_no_length_to_drift_from():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from boresight.core.wording import format_duration, format_size, is_or_are, plural
+from boresight.core.wording import format_duration, format_size, is_or_are, percent, plural
 
 
 def test_counts_agree_with_their_nouns():
@@ -49,3 +49,23 @@ def test_sizes_have_a_unit_in_which_they_are_readable(gb, text):
 def test_durations(seconds, text):
     """6,890 s are 114.8 min; 183,600 s are 51 h."""
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0 %"),
+        (0.004, "0.4 %"),
+        (0.0994, "9.9 %"),
+        (0.0995, "10 %"),
+        (0.1, "10 %"),
+        (0.125, "12 %"),
+        (1, "100 %"),
+    ],
+)
+def test_percent(share, text):
+    assert percent(share) == text
+
+
+def test_a_percentage_with_a_number_of_decimals():
+    assert [percent(0.5, 1), percent(0.0004, 1), percent(2 / 3, 2)] == ["50.0 %", "0.0 %", "66.67 %"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-import pytest
-
 from boresight.findings.finding import (
     Finding,
     checks_of,
@@ -13,27 +11,10 @@ from boresight.findings.finding import (
     from_dict,
     graded,
     note,
-    percent,
     ranked,
     run_checks,
     warning,
 )
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        (0, "0 %"),
-        (0.004, "0.4 %"),
-        (0.0994, "9.9 %"),
-        (0.0995, "10 %"),
-        (0.1, "10 %"),
-        (0.125, "12 %"),
-        (1, "100 %"),
-    ],
-)
-def test_percent(share, text):
-    assert percent(share) == text
 
 
 def test_severities():

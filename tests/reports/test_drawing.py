@@ -49,7 +49,7 @@ def test_a_scale_holds_its_values_with_air_and_shares_stay_shares():
     assert scale_of([0.5]).at(0.5) == pytest.approx(0.5)
     assert scale_of([0.0, 5.0], "log").kind == "linear", "0 has no place on a logarithmic axis"
     assert scale_of([1.0, 100.0], "log").at(10.0) == pytest.approx(0.5)
-    assert [text for _, text in scale_of([0.0, 1.0], is_share=True).marks()][-1] == "100%"
+    assert [text for _, text in scale_of([0.0, 1.0], is_share=True).marks()][-1] == "100\u00a0%"
     assert named_scale(["a", "b"]).marks() == [(0.0, "a"), (1.0, "b")]
 
 

@@ -53,8 +53,10 @@ def test_the_ln_2_line_is_for_runs_that_start_there(start, lines):
 
 
 def test_captions_tell_what_has_no_curve(drawn):
-    assert re.search(r"scaled down to it\. \d+% of 200 steps were clipped\.$", drawn["Gradient norm"].reading)
-    assert drawn["Answer length"].reading.endswith("0.0% of the rows of 200 steps were truncated.")
+    assert re.search(
+        r"scaled down to it\. \d+ % of 200 steps were clipped\.$", drawn["Gradient norm"].reading
+    )
+    assert drawn["Answer length"].reading.endswith("0 % of the rows of 200 steps were truncated.")
     assert drawn["Accuracy"].reading.endswith(
         "Bars are 95 % intervals. n = 8 rows per step in training, n = 120 rows held out."
     )

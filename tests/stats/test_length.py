@@ -77,7 +77,7 @@ def test_missing_outcomes_are_counted():
 def test_refuses_to_extrapolate():
     """Longer on 97 of 100 prompts: equal length lies at the edge of the data, whatever the fit would say."""
     ours, theirs = [20] * 97 + [5] * 3, [10] * 100
-    with pytest.raises(UserError, match="the answer is longer on 97% of 100 prompts"):
+    with pytest.raises(UserError, match="the answer is longer on 97 % of 100 prompts"):
         length_controlled_win_rate([1, 0] * 50, ours, theirs)
 
 
@@ -160,9 +160,9 @@ def test_equal_length_needs_one_prompt_in_twenty_on_either_side(sign):
         lengths = [50 + sign * 9] * 95 + [50 + sign * other] * 5
         assert length_controlled_win_rate(outcomes, lengths, [50] * 100).raw.n == 100
         lengths[95] = 50 + sign * 9
-        with pytest.raises(UserError, match="96% of 100 prompts"):
+        with pytest.raises(UserError, match="96 % of 100 prompts"):
             length_controlled_win_rate(outcomes, lengths, [50] * 100)
-    with pytest.raises(UserError, match="97% of 100 prompts"):  # longer by one character is longer
+    with pytest.raises(UserError, match="97 % of 100 prompts"):  # longer by one character is longer
         length_controlled_win_rate(outcomes, [50 + sign] * 97 + [50 - 5 * sign] * 3, [50] * 100)
 
 

@@ -41,7 +41,11 @@ def arena(
     other = "start" if b is None else b.resolve().stem
     votes = Votes(out or Path("runs") / f"arena-{a.resolve().stem}-{other}", duels.names)
     try:
-        with Arena(duels, votes, port, goal) as server:
+
+        def show(sentence: str) -> None:
+            console.print(sentence, markup=False, highlight=False)
+
+        with Arena(duels, votes, port, goal, show) as server:
             console.print(duels.sentence, markup=False, highlight=False)
             console.print(f"The result is shown after {plural(goal, 'vote')}.", highlight=False)
             console.print(f"Votes go to {votes.folder}. Open {server.url}", markup=False, highlight=False)
@@ -49,7 +53,8 @@ def arena(
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
-                console.print(closing_sentence(server), markup=False, highlight=False)
+                if not server.revealed:
+                    show(closing_sentence(server))
     finally:
         votes.close()
 

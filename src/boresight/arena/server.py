@@ -8,6 +8,7 @@ vote changes after that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from threading import Lock
 from typing import Any
@@ -30,12 +31,21 @@ class Arena(LoopbackServer):
 
     Args:
         goal: votes after which the result is shown; None asks for one on every prompt.
+        show: called with the result's sentence when the page first shows it.
 
     Raises:
         UserError: a goal below 1 or beyond the prompts, or a port that is taken.
     """
 
-    def __init__(self, duels: Duels, votes: Votes, port: int = 0, goal: int | None = None) -> None:
+    def __init__(
+        self,
+        duels: Duels,
+        votes: Votes,
+        port: int = 0,
+        goal: int | None = None,
+        show: Callable[[str], object] = str,
+    ) -> None:
+        self.show = show
         self.goal, self.revealed = votes_wanted(duels, goal), False
         super().__init__(Handler, port)
         self.duels, self.votes = duels, votes
@@ -116,7 +126,9 @@ class Arena(LoopbackServer):
         with self.lock:
             if not self.finished:
                 raise Refused(HTTPStatus.CONFLICT, f"The result is shown after {self.goal:,} votes.")
-            self.revealed = True
+            if not self.revealed:
+                self.revealed = True
+                self.show(win_rate_sentence(self.votes))
             return self.standing()
 
     def standing(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from boresight.core.console import HARMLESS
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
+from boresight.core.wording import cut_at_tokens
 
 if TYPE_CHECKING:
     from boresight.data.tokenizer import Tokenizer
@@ -94,11 +95,14 @@ class Talker:
             seed=self.settings.seed + len(turns),
         )
         prompt, params = encode_prompt(self.tokenizer, turns), stopping_at_turns(self.model, params)
+        ended = ""
         try:
-            stream(model, prompt, params, text.hear)
+            if stream(model, prompt, params, text.hear).finish == "length":
+                ended = f" [{cut_at_tokens(params.max_new_tokens)}, the limit of --max-new-tokens]"
         except KeyboardInterrupt:
-            say(" …")
+            ended = " …"
         text.finish()
+        say(ended)
         return text.said
 
 

@@ -17,6 +17,13 @@ def is_or_are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
+def percent(share: float, decimals: int | None = None) -> str:
+    """A share as text: `12 %`, `0.4 %`; without `decimals`, one only for a share below a tenth."""
+    if decimals is None:
+        decimals = 0 if share >= 0.0995 or share == 0 else 1
+    return f"{100 * share:.{decimals}f} %"
+
+
 def cut_at_tokens(count: int | None) -> str:
     """The mark of an answer that the token limit cut, as in `cut at 64 tokens`; '' for None."""
     return "" if count is None else f"cut at {plural(count, 'token')}"

@@ -24,7 +24,7 @@ from boresight.core.schema import (
     prompt_of,
     turn_key,
 )
-from boresight.core.wording import plural
+from boresight.core.wording import percent, plural
 from boresight.data import layouts
 from boresight.data.layouts import Layout
 from boresight.data.reading.load import BadRow, Loaded, collect
@@ -236,7 +236,7 @@ def _counts_table(report: FileReport) -> Table:
     table.add_column("why it matters", style="dim")
     table.add_row("all", f"{len(report.loaded.examples):,}", "", "")
     for c in report.counts:
-        table.add_row(c.label, f"{c.count:,}", f"{c.count / c.total:.1%}", c.why)
+        table.add_row(c.label, f"{c.count:,}", percent(c.count / c.total, 1), c.why)
     return table
 
 

@@ -12,7 +12,7 @@ import jinja2
 import yaml
 
 from boresight.core.files import read_json, write_text
-from boresight.core.wording import plural
+from boresight.core.wording import percent, plural
 from boresight.data.reading.sources.mixture import JOINED
 from boresight.export.plan import exported_model, note_on_4_bits
 from boresight.models.source import embedded_in
@@ -142,7 +142,7 @@ def _metric_row(row: MetricRow) -> list[str]:
 def _file_row(file: GgufFile) -> list[str]:
     kl = file.kl
     cells = [f"`{file.file}`", f"{file.megabytes:,.0f}", f"{kl.value:.2g} [{kl.low:.2g}, {kl.high:.2g}]"]
-    return [*cells, f"{file.agree * 100:.1f} %", f"{kl.n:,}"]
+    return [*cells, percent(file.agree, 1), f"{kl.n:,}"]
 
 
 def _usage(plan: ExportPlan, folder: Path) -> Iterator[tuple[str, str, str]]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from boresight.core.console import print_stage
 from boresight.core.errors import UserError
 from boresight.core.files import read_json, write_json
+from boresight.core.wording import percent
 from boresight.data.tokenizer import Tokenizer
 from boresight.export.start import rounding_warning, start_model, training_sentence
 from boresight.models.checkpoint.silence_hf import quiet_bars
@@ -58,7 +59,7 @@ class Drift:
         return (
             f"Read back in {self.dtype}, on {self.tokens:,} tokens: "
             f"KL from {self.model} {self.distance:.2g} nats per token, "
-            f"the same most likely token in {self.agree * 100:.1f} % of places."
+            f"the same most likely token in {percent(self.agree, 1)} of places."
             f"{training_sentence(self.trained)}"
         )
 

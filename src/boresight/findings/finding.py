@@ -130,8 +130,3 @@ def checks_of(module: ModuleType) -> list[Callable[[Any], Finding | None]]:
 def run_checks(module: ModuleType, facts: object) -> list[Finding]:
     """The findings of all checks of a module for `facts`."""
     return [finding for check in checks_of(module) if (finding := check(facts)) is not None]
-
-
-def percent(share: float) -> str:
-    """A share as text: `12 %`, `0.4 %`."""
-    return f"{100 * share:.0f} %" if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"

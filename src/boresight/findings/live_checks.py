@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from boresight.findings.finding import Finding, error, graded, note, percent, warning
+from boresight.core.wording import percent
+from boresight.findings.finding import Finding, error, graded, note, warning
 from boresight.findings.history import WINDOW, History, apart, mean, median
 from boresight.stats.intervals import Interval
 

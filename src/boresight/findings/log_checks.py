@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from boresight.findings.finding import Finding, error, graded, note, percent, warning
+from boresight.core.wording import percent
+from boresight.findings.finding import Finding, error, graded, note, warning
 from boresight.findings.history import FEWEST, NATS, SCALED_BY_BETA, History, mean, median, variance
 from boresight.findings.live_checks import FAR, likelihood_displacement, reward_constant_live
 

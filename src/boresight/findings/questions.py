@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from boresight.findings.finding import Finding, percent
+from boresight.core.wording import percent
+from boresight.findings.finding import Finding
 from boresight.findings.history import History, mean
 from boresight.findings.log_checks import CUT, chosen_change
 

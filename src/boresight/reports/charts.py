@@ -51,7 +51,7 @@ def both(metric: str, train: str = "training", held_out: str = "held out") -> tu
     )
 
 
-TRUNCATED = ("truncated_share", "{:.1%} of the rows of {:,} steps were truncated.")
+TRUNCATED = ("truncated_share", "{} of the rows of {:,} steps were truncated.")
 
 CHARTS = (
     Chart(
@@ -131,7 +131,7 @@ CHARTS = (
         (Curve("grad_norm", "norm", "after"),),
         kind="log",
         guide="clip",
-        told=("clipped", "{:.0%} of {:,} steps were clipped."),
+        told=("clipped", "{} of {:,} steps were clipped."),
         is_of_rows=False,
     ),
     Chart(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeGuard
 
+from boresight.core.wording import percent
 from boresight.findings.history import is_usable
 from boresight.reports.charts import CHARTS, NOT_ALONE, Chart, Curve, both
 from boresight.reports.drawing.plot import Plot, PlotBand, PlotLine
@@ -263,7 +264,7 @@ def _caption(run: RunData, chart: Chart) -> str:
     if chart.told:
         metric, sentence = chart.told
         values = [line[metric] for line in run.train if _is_number(line.get(metric))]
-        sentences += [sentence.format(sum(values) / len(values), len(values))] if values else []
+        sentences += [sentence.format(percent(sum(values) / len(values)), len(values))] if values else []
     return " ".join(sentences)
 
 

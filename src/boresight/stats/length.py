@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats as sps
 
 from boresight.core.errors import UserError
+from boresight.core.wording import percent
 from boresight.stats.intervals import Array, Interval, Value, clustered_share, grouped
 
 LEAST_OVERLAP = 0.05
@@ -142,8 +143,8 @@ def _refuse_extrapolation(d: Array) -> None:
     if 1 - most < LEAST_OVERLAP:
         raise UserError(
             "The win rate cannot be controlled for length: "
-            f"the answer is {'longer' if most == longer else 'shorter'} on {most:.0%} of {d.size} prompts, "
-            "so a rate at equal length would be a guess; use the split by length."
+            f"the answer is {'longer' if most == longer else 'shorter'} on {percent(most)} of {d.size} "
+            "prompts, so a rate at equal length would be a guess; use the split by length."
         )
 
 

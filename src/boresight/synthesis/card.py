@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from boresight.core.schema import Message, Preference
-from boresight.core.wording import plural
+from boresight.core.wording import percent, plural
 from boresight.llm.ledger import Ledger
 from boresight.stats.quantiles import nearest_rank
 from boresight.synthesis.filters import Sieve
@@ -137,8 +137,8 @@ def _judge(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
         low, high = clopper_pearson(tally.flips, tally.both_orders)
         lines.append(
             f"Shown in reverse order, best and worst changed places for {tally.flips:,} of "
-            f"{tally.both_orders:,} prompts ({tally.flips / tally.both_orders:.1%}, 95 % interval "
-            f"{low:.1%} to {high:.1%})."
+            f"{tally.both_orders:,} prompts ({percent(tally.flips / tally.both_orders, 1)}, 95 % interval "
+            f"{percent(low, 1)} to {percent(high, 1)})."
         )
     if tally.scores and len(tally.scores) <= 12:
         lines += ["", "| score | answers |", "|---|---|"]
@@ -175,8 +175,9 @@ def _length(pairs: Sequence[Preference]) -> list[str]:
         "",
         f"Chosen answers have {found.chosen:.1f} words on average, rejected ones {found.rejected:.1f}. The "
         f"chosen one is the longer in {found.chosen_longer:,} of {found.pairs:,} pairs "
-        f"({found.chosen_longer / found.pairs:.1%}, 95 % interval {low:.1%} to {high:.1%}) and the shorter "
-        f"in {found.chosen_shorter:,}. Guessing by length alone has an AUC of {found.auc:.3f}.",
+        f"({percent(found.chosen_longer / found.pairs, 1)}, 95 % interval "
+        f"{percent(low, 1)} to {percent(high, 1)}) and the shorter in "
+        f"{found.chosen_shorter:,}. Guessing by length alone has an AUC of {found.auc:.3f}.",
     ]
     if max(abs(found.auc - 0.5), abs(found.within_pairs - 0.5)) > LEAKY - 0.5:
         lines += ["", "> **Length gives the label away**: lower `pairs.max_length_gap`."]

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from boresight.core.schema import Prompt
-from boresight.core.wording import format_duration, plural
+from boresight.core.wording import format_duration, percent, plural
 from boresight.llm.budget import Price, find_price
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.ledger import Ledger
@@ -218,7 +218,7 @@ def print_estimate(
             e.stage,
             e.endpoint.model,
             f"{e.requests:,}",
-            f"{e.cached / e.requests:.0%}",
+            percent(e.cached / e.requests),
             tokens,
             _dollars(e),
             time,

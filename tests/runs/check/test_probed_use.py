@@ -10,19 +10,24 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from boresight.checks.cache import Looked
 from boresight.checks.forecast.ramp_file import read_ramp, write_ramp
 from boresight.checks.run import machine
 from boresight.checks.run.machine import Load
 from boresight.checks.run.measured_use import MeasuredUse
 from boresight.checks.run.rollouts import SampledStart
+from boresight.config.lora import LoraConfig
 from boresight.core.errors import UserError
 from boresight.findings.finding import run_checks
+from boresight.models.lora import attach
 from boresight.runs.check.forecast_table import load_lines
+from boresight.runs.check.preflight import load_of
 from boresight.runs.check.probed_use import use_by_ramp, use_by_rollouts
 from boresight.runs.check.rollout_probe import RolloutProbe
 from boresight.stats.intervals import Interval
 from tests.checks import builders as b
 from tests.checks.test_ramp import point, ramp
+from tests.tiny import tiny_model
 
 COUNTDOWN = [{"function": "countdown"}]
 SMALL = ramp(
@@ -132,7 +137,7 @@ def test_the_rate_is_that_of_the_runs_arithmetic(monkeypatch, dtype):
 
     monkeypatch.setattr(machine, "rate", rate)
     assert replace(load(), recipe=b.recipe("dpo", f"model.dtype={dtype}")).hours > 0
-    assert asked == [dtype] and multiplied == [{getattr(torch, dtype)}] * 3
+    assert asked == [dtype] and multiplied == [{getattr(torch, dtype)}] * machine.TRIES
 
 
 def test_sampling_has_no_estimate_of_its_time():
@@ -169,3 +174,15 @@ def test_a_ramp_is_kept_with_its_tokens(tmp_path):
     kept = {name: raw[name] for name in ("start", "batch", "answers")} | {"points": old}
     (tmp_path / "ramp.json").write_text(json.dumps(kept))
     assert read_ramp(tmp_path).tokens_per_second is None
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_adapters_spare_the_gradient_of_the_weights(adapters):
+    """DPO: a forward, the reference's forward, the gradient of activations, and that of what is trained."""
+    skeleton = tiny_model()
+    if adapters:
+        skeleton = attach(skeleton, LoraConfig(r=4), seed=0)
+    size = sum(p.numel() for p in skeleton.parameters())
+    trained = sum(p.numel() for p in skeleton.parameters() if p.requires_grad)
+    passes = load_of(b.recipe("dpo"), skeleton, size, Looked()).passes
+    assert passes == (3 + trained / size if adapters else 4) and 3 < passes <= 4

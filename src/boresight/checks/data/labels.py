@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from boresight.checks.data.examples import FEWEST, Examples, said
-from boresight.findings.finding import Finding, error, graded, percent, warning
+from boresight.core.wording import percent
+from boresight.findings.finding import Finding, error, graded, warning
 from boresight.stats.intervals import Interval, clopper_pearson
 
 LEAST_NOISE = 0.01
@@ -63,7 +64,7 @@ def labels_noisy(data: Examples) -> Finding | None:
     return warning(
         "labels-noisy",
         f"In {_of_scored(share)} the rejected answer has the higher score; that caps held-out accuracy at "
-        f"about {1 - share.value:.0%}.",
+        f"about {percent(1 - share.value)}.",
         "Swap or remove these pairs, or set method.label_smoothing to their share.",
         ids=ids,
     )

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from boresight.checks.data import text
 from boresight.checks.data.examples import FEWEST, Examples, said, turns_of
 from boresight.core.schema import Message, Preference
-from boresight.findings.finding import Finding, error, graded, percent
+from boresight.core.wording import percent
+from boresight.findings.finding import Finding, error, graded
 
 
 def scores_not_finite(data: Examples) -> Finding | None:

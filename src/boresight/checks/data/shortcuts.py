@@ -14,8 +14,9 @@ import numpy as np
 from boresight.checks.data import text
 from boresight.checks.data.examples import FEWEST, SAMPLE, Examples, said
 from boresight.core.schema import Demonstration, Labeled, Preference
+from boresight.core.wording import percent
 from boresight.data.reading.same_prompt import prompt_key
-from boresight.findings.finding import Finding, graded, note, percent, warning
+from boresight.findings.finding import Finding, graded, note, warning
 
 SURE = 2.5
 """Standard errors within which a mean is not distinguished from another value."""
@@ -103,8 +104,8 @@ def length_leak(data: Examples) -> Finding | None:
     side, word = (better, "longer") if auc > 0.5 else (worse, "shorter")
     return warning(
         "length-leak",
-        f"The {side} answer is the longer one in {max(auc, 1 - auc):.0%} of {among}: a rule that reads only "
-        "the length would be as accurate, so the model will learn length.",
+        f"The {side} answer is the longer one in {percent(max(auc, 1 - auc))} of {among}: a rule that "
+        "reads only the length would be as accurate, so the model will learn length.",
         f"Expect {word} answers. Balance lengths; or, if length is the aim, set train.guard.length=null, "
         "since the guard stops a run at a factor of 2.",
         count=count,
@@ -144,15 +145,20 @@ def boilerplate(data: Examples) -> Finding | None:
     """A phrase that gives the label away: openings, endings and refusals on one side only."""
     if len(data.pairs) < FEWEST:
         return None
-    found = text.predictive_phrase(data.answers)
-    if found is None:
+    found = text.predictive_phrases(data.answers)
+    if not found:
         return None
-    phrase, side, share, other = found
+    phrase, side, share, other = found[0]
+    others = [
+        f"{each[0]!r} ({each[1]}, {percent(each[2])} against {percent(each[3])})" for each in found[1:4]
+    ]
+    more = f", and {len(found) - 4:,} more" if len(found) > 4 else ""
     return warning(
         "boilerplate",
         f"{percent(share)} of {len(data.pairs):,} {side} answers carry {phrase!r} against {percent(other)} "
-        "of the others, so the phrase reveals the label.",
-        "Remove the phrase from both sides, or the pairs that have it.",
+        "of the others, so the phrase reveals the label."
+        + (f" Also {', '.join(others)}{more}." if others else ""),
+        "Remove the phrases from both sides, or the pairs that have them.",
         count=round(share * len(data.pairs)),
     )
 
@@ -220,7 +226,7 @@ def eval_too_small(data: Examples) -> Finding | None:
     reach = 0.98 / math.sqrt(len(data.eval))
     return note(
         "eval-too-small",
-        f"{len(data.eval):,} held-out examples give a share a 95 % interval of about ±{reach:.0%}.",
+        f"{len(data.eval):,} held-out examples give a share a 95 % interval of about ±{percent(reach)}.",
         "Name a larger held-out file with data.eval, or add training rows, of which at most a fifth is held "
         "out (data.eval_rows is the limit); 400 held-out rows give ±5 points.",
         count=len(data.eval),

@@ -108,25 +108,24 @@ def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
     return np.array(gaps or [1.0])
 
 
-def predictive_phrase(answers: Sequence[tuple[str, str]]) -> tuple[str, str, float, float] | None:
-    """The opening, ending or refusal that best predicts which answer is chosen.
+def predictive_phrases(answers: Sequence[tuple[str, str]]) -> list[tuple[str, str, float, float]]:
+    """The openings, endings and refusals that predict which answer is chosen, the best one first.
 
-    Returns the phrase, its side, its share there and on the other side; None unless one side has it in at
-    least a tenth of the answers, four times as often as the other, and not by chance (`CHANCE`).
+    Each comes with its side, its share there and on the other side. One side has it in at least a tenth of
+    the answers, four times as often as the other, and not by chance (`CHANCE`).
     """
     chosen, rejected = (
         Counter(phrase for answer in side for phrase in _phrases(answer))
         for side in zip(*answers, strict=True)
     )
     total = len(answers)
-    best: tuple[float, tuple[str, str, float, float]] | None = None
+    found = []
     for mine, other, name in ((chosen, rejected, "chosen"), (rejected, chosen, "rejected")):
         for phrase, count in mine.items():
             share, there = count / total, other[phrase] / total
-            often = share >= 0.1 and share > 4 * there and sign_test(count, other[phrase]) < CHANCE
-            if often and (best is None or share - there > best[0]):
-                best = (share - there, (phrase, name, share, there))
-    return best[1] if best else None
+            if share >= 0.1 and share > 4 * there and sign_test(count, other[phrase]) < CHANCE:
+                found.append((phrase, name, share, there))
+    return sorted(found, key=lambda each: (each[3] - each[2], each[0]))
 
 
 def _phrases(answer: str) -> set[str]:

@@ -9,10 +9,11 @@ from functools import cached_property
 
 import numpy as np
 
+from boresight.core.wording import percent
 from boresight.data.rendering.split_turns import SplitTurns
 from boresight.data.rows import Completion, Row
 from boresight.data.stop_tokens import EndOfTurn
-from boresight.findings.finding import Finding, error, graded, note, percent, warning
+from boresight.findings.finding import Finding, error, graded, note, warning
 
 SIDES = ("chosen", "rejected")
 

@@ -26,6 +26,8 @@ LIBRARIES_GB = 0.7
 """Resident memory of Python with torch and transformers, where training shares the memory with it."""
 EFFICIENCY = 0.4
 """Share of the matrix-multiplication rate that training reaches, of several measured on CPUs and GPUs."""
+TRIES = 20
+"""Products that are timed, a few hundredths of a second in all; other work disturbs the fastest least."""
 WORTH_ROUNDING = 1.3
 """How many times as fast as in float32 products in bfloat16 must be for `duration` to suggest them."""
 
@@ -53,8 +55,9 @@ class Load:
     copies: int = 1
     """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
     passes: float = 3.0
-    """Forward passes per token: one forward, a backward that counts as two, and one more each for a
-    reference and for mismatched answers, where the method has them."""
+    """Forward passes per token: one forward, one for the gradient of activations, one for the gradient of the
+    weights that are trained (a fraction of one for adapters), and one more each for a reference and for
+    mismatched answers, where the method has them."""
     assumed: str = ""
     """Assumption made in place of an unknown property of the model, as text."""
     measured: MeasuredUse | None = None
@@ -199,8 +202,8 @@ def _bfloat16(dtype: str) -> str:
 
 
 def rate(dtype: str = "float32") -> float:
-    """Floating-point operations per second of a matrix product on the device that training would use, best of
-    three.
+    """Floating-point operations per second of the fastest of `TRIES` matrix products on the device that
+    training would use.
 
     `dtype` is a value of `model.dtype`.
     """
@@ -210,7 +213,7 @@ def rate(dtype: str = "float32") -> float:
     side = 4096 if device == "cuda" else 512
     a = torch.rand(side, side, device=device).to(getattr(torch, resolve_dtype(dtype, torch.device(device))))
     best = 0.0
-    for _ in range(3):
+    for _ in range(TRIES):
         started = time.perf_counter()
         float((a @ a)[0, 0])  # reading a value waits for the device
         best = max(best, 2 * side**3 / (time.perf_counter() - started))

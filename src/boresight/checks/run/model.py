@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 from boresight.checks.forecast.bf16 import movable_share
 from boresight.config.recipe import Recipe
+from boresight.core.wording import percent
 from boresight.data.stop_tokens import EndOfTurn
 from boresight.data.tokenizer import Tokenizer
-from boresight.findings.finding import Finding, error, graded, note, percent, warning
+from boresight.findings.finding import Finding, error, graded, note, warning
 from boresight.models.dropout import dropout_rates
 from boresight.models.kernels.split_weights import place_of
 from boresight.models.limits import position_table

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from boresight.findings.finding import Finding, error, percent, warning
+from boresight.core.wording import percent
+from boresight.findings.finding import Finding, error, warning
 from boresight.stats.intervals import Interval
 
 FEW = 0.2

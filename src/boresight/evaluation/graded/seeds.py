@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from boresight.core.wording import percent
 from boresight.evaluation.graded.grading import GradedSystem
 from boresight.evaluation.graded.metrics import GradedMetric
 from boresight.stats.intervals import DIFFERENCE
@@ -35,7 +36,7 @@ class SeedGroup:
         if self.difference is not None:
             found = self.difference
             said += f", {unit.change(found.mean)} against {self.against}"
-        return f"{said}; {100 * found.seed_share:.0f} % of the variance is between seeds."
+        return f"{said}; {percent(found.seed_share)} of the variance is between seeds."
 
     def as_dict(self) -> dict[str, Any]:
         """The group as a dictionary, as in `evaluation.json`."""

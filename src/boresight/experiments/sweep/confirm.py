@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from boresight.core.wording import percent
 from boresight.experiments.sweep.recipe import confirm_seeds
 from boresight.experiments.sweep.storage import Sweep, Trial
 from boresight.stats.intervals import DIFFERENCE, SIGNIFICANCE_LEVEL, Bounds, Value, bounds_of, holm
@@ -157,11 +158,10 @@ def _against_default(one: Confirmed, sweep: Sweep) -> str:
 def _remedy(gain: OverSeeds) -> str:
     if gain.seeds > 1 and gain.seed_sd == 0 and gain.mean.value == 0:
         return "they measure the same on every prompt"
-    if gain.seed_share > 0.5:
-        return f"{gain.seed_share:.0%} of the variance is between seeds, so more seeds would help"
-    return (
-        f"{1 - gain.seed_share:.0%} of the variance is between prompts, so more held-out prompts would help"
-    )
+    share = gain.seed_share
+    if share > 0.5:
+        return f"{percent(share)} of the variance is between seeds, so more seeds would help"
+    return f"{percent(1 - share)} of the variance is between prompts, so more held-out prompts would help"
 
 
 def measured_over_seeds(sweep: Sweep, number: int) -> OverSeeds | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from boresight.core.console import progress
 from boresight.core.errors import UserError, named_first_line
 from boresight.core.schema import Message
+from boresight.core.wording import percent
 from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
 from boresight.export.start import rounding_warning, training_sentence
@@ -83,7 +84,7 @@ class GgufFile:
         return (
             f"{self.file} ({self.megabytes:,.0f} MB): KL from {self.model} {self.kl.value:.2g} nats per "
             f"token [{self.kl.low:.2g}, {self.kl.high:.2g}] on {self.tokens:,} tokens of {self.kl.n:,} "
-            f"answers, the same most likely token in {self.agree * 100:.1f} % of places."
+            f"answers, the same most likely token in {percent(self.agree, 1)} of places."
             f"{training_sentence(self.trained)}{checks}"
         )
 

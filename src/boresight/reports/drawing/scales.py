@@ -44,9 +44,8 @@ class PlotScale:
         low, high = factor * self.low, factor * self.high
         found = found or [tick / factor for tick in ticks(low, high, is_whole=self.is_whole)]
         texts = tick_texts([factor * value for value in found])
-        return [
-            (value, f"{text}%" if self.is_share else text) for value, text in zip(found, texts, strict=True)
-        ]
+        unit = "\u00a0%" if self.is_share else ""
+        return [(value, text + unit) for value, text in zip(found, texts, strict=True)]
 
     def _straight(self, value: float) -> float:
         return math.log10(value) if self.kind == "log" else value

@@ -8,6 +8,7 @@ from typing import Protocol
 from rich.table import Table
 from rich.text import Text
 
+from boresight.core.wording import percent
 from boresight.reports.tables.intervals import missing_counts
 from boresight.stats.intervals import Interval
 from boresight.stats.units import UNITS
@@ -104,7 +105,7 @@ def _value(interval: Interval | None, unit: str) -> str:
     """A value alone; shares in percent."""
     if interval is None:
         return "-"
-    return f"{100 * interval.value:.1f} %" if unit == "share" else f"{interval.value:.3f}"
+    return percent(interval.value, 1) if unit == "share" else f"{interval.value:.3f}"
 
 
 def _interval(interval: Interval | None, unit: str, *, signed: bool = False) -> str:

@@ -9,7 +9,7 @@ from boresight.checks.forecast.expectation import Expectation
 from boresight.checks.forecast.forecast import PROBE, Forecast, curve_in_words
 from boresight.checks.run.machine import Load
 from boresight.core.console import name_table
-from boresight.core.wording import format_duration, plural
+from boresight.core.wording import format_duration, percent, plural
 
 
 def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
@@ -77,7 +77,8 @@ def load_lines(load: Load | None) -> list[tuple[str, str]]:
 
 
 def _advice(f: Forecast) -> list[tuple[str, str]]:
-    pure = f"{f.movable:.1%} of weights of a typical size would move in a step, were they kept in bfloat16"
+    movable = percent(f.movable)
+    pure = f"{movable} of weights of a typical size would move in a step, were they kept in bfloat16"
     return [
         ("bfloat16", pure),
         ("usual settings", f"{f.ladder} ({f.ladder.source})"),

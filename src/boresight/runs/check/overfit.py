@@ -24,7 +24,7 @@ from boresight.checks.run.initial_loss import FirstStep
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal
 from boresight.core.errors import UserError
-from boresight.core.wording import plural
+from boresight.core.wording import percent, plural
 from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
 from boresight.data.tokenizer import Tokenizer
@@ -204,8 +204,8 @@ def learns_backwards(accuracy: float, pairs: int) -> Finding:
     """Finding: the rejected answers are preferred."""
     return error(
         "learns-backwards",
-        f"After training on them the rejected answer leads in {1 - accuracy:.0%} of {pairs:,} pairs: chosen "
-        "and rejected, or a sign, are swapped on the way to the loss.",
+        f"After training on them the rejected answer leads in {percent(1 - accuracy)} of {pairs:,} pairs: "
+        "chosen and rejected, or a sign, are swapped on the way to the loss.",
         "Check the order of completions in a row, and the sign of the margin.",
     )
 

@@ -394,7 +394,7 @@ def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) 
         kv=of_config.kv if of_config else 0,
         vocabulary=of_config.vocabulary if of_config else 0,
         copies=2 if kind.online and full and recipe.method.wants_reference else 1,
-        passes=3.0 + kind.needs_reference + kind.mismatched,
+        passes=2.0 + trained / size + kind.needs_reference + kind.mismatched,
         assumed=guessed,
     )
 

@@ -25,7 +25,7 @@ from boresight.checks.run.rollouts import SampledStart
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal, name_table, progress
 from boresight.core.printable import Printable
-from boresight.core.wording import format_duration
+from boresight.core.wording import format_duration, percent
 from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
 from boresight.runs.loading import load_run
@@ -66,7 +66,8 @@ class RolloutProbe(Printable):
         lines = [
             (
                 "unequal rewards",
-                f"{unequal.value:.0%} of {unequal.n} prompts ({unequal.low:.0%} to {unequal.high:.0%})",
+                f"{percent(unequal.value)} of {unequal.n} prompts "
+                f"({percent(unequal.low)} to {percent(unequal.high)})",
             ),
             ("mean reward", f"{self.start.reward:.3g}"),
             ("a step", f"{format_duration(self.seconds)} for {self.batch} prompts × {self.start.per_prompt}"),

@@ -114,7 +114,7 @@ def _max_length(nearly_all: int, positions: int) -> int:
 
 def _rate(ladder: Ladder) -> Setting:
     low, middle, high = ladder.lrs
-    why = f"published: {low:g} to {high:g}; `boresight check --probe` measures it"
+    why = f"{low:g} to {high:g} ({ladder.source}); `boresight check --probe` measures it"
     return Setting("optim.lr", middle, why)
 
 
