@@ -102,3 +102,11 @@ def test_numbers_by_row_are_read_from_the_folder(tmp_path):
     assert found.keys() == {"a", "b"} and found["a"] == 1.5 and found["b"] != found["b"]
     (tmp_path / "end.json").write_text("[]")
     assert read_run(tmp_path).by_row == {}
+
+
+def test_a_metric_of_which_only_the_mean_is_stored_is_named():
+    lengths = Metric("answer_tokens", "length of sampled answers", None, None, None, unit="tokens")
+    a, b = (replace(found, metrics=[MARGIN, lengths]) for found in (run("a", [1, 2, 3]), run("b", [2, 3, 4])))
+    alone = "Without a difference, since only the mean of a run is stored: length of sampled answers."
+    assert differences_by_row([a, b])[1:] == [alone]
+    assert alone not in differences_by_row([a, run("b", [2, 3, 4])])

@@ -50,7 +50,8 @@ def differences_by_row(runs: Sequence[RunData]) -> list[str]:
                 sentences.append(
                     said if found.alone else after_holm(said, found.p, found.interval.excludes_zero)
                 )
-    return [*sentences, *_not_compared(baseline, others)]
+    alone = _means_alone(baseline, others) if sentences else []
+    return [*sentences, *alone, *_not_compared(baseline, others)]
 
 
 def paired_with_first(runs: Sequence[RunData], name: str) -> list[PairedDifference | None]:
@@ -101,6 +102,14 @@ def _not_compared(baseline: RunData, others: Sequence[RunData]) -> Iterator[str]
                 f"Held-out numbers of {run.name} and {baseline.name} are of different files and are not "
                 "paired; give both runs the same data.eval and evaluate.prompts."
             )
+
+
+def _means_alone(baseline: RunData, others: Sequence[RunData]) -> list[str]:
+    """The sentence on metrics of which a run stores no rows; none without such metrics."""
+    theirs = {metric.name for run in others for metric in run.metrics}
+    alone = [m.label for m in baseline.metrics if m.name in theirs and not rows_of(baseline, m.name)]
+    said = f"Without a difference, since only the mean of a run is stored: {'; '.join(alone)}."
+    return [said] if alone else []
 
 
 def _source(run: RunData, metric: str) -> str | None:

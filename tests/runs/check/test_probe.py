@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from boresight.checks.forecast.ramp_file import read_ramp, write_ramp
+from boresight.checks.forecast.row_mean import RowMean
 from boresight.checks.forecast.suggestion import suggest
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
@@ -20,7 +21,7 @@ from boresight.runs.check import lr_ramp
 from boresight.runs.check.lr_ramp import EVERY, STEPS, hold_out_for_ramp, measure_ramp, ramp_rates
 from boresight.runs.check.preflight import preflight
 from boresight.runs.check.probe import probe_run, top_rate
-from boresight.runs.check.ramp_table import answers_in_words
+from boresight.runs.check.ramp_table import _cell, answers_in_words
 from boresight.runs.explain import explain
 from boresight.runs.train import run_training
 from boresight.training.optimizer.learning_rate import learning_rate_sum
@@ -208,3 +209,17 @@ def test_auto_takes_the_rate_that_a_ramp_suggests_and_keeps_it(place, tmp_path, 
     monkeypatch.setattr("boresight.runs.check.probe.measure_ramp", lambda *_: pytest.fail("measured again"))
     run_training(chosen, tmp_path / "run", QUIET)
     assert (tmp_path / "run/report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("values", "digits", "text"),
+    [
+        ([0.0, 1.0], 2, "0.50 ±6.35"),
+        ([0.010, 0.012], 3, "0.011 ±0.013"),
+        ([1.0] * 16, 2, "1.00"),
+        ([2.0], 2, "2.00"),
+    ],
+)
+def test_a_mean_has_the_decimals_of_its_interval(values, digits, text):
+    """Student's t with one degree of freedom is 12.706: half of 12.706 times 1/2, and 12.706 times 0.001."""
+    assert _cell(RowMean.of(values), digits) == text

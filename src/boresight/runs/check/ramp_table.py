@@ -47,4 +47,7 @@ def _cells(point: RampPoint) -> list[str]:
 
 
 def _cell(value: RowMean | None, digits: int) -> str:
-    return "–" if value is None else f"{value.mean:.{digits}f} ±{value.half_width:.2f}"
+    """The mean with half of its interval; without it where every row has the same value, or for one row."""
+    if value is None:
+        return "–"
+    return f"{value.mean:.{digits}f}" + (f" ±{value.half_width:.{digits}f}" if value.half_width > 0 else "")
