@@ -94,6 +94,9 @@ def test_a_run_from_recipe_to_report(boresight, tmp_path, recipe):
         "config.yaml", "data.json", "environment.json", "metrics.jsonl", "evaluation.json", "samples.jsonl",
         "model", "report.html",
     } <= names  # fmt: skip
+    answered = [json.loads(line)["id"] for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
+    numbers = json.loads((tmp_path / "run/evaluation.json").read_text())["numbers"]
+    assert list(numbers["answer_tokens"]) == answered and len(answered) > 1  # those that `compare` pairs
     again = boresight("train", recipe, "--run", tmp_path / "run")
     assert again.returncode == 2
     assert "measures it again); give another folder with --run" in again.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from boresight.reports.compare import verdicts
-from boresight.reports.read_run import Metric, RunData, read_run
+from boresight.reports.read_run import Metric, RunData, RunSample, read_run
 from boresight.reports.same_rows import differences_by_row
 
 FILE = {"eval": {"sha256": "5e1f"}}
@@ -110,3 +110,19 @@ def test_a_metric_of_which_only_the_mean_is_stored_is_named():
     alone = "Without a difference, since only the mean of a run is stored: length of sampled answers."
     assert differences_by_row([a, b])[1:] == [alone]
     assert alone not in differences_by_row([a, run("b", [2, 3, 4])])
+
+
+def test_lengths_of_answers_are_paired_by_prompt_whatever_was_cut():
+    """`evaluation.json` has them by prompt: 9 - 4, 8 - 6 and 7 - 5 tokens, mean 3, standard error 1."""
+    a, b = (answered(name, lengths) for name, lengths in (("a", [4, 6, 5]), ("b", [9, 8, 7])))
+    (said,) = differences_by_row([a, b])
+    assert said.startswith("Length of sampled answers: b against a +3.0 tokens [-1.3, 7.3], n = 3, paired by")
+    cut = replace(b, samples=[RunSample("r0", [], ["x", "y"], [{}, {}], cut_at=[None, 9])])
+    assert "Length of sampled answers, of which the token limit cut some: b" in differences_by_row([a, cut])[0]
+    elsewhere = replace(b, config={"evaluate": {"prompts": "other.jsonl"}})
+    assert "different files" in differences_by_row([a, elsewhere])[0]
+
+
+def answered(name, lengths):
+    label = f"length of sampled answers ({sum(lengths)} of 99 cut before, 3 after)"
+    return run(name, lengths, Metric("answer_tokens", label, None, None, None, unit="tokens"))

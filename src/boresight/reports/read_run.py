@@ -51,6 +51,11 @@ class Metric:
     better: str = "higher"
     """`higher`, `lower`, or `neither` for a distance or a cost."""
 
+    @property
+    def subject(self) -> str:
+        """The label without counts in parentheses, which differ between runs."""
+        return self.label.partition(" (")[0]
+
 
 @dataclass(frozen=True)
 class RunSample:
@@ -88,7 +93,7 @@ class RunData(Printable):
     findings: list[Finding] = field(default_factory=list)
     """Findings before and during the run, most severe first."""
     by_row: ByRow = field(default_factory=dict)
-    """Held-out numbers after training, by metric and row id."""
+    """Numbers after training, by metric and id of the held-out row or the prompt."""
     kept_step: int | None = None
     """Step of the trained model, if the guard stopped the run later; else None."""
     ramp: Ramp | None = None
@@ -237,7 +242,7 @@ def read_run(folder: Path) -> RunData:
         samples=list(_samples(folder, notes)),
         notes=notes,
         findings=ranked(without_refuted_forecast(read_findings(folder), steps)),
-        by_row=_by_row(end),
+        by_row=_by_row(end) | _by_row(evaluation),
         ramp=_ramp(folder, notes),
     )
     if base_in_4_bits(run.config):
@@ -316,9 +321,9 @@ def _better(entry: dict[str, Any]) -> str:
     return "neither" if entry["name"] == "kl_per_token" else str(entry.get("better") or "higher")
 
 
-def _by_row(end: dict[str, Any]) -> ByRow:
-    """Numbers of end.json; null is NaN, and other values are skipped."""
-    numbers = end.get("numbers")
+def _by_row(file: dict[str, Any]) -> ByRow:
+    """Numbers of end.json or evaluation.json; null is NaN, and other values are skipped."""
+    numbers = file.get("numbers")
     return {
         str(name): {str(id): _float(value, math.nan) for id, value in values.items() if _is_number(value)}
         for name, values in (numbers.items() if isinstance(numbers, dict) else ())

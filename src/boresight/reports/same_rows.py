@@ -17,6 +17,9 @@ from boresight.stats.over_seeds import OverSeeds, difference_over_seeds
 from boresight.stats.units import Unit, unit_named
 from boresight.stats.verdict import after_holm, needed_prompts_in_words
 
+OF_ANSWERS = {"reward", "answer_tokens", "start_logp_per_token"}
+"""Metrics whose rows are the prompts of `evaluate.prompts`, where a recipe has them."""
+
 
 @final  # without subclasses, `found and found.interval` is an interval or None to a type checker
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def differences_by_row(runs: Sequence[RunData]) -> list[str]:
     for metric in baseline.metrics:
         for run, found in zip(others, paired_with_first(runs, metric.name), strict=True):
             if found is not None:
-                said = _sentence(metric, baseline.name, run.name, found.interval)
+                said = _sentence(metric, baseline, run, found.interval)
                 sentences.append(
                     said if found.alone else after_holm(said, found.p, found.interval.excludes_zero)
                 )
@@ -67,7 +70,7 @@ def paired_with_first(runs: Sequence[RunData], name: str) -> list[PairedDifferen
 
 def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
     """b minus a of a metric over the rows of both; None where they share no metric, file or two rows."""
-    alike = any((m.name, m.label, m.unit) == (metric.name, metric.label, metric.unit) for m in b.metrics)
+    alike = any((m.name, m.subject, m.unit) == (metric.name, metric.subject, metric.unit) for m in b.metrics)
     ours, theirs = (rows_of(run, metric.name) for run in (a, b))
     same_rows = _source(a, metric.name) == _source(b, metric.name) is not None
     known = [id for id in ours.keys() & theirs.keys() if not math.isnan(ours[id] + theirs[id])]
@@ -84,13 +87,15 @@ def rows_of(run: RunData, metric: str) -> Mapping[str, float]:
     return run.by_row.get(metric) or by_check
 
 
-def _sentence(metric: Metric, a: str, b: str, found: Interval) -> str:
+def _sentence(metric: Metric, a: RunData, b: RunData, found: Interval) -> str:
     """Held-out accuracy: b against a +6.2 points [1.0, 11.4], n = 64, paired by row."""
     unit: Unit = unit_named(metric.unit)
-    label = metric.label[:1].upper() + metric.label[1:]
+    label = metric.subject[:1].upper() + metric.subject[1:]
+    if metric.name == "answer_tokens" and any(s.cut_at and s.cut_at[-1] for s in [*a.samples, *b.samples]):
+        label += ", of which the token limit cut some"
     if found.low == found.high == 0:
-        return f"{label}: {b} and {a} are equal on all {found.n:,} rows."
-    said = f"{label}: {b} against {a} {unit.change(found)}, n = {found.n:,}, paired by row"
+        return f"{label}: {b.name} and {a.name} are equal on all {found.n:,} rows."
+    said = f"{label}: {b.name} against {a.name} {unit.change(found)}, n = {found.n:,}, paired by row"
     return f"{said}." if found.excludes_zero else f"{said}: {needed_prompts_in_words(found, unit)}."
 
 
@@ -117,7 +122,7 @@ def _source(run: RunData, metric: str) -> str | None:
     answered."""
     section = run.config.get("evaluate")
     prompts = section.get("prompts") if isinstance(section, Mapping) else None
-    if prompts and (metric == "reward" or metric not in run.by_row):
+    if prompts and (metric in OF_ANSWERS or metric not in run.by_row):
         return str(prompts)
     held = run.data.get("eval")
     if not isinstance(held, Mapping) or not held.get("sha256"):

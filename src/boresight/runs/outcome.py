@@ -119,14 +119,22 @@ def write_outcome(
     folder.refuse_replaced()  # generating answers may have taken long
     checks = _write_samples(folder, prompts, before, after) if first else []
     method = task.recipe.method
-    metrics = [
-        *paired.paired_metrics(before.numbers, after.numbers, method.margin_unit, method.metric_labels),
-        *checks,
+    of_answers = [
         *answers.answer_lengths(task.tokenizer, prompts, before.answers, after.answers),
         *likelihood_of_answers(task, prompts, before, after),
     ]
+    metrics = [
+        *paired.paired_metrics(before.numbers, after.numbers, method.margin_unit, method.metric_labels),
+        *checks,
+        *of_answers,
+    ]
     if first:
-        write_state(folder.evaluation, {"metrics": [metric.as_dict() for metric in metrics]})
+        numbers = {
+            metric.name: metric.after_by_row for metric in of_answers
+        }  # others: end.json, samples.jsonl
+        write_state(
+            folder.evaluation, {"metrics": [metric.as_dict() for metric in metrics], "numbers": numbers}
+        )
     return metrics
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import stdev
 from typing import Any
 
@@ -32,10 +32,14 @@ class Measured:
     before: Interval | None
     after: Interval | None
     difference: Interval | None
+    after_by_row: dict[str, float] = field(default_factory=dict)
+    """Values after training by prompt or row id."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The metric as a dictionary, as in `evaluation.json`."""
-        return asdict(self)
+        """The metric as a dictionary, as in `evaluation.json`, without the values by row."""
+        found = asdict(self)
+        del found["after_by_row"]
+        return found
 
 
 LABELS = {
@@ -85,6 +89,7 @@ def paired_metric(
         before=_interval(before, bounds),
         after=_interval(after, bounds),
         difference=_difference(before, after, bounds, unit),
+        after_by_row=after,
     )
 
 
