@@ -53,7 +53,11 @@ def test_there_are_commands():
     assert len(COMMANDS) >= 8
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("train ")])
+WRITTEN = "my_pairs-dpo.yaml"
+"""The recipe that `init` writes; tests/docs/test_snippets.py runs these commands in order."""
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("train ") and WRITTEN not in c])
 def test_recipes_and_overrides_in_the_readme_parse(command):
     words = command.split()[1:]
     overrides = [word for word in words[1:] if "=" in word]

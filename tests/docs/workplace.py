@@ -94,8 +94,10 @@ def furnish(folder: Path) -> None:
         folder / "my_questions.jsonl", [{names[k]: v for k, v in p.items() if k in names} for p in pairs]
     )
     write_rows(folder / "my_conversations.jsonl.gz", talks)
-    for name in ("my-prompts.jsonl", "held-out.jsonl", "seeds.jsonl", "prompts.jsonl"):
+    for name in ("my-prompts.jsonl", "seeds.jsonl", "prompts.jsonl"):
         write_rows(folder / name, [{"prompt": q} for q in asked])
+    held_out = [{**pair, "prompt": pair["prompt"].replace("times", "times or more")} for pair in pairs]
+    write_rows(folder / "held-out.jsonl", held_out)
     write_rows(folder / "answers-a.jsonl", [{"prompt": q, "answer": q} for q in asked])
     write_rows(folder / "answers-b.jsonl", [{"prompt": q, "answer": f"{q} Blue. {q}"} for q in asked])
     (folder / "scores.csv").write_text("system,k,n\nold,20,400\nnew,39,400\n")

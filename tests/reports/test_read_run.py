@@ -3,11 +3,13 @@
 import json
 import math
 import os
+import re
 
 import pytest
 
 from boresight.core.errors import UserError
 from boresight.findings.finding import warning
+from boresight.findings.trl_log import trainer_state_in
 from boresight.reports.figures import figures
 from boresight.reports.read_run import read_run, without_refuted_forecast
 from tests.reports.fake_run import write_fake_run
@@ -148,6 +150,7 @@ def test_a_file_and_a_folder_of_checkpoints_are_named_as_what_they_are(tmp_path)
         state.parent.mkdir()
         state.write_text("{}")
         os.utime(state, (at, at))
-    said = r"is a folder of checkpoints .*`boresight explain \S*/checkpoint-100/trainer_state\.json`"
+    said = rf"is a folder of transformers' Trainer .*`boresight explain {re.escape(str(tmp_path))}`"
     with pytest.raises(UserError, match=said):
         read_run(tmp_path)
+    assert trainer_state_in(tmp_path) == tmp_path / "checkpoint-100/trainer_state.json"

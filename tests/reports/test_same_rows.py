@@ -118,7 +118,9 @@ def test_lengths_of_answers_are_paired_by_prompt_whatever_was_cut():
     (said,) = differences_by_row([a, b])
     assert said.startswith("Length of sampled answers: b against a +3.0 tokens [-1.3, 7.3], n = 3, paired by")
     cut = replace(b, samples=[RunSample("r0", [], ["x", "y"], [{}, {}], cut_at=[None, 9])])
-    assert "Length of sampled answers, of which the token limit cut some: b" in differences_by_row([a, cut])[0]
+    assert (
+        "Length of sampled answers, of which the token limit cut some: b" in differences_by_row([a, cut])[0]
+    )
     elsewhere = replace(b, config={"evaluate": {"prompts": "other.jsonl"}})
     assert "different files" in differences_by_row([a, elsewhere])[0]
 

@@ -80,6 +80,9 @@ RecipePath = Annotated[
         help="A recipe: a YAML file, or one of the names that `train --help` lists.", metavar="RECIPE"
     ),
 ]
+NamedRecipePath = Annotated[
+    Path, typer.Argument(help="A recipe: a YAML file, or one of the names below.", metavar="RECIPE")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the recipe, such as method.beta=0.1 optim.lr=2e-6.")
 ]
@@ -223,7 +226,7 @@ def explain(
     run: Annotated[
         Path,
         typer.Argument(
-            help="A run folder or a TRL trainer_state.json, or the name of a finding to explain.",
+            help="A run folder, TRL's output folder or trainer_state.json, or the name of a finding.",
             metavar="RUN|FINDING",
         ),
     ],
@@ -253,9 +256,15 @@ def explain(
 @with_result(starts_with=["recipe"])
 def evaluate(
     recipe: Annotated[
-        Path, typer.Argument(help="A recipe: a YAML file or a name. Or a run folder.", metavar="RECIPE|RUN")
+        Path,
+        typer.Argument(
+            help="A recipe: a YAML file, or one of the names below. Or a run folder.", metavar="RECIPE|RUN"
+        ),
     ],
-    overrides: Overrides = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Changes to the recipe, such as systems.trained.model=runs/mine limit=200."),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the results; default runs/RECIPE-TIME.")] = None,
 ) -> Result:
     """Compare systems by win rate under a judge, or by any reward.
@@ -299,8 +308,11 @@ def report(
 @app.command(cls=RecipeCommand)
 @with_result(starts_with=["recipe"])
 def synthesize(
-    recipe: RecipePath,
-    overrides: Overrides = None,
+    recipe: NamedRecipePath,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Changes to the recipe, such as prompts.limit=9 pairs.min_words=5."),
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the data; default runs/RECIPE.")] = None,
     dry_run: Annotated[
         bool, typer.Option(help="Print the planned requests and their cost; send none.")
@@ -461,7 +473,7 @@ def chat(
 @app.command(cls=RecipeCommand)
 @with_result(starts_with=["recipe"])
 def sweep(
-    recipe: RecipePath,
+    recipe: NamedRecipePath,
     overrides: Overrides = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the sweep; default runs/sweep-RECIPE.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,

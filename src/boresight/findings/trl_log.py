@@ -61,6 +61,14 @@ def name_in_trl(ours: str) -> str:
     return theirs.get(ours, ours)
 
 
+def trainer_state_in(folder: Path) -> Path | None:
+    """The `trainer_state.json` of a folder, or that of the latest of its checkpoints; None if it has none."""
+    if (own := folder / "trainer_state.json").is_file():
+        return own
+    states = folder.glob("checkpoint-*/trainer_state.json")
+    return max(states, key=lambda state: state.stat().st_mtime, default=None)
+
+
 def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlLine], TrlFacts]:
     """Lines `(step, split, numbers)` in our names and units, and the facts.
 

@@ -28,6 +28,7 @@ from boresight.core.wording import plural
 from boresight.findings.finding import Finding, ranked
 from boresight.findings.history import is_usable
 from boresight.findings.monitor import read_findings
+from boresight.findings.trl_log import trainer_state_in
 from boresight.models.source import base_in_4_bits
 from boresight.stats.intervals import Interval
 from boresight.stats.paired import ByRow
@@ -204,11 +205,10 @@ def read_run(folder: Path) -> RunData:
             f"{folder}: there is no such run folder; give the folder that `boresight train` wrote."
         )
     if not any((folder / name).exists() for name in FILES):
-        if states := [*folder.glob("checkpoint-*/trainer_state.json")]:
-            last = max(states, key=lambda state: state.stat().st_mtime)
+        if trainer_state_in(folder):
             raise UserError(
-                f"{folder}: this is a folder of checkpoints of transformers and no run folder; read the log "
-                f"of the last one with `boresight explain {shlex.quote(str(last))}`."
+                f"{folder}: this is a folder of transformers' Trainer and no run folder; read its log with "
+                f"`boresight explain {shlex.quote(str(folder))}`."
             )
         raise UserError(
             f"{folder}: this is not a run folder, it has no {' and no '.join(list(FILES)[:2])}; "

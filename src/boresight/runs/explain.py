@@ -34,7 +34,7 @@ from boresight.findings.monitor import Monitor, read_findings
 from boresight.findings.printing import print_findings
 from boresight.findings.questions import looked_for
 from boresight.findings.remedies import MOST, LogSource
-from boresight.findings.trl_log import USUAL_BETA, TrlFacts, name_in_trl, read_trainer_state
+from boresight.findings.trl_log import USUAL_BETA, TrlFacts, name_in_trl, read_trainer_state, trainer_state_in
 from boresight.methods.foreign_logs import method_of_log
 from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric, RunData, read_run
@@ -94,14 +94,15 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
     """Explain a finished run.
 
     Args:
-        path: a run folder, or a TRL `trainer_state.json` or a folder that holds one.
+        path: a run folder, or a TRL `trainer_state.json`, a folder that holds one, or a folder of checkpoints
+            that do, of which the latest is read.
         beta: beta of a TRL run; by default it is derived from the log if possible.
 
     Raises:
         UserError: neither of the two is there, or the log has no steps.
     """
-    state = path / "trainer_state.json" if path.is_dir() else path
-    if state.name.endswith(".json") and state.is_file():
+    state = path if path.suffix == ".json" and path.is_file() else trainer_state_in(path)
+    if state is not None:
         return _explain_trl(state, beta)
     run = read_run(path)
     recipe = _recipe(run)
