@@ -96,6 +96,22 @@ def test_a_torn_last_line_is_cut_off_and_nothing_before_it(tmp_path):
         torn.close()
 
 
+@pytest.mark.parametrize("content", [b'{"prompt": "x", "chosen": "y", "rejected": "z"}', b'{"prompt": "x'])
+@pytest.mark.parametrize("name", ["preferences.jsonl", "ties.jsonl"])
+def test_a_file_of_somebody_else_is_not_cut(tmp_path, name, content):
+    """One row without a line break at its end, as editors write it: no incomplete vote."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: its only line is incomplete and may not be a vote"):
+        Votes(tmp_path, some_duels().names)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {name: content}
+
+
+def test_votes_go_to_a_folder(tmp_path):
+    (tmp_path / "t.csv").write_text("")
+    with pytest.raises(UserError, match=r"--out: \S*t\.csv is a file; give a folder"):
+        Votes(tmp_path / "t.csv", some_duels().names)
+
+
 def test_a_line_that_is_no_vote_is_named(tmp_path):
     (tmp_path / "preferences.jsonl").write_text('{"prompt": "x", "chosen": "y", "rejected": "z"}\n')
     with pytest.raises(UserError, match="row 1: is not a vote of an arena"):

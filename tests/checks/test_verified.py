@@ -236,6 +236,10 @@ def test_more_rows_than_a_table_shows_are_named_all_the_same(check, loaded):
         (["--write", "x.jsonl"], "are for a reward; name it with --reward"),
         (["--option", "column=gold"], "are for a reward"),
         (["--reward", "exact", "--write", "pairs.jsonl"], "is the file that is checked"),
+        (
+            ["--reward", "exact", "--write", "there.jsonl"],
+            "there.jsonl is there already; delete it, or write",
+        ),
         (["--reward", "exact", "--write", "x.csv"], "cannot write this file type"),
         (["--reward", "exact", "--write", "x.jsonl"], "exact confirms no pair of pairs.jsonl"),
         (["--reward", "exact", "--correct-at", "nan"], "--correct-at: is nan"),
@@ -245,6 +249,8 @@ def test_more_rows_than_a_table_shows_are_named_all_the_same(check, loaded):
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_written(check, loaded, tmp_path, arguments, message):
     loaded(pair(0, "B", "A", answer="A"))
+    (tmp_path / "there.jsonl").write_text("mine")
     code, _, err = check("pairs.jsonl", *arguments)
     assert code == 2 and message in err and "Traceback" not in err
-    assert [file.name for file in tmp_path.iterdir()] == ["pairs.jsonl"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["pairs.jsonl", "there.jsonl"]
+    assert (tmp_path / "there.jsonl").read_text() == "mine"

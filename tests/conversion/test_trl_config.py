@@ -480,6 +480,8 @@ def test_nothing_is_replaced_without_being_told(place, capsys):
     assert Path("recipe.yaml").read_text() == "mine" and "--out" in capsys.readouterr().err
     assert boresight("convert", "trl-config", "c.yaml", "--force") == 0
     assert Recipe.load("recipe.yaml").train.epochs == 3.0
+    assert boresight("convert", "trl-config", "c.yaml", "--out", "./c.yaml", "--force") == 2
+    assert "is the config that is read" in capsys.readouterr().err and "packing" in Path("c.yaml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Totals alone: the study's table, by hand and as published analyses of it have it."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,8 @@ def test_one_prompt_below_the_bar_is_not_below_the_bar():
         ("system,k\na,1\n", "row 1: the column n is missing"),
         ("system,k,n\na,x,10\nb,1,10\n", "row 1: k is 'x'"),
         ("system,k,n\na,1,10\nb,11,10\n", "row 2: 11 of 10 is not a share"),
+        ("system,k,n\na,0.85,100\nb,1,100\n", "row 1: k is 0.85; give the number of prompts won"),
+        ("system,k,n\na,nan,100\nb,1,100\n", "row 1: k is nan; give the number of prompts won"),
         ("system,k,n\na,1,0\nb,1,10\n", "row 1: 1 of 0 is not a share"),
         ("system,k,n\na,1,10\na,2,10\n", "a occurs twice"),
         ("# only a remark\nsystem,k,n\na,1,10\n", "needs two rows or more, and there are 1"),
@@ -162,3 +165,17 @@ def test_the_table_read_is_not_written_over(tmp_path):
     with pytest.raises(UserError, match="would be written over it"):
         write_leaderboard(file, tmp_path / "board.html")
     assert file.read_text() == STUDY.read_text()
+
+
+@pytest.mark.parametrize(
+    ("bar", "message"),
+    [
+        (10, "--bar: 10 is not a share between 0 and 1; write 0.1 for 10 %"),
+        (-0.1, "--bar: -0.1 is not a share between 0 and 1\\."),
+        (math.nan, "--bar: nan is not a share between 0 and 1\\."),
+    ],
+)
+def test_a_bar_is_a_share(tmp_path, bar, message):
+    with pytest.raises(UserError, match=message):
+        write_leaderboard(STUDY, tmp_path / "page.html", bar)
+    assert not [*tmp_path.iterdir()]

@@ -1,6 +1,7 @@
 """Several runs on one page: only what differs, paired verdicts, overlaid curves, the same prompts."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -210,8 +211,26 @@ def test_one_run_is_no_comparison(folders, tmp_path):
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folder(folders, tmp_path):
-    html = write_comparison([folders[0], folders[0]], tmp_path / "compare.html").page.read_text()
-    assert str(folders[0]) in html
+    other = shutil.copytree(folders[1], tmp_path / folders[0].name)
+    html = write_comparison([folders[0], other], tmp_path / "compare.html").page.read_text()
+    assert str(folders[0]) in html and str(other) in html
+
+
+def test_a_run_is_not_compared_with_itself(folders, tmp_path):
+    with pytest.raises(UserError, match="is given twice; compare it with another run"):
+        write_comparison([*folders, folders[0] / "." / ".." / folders[0].name], tmp_path / "compare.html")
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.md", "page.csv", "page.tex"])
+def test_files_of_somebody_else_are_not_replaced(folders, tmp_path, name):
+    page = tmp_path / "page.html"
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"--out: .*{name}.* give another name"):
+        write_comparison(folders, page)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+    (tmp_path / name).unlink()
+    for _ in range(2):
+        assert write_comparison(folders, page).page == page
 
 
 def test_a_comparison_is_printed_in_80_columns(tmp_path):

@@ -11,8 +11,11 @@ from boresight.core.schema import Prompt
 from boresight.evaluation.matching import matched
 from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, SystemSection
 from boresight.evaluation.systems import generate_responses, prompts_of, read_answers, vllm_responses
+from boresight.export.plan import export_plan
 from boresight.reports.page import write_report
+from boresight.reports.read_run import read_run
 from boresight.runs.evaluate import run_win_rate
+from boresight.runs.explain import explain
 from tests.rows import jsonl
 from tests.runs.check.faults import save_learned_positions
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -93,8 +96,9 @@ def test_what_could_not_be_found_out_about_the_judge_is_said(files, tmp_path):
 def test_the_page_of_an_evaluation_is_not_written_over_by_a_runs_report(files, tmp_path):
     page, _ = said(recipe(files), tmp_path / "out")
     before = page.read_text()
-    with pytest.raises(UserError, match="holds an evaluation"):
-        write_report(tmp_path / "out")
+    for read in (write_report, read_run, explain, lambda run: export_plan(run, "merged", "float32")):
+        with pytest.raises(UserError, match="holds an evaluation and no training run"):
+            read(tmp_path / "out")
     assert page.read_text() == before
     page.unlink()  # what the message names does it: the folder's own recipe, into the folder
     run_win_rate(

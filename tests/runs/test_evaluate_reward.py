@@ -233,7 +233,9 @@ def test_a_folder_of_an_earlier_version_goes_on(place, models):
 
 def test_the_page_is_not_written_over_by_a_runs_report(place, capsys):
     assert evaluate(recipe(place), "--run", "out") == 0
-    with pytest.raises(UserError, match="out: holds an evaluation; `boresight evaluate out/config"):
+    with pytest.raises(
+        UserError, match=r"out: holds an evaluation and no .*; `boresight evaluate out/config"
+    ):
         write_report(Path("out"))
 
 

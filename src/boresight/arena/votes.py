@@ -4,7 +4,7 @@
     ties.jsonl          votes for neither, with both answers
 
 A vote is one line, written and flushed to the disk. If a power failure leaves the last line incomplete, it is
-removed when the folder is opened again; earlier lines are complete.
+removed when the folder is opened again; earlier lines are complete. Files without a vote are not touched.
 """
 
 from __future__ import annotations
@@ -28,28 +28,31 @@ from boresight.stats.intervals import Interval, clustered_share, grouped
 
 Choice = Literal["left", "right", "tie"]
 CHOICES: tuple[Choice, ...] = ("left", "right", "tie")
+FILES = ("preferences.jsonl", "ties.jsonl")
 
 
 class Votes:
     """The votes in a folder, open for more. One process at a time.
 
     Raises:
-        UserError: another arena writes there, or the votes are on other systems.
+        UserError: another arena writes there, or the files there are not votes on these systems; nothing is
+            changed then.
     """
 
     def __init__(self, folder: Path, names: tuple[str, str]) -> None:
         self.folder, self.names = folder, names
+        self._winners: dict[str, str | None] = {}
+        self._asked: dict[str, str] = {}
+        self._last: tuple[str, str, int] | None = None
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--out: {folder} is a file; give a folder for the votes.")
+        self._read()  # before anything is written to the folder
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(folder / ".lock")
         if not self._lock.acquire():
             raise UserError(f"{folder}: another arena is writing there; close it or choose another --out.")
-        self._files = {name: _open(folder / name) for name in ("preferences.jsonl", "ties.jsonl")}
-        self._winners: dict[str, str | None] = {}
-        self._asked: dict[str, str] = {}
-        for name, file in self._files.items():
-            for number, line in enumerate(_lines(file), start=1):
-                self._remember(line, f"{folder / name}, row {number}")
-        self._last: tuple[str, str, int] | None = None
+        self._read()  # another arena may have written until the lock was free
+        self._files = {name: _open(folder / name) for name in FILES}
 
     def close(self) -> None:
         """Close the files and release the lock on the folder."""
@@ -108,6 +111,22 @@ class Votes:
         self._last = None
         return id
 
+    def _read(self) -> None:
+        """Read all votes, and refuse a file whose only line is incomplete: it need not be an arena's."""
+        self._winners, self._asked = {}, {}
+        incomplete = None
+        for path in (self.folder / name for name in FILES):
+            *lines, rest = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+            incomplete = path if rest.strip() else incomplete
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    self._remember(line, f"{path}, row {number}")
+        if incomplete is not None and not self._winners:
+            raise UserError(
+                f"{incomplete}: its only line is incomplete and may not be a vote of an arena; move the file "
+                "away or choose another --out."
+            )
+
     def _remember(self, line: bytes, where: str) -> None:
         try:
             row = json.loads(line)
@@ -162,11 +181,6 @@ def _open(path: Path) -> FileIO:
         file.truncate(whole)
         _to_disk(file)
     return file
-
-
-def _lines(file: FileIO) -> list[bytes]:
-    file.seek(0)
-    return [line for line in file.read().split(b"\n") if line.strip()]
 
 
 def _append(file: FileIO, line: bytes) -> None:

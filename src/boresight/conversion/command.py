@@ -14,6 +14,7 @@ from boresight.conversion.translation import refuse_unknown_trainer
 from boresight.conversion.trl_file import read_trl_file, with_words
 from boresight.conversion.trl_options import HEADINGS, trl_version
 from boresight.core.console import name_table, print_warning
+from boresight.core.errors import UserError
 from boresight.core.files import write_new_text
 from boresight.core.wording import plural
 from boresight.runs.init.recipe_text import recipe_text
@@ -47,6 +48,8 @@ def convert_trl_config(
     Raises:
         UserError: a file that is no config, a wrong value, or a file that is there. Nothing is written then.
     """
+    if out.resolve() == file.resolve():
+        raise UserError(f"--out: {out} is the config that is read; give another file.")
     if trainer is not None:
         refuse_unknown_trainer(trainer)
     raw = with_words(read_trl_file(file), options)

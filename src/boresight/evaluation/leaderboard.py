@@ -137,6 +137,8 @@ def _entry(row: dict[str, str], where: str) -> Entry:
         k, n = float(row["k"]), int(row["n"])
     except ValueError:
         raise UserError(f"{where}: k is {row['k']!r} and n {row['n']!r}; give numbers.") from None
+    if not (2 * k).is_integer():
+        raise UserError(f"{where}: k is {row['k']}; give the number of prompts won, where a tie is a half.")
     if n <= 0 or not 0 <= k <= n:
         raise UserError(f"{where}: {row['k']} of {row['n']} is not a share; k lies between 0 and n.")
     return Entry(row["system"].strip(), k, n)

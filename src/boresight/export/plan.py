@@ -12,6 +12,7 @@ from boresight.core.errors import UserError
 from boresight.core.plugins import is_installed
 from boresight.models.head import OutputHead, head_of
 from boresight.models.source import embedded_in, note_on_base
+from boresight.reports.read_run import refuse_evaluation
 from boresight.training.checkpoints.resume_command import resume_command
 
 Form = Literal["merged", "adapter", "gguf"]
@@ -51,6 +52,7 @@ def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None, answ
     """
     if dtype not in DTYPES:
         raise UserError(f"--dtype: {dtype!r} is not a dtype of weights{nearest(dtype, DTYPES)}.")
+    refuse_evaluation(run)
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: this is not a run folder; give the folder that `boresight train` wrote.")
     if not (run / "model").is_dir():

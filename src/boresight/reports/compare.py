@@ -97,6 +97,9 @@ def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:
     if len(runs) < 2:
         raise UserError("A comparison needs at least two run folders; for one run use `boresight report`.")
     check_page_path(path)
+    folders = [run.resolve() for run in runs]
+    if twice := next((run for run, at in zip(runs, folders, strict=True) if folders.count(at) > 1), None):
+        raise UserError(f"{twice} is given twice; compare it with another run.")
     found = [read_run(run) for run in runs]
     if len({run.name for run in found}) < len(found):
         found = [replace(run, name=str(run.folder)) for run in found]

@@ -46,11 +46,15 @@ class PairLine:
 def write_leaderboard(csv: Path, path: Path, bar: float | None = None) -> tuple[Path, list[str]]:
     """Write the page and its tables; returns the path and the sentences to print.
 
-    `bar` is a threshold as a share, such as 0.10, with which every row is compared.
+    `bar` is a threshold as a share, such as 0.10, with which every row is compared; a `UserError` refuses one
+    outside 0 to 1.
     """
-    check_page_path(path)
+    if bar is not None and not 0 <= bar <= 1:
+        example = f"; write {bar / 100:g} for {bar:g} %" if 1 < bar <= 100 else ""
+        raise UserError(f"--bar: {bar:g} is not a share between 0 and 1{example}.")
     if path.with_suffix(".csv").resolve() == csv.resolve():
         raise UserError(f"{csv}: the tables would be written over it; give another name with --out.")
+    check_page_path(path)
     entries = read_leaderboard(csv)
     compared = pairs(entries)
     bars = [] if bar is None else [against_bar(entry, bar) for entry in entries]

@@ -32,7 +32,7 @@ from boresight.reports.headline import headline
 from boresight.reports.read_run import RunData, RunSample, read_run
 from boresight.reports.samples.cut import cut_sentence
 from boresight.reports.samples.shorten import fit_on_page, shortened_sentence
-from boresight.reports.tables.files import Table, TableRow, write_tables
+from boresight.reports.tables.files import Table, TableRow, table_paths, write_tables
 from boresight.reports.tables.metrics import metric_rows
 from boresight.reports.tables.setup import changed_settings, environment_in_words
 
@@ -45,6 +45,10 @@ LONGEST_UNBROKEN = 30
 """Characters of a name that fits into a line of a phone."""
 LONGEST_WORD = 15
 """Characters of a word with a hyphen that is kept whole, such as `log-likelihood`."""
+TITLE_END = " · boresight</title>"
+"""The end of every page's title in base.html.j2."""
+LONGEST_HEAD = 20_000
+"""Bytes within which the title of a page ends."""
 NO_SAMPLES: dict[str, Any] = {"columns": [], "outcomes": [], "samples": []}
 
 
@@ -55,10 +59,6 @@ def write_report(run: Path, console: Console | None = None) -> Path:
     Markdown, CSV and LaTeX. Raises UserError when `run` is no run folder.
     """
     path = run / "report.html"
-    if (run / "comparisons.jsonl").exists() or any(run.glob("completions-*.jsonl")):
-        raise UserError(
-            f"{run}: holds an evaluation; `boresight evaluate {run}/config.yaml --run {run}` writes its page."
-        )
     data = read_run(run)
     if data.metrics:
         write_tables(path, metrics_table(data))
@@ -148,13 +148,27 @@ def page(
 
 
 def check_page_path(path: Path) -> None:
-    """Raise a `UserError` where a page and the tables beside it could not be written."""
+    """Raise a `UserError` where a page and the tables beside it could not be written, or would replace files
+    that are not boresight's."""
     if path.suffix != ".html":
         raise UserError(
             f"--out: {path} is a page, and tables are written beside it; give it the ending .html."
         )
     if not path.parent.is_dir():
         raise UserError(f"--out: there is no folder {path.parent}; make it first.")
+    if path.exists():
+        if not _is_page(path):
+            raise UserError(f"--out: {path} is there already and no page of boresight; give another name.")
+    elif others := [table.name for table in table_paths(path) if table.exists()]:
+        raise UserError(
+            f"--out: {', '.join(others)} beside {path} would be replaced by tables; give another name."
+        )
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file begins as the pages of this module do."""
+    with path.open("rb") as file:
+        return TITLE_END.encode() in file.read(LONGEST_HEAD)
 
 
 def write_page(path: Path, html: str) -> None:

@@ -194,6 +194,16 @@ def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]
     return [found for found in findings if not (refuted and found.name == "learning-rate-budget")]
 
 
+def refuse_evaluation(folder: Path) -> None:
+    """Raise a `UserError` for the folder of an evaluation, which has a `config.yaml` as well."""
+    if (folder / "comparisons.jsonl").exists() or any(folder.glob("completions-*.jsonl")):
+        recipe, run = (shlex.quote(str(path)) for path in (folder / "config.yaml", folder))
+        raise UserError(
+            f"{folder}: holds an evaluation and no training run; `boresight evaluate {recipe} --run {run}` "
+            "writes its page."
+        )
+
+
 def read_run(folder: Path) -> RunData:
     """Read a run folder. Raises UserError when it is not one."""
     if folder.is_file():
@@ -204,6 +214,7 @@ def read_run(folder: Path) -> RunData:
         raise UserError(
             f"{folder}: there is no such run folder; give the folder that `boresight train` wrote."
         )
+    refuse_evaluation(folder)
     if not any((folder / name).exists() for name in FILES):
         if trainer_state_in(folder):
             raise UserError(

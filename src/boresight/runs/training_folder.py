@@ -18,6 +18,7 @@ loop adds metrics and checkpoints; findings have a module of their own.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -158,7 +159,8 @@ class TrainingFolder(LockedFolder):
         in_spite = recipe.train.guard is None and stopped_by_guard(self.path)
         if self.finished and not in_spite:
             raise UserError(
-                f"{self.path}: this run is finished (`boresight evaluate {self.path}` measures it again); "
+                f"{self.path}: this run is finished (`boresight evaluate {shlex.quote(str(self.path))}` "
+                "measures it again); "
                 "give another folder with --run."
             )
         self.refuse_other_run(recipe)

@@ -204,11 +204,12 @@ def verify(
 
 
 def refuse_output(path: Path, source: str) -> None:
-    """Raise a `UserError` if clean rows cannot go to `path`, because of its file type or because it is the
-    checked file."""
+    """Raise a `UserError` if clean rows cannot go to `path`, because of its type or because it exists."""
     writer_of(path)
     if path.exists() and data_path(source).exists() and path.samefile(data_path(source)):
         raise UserError(f"{path}: is the file that is checked; write the clean rows to another one.")
+    if path.exists():
+        raise UserError(f"--write: {path} is there already; delete it, or write to another file.")
 
 
 def _answers(example: Example) -> dict[str, tuple[Prompt, str]]:

@@ -45,13 +45,15 @@ class Table:
 
 def write_tables(page: Path, table: Table) -> list[Path]:
     """Write `page` with the endings .md, .csv and .tex; returns their paths."""
-    written = []
-    contents = {".md": markdown(table), ".csv": comma_separated(table), ".tex": latex(table)}
-    for ending, content in contents.items():
-        path = page.with_suffix(ending)
+    contents = (markdown(table), comma_separated(table), latex(table))
+    for path, content in zip(table_paths(page), contents, strict=True):
         write_text(path, content)
-        written.append(path)
-    return written
+    return table_paths(page)
+
+
+def table_paths(page: Path) -> list[Path]:
+    """The files beside a page that hold its table: Markdown, CSV and LaTeX."""
+    return [page.with_suffix(ending) for ending in (".md", ".csv", ".tex")]
 
 
 def markdown(table: Table) -> str:
