@@ -49,7 +49,7 @@ def test_a_metric_is_one_line_of_80_columns():
     before, after = ({str(i): float(i < most) for i in prompts} for most in (200, 300))
     metric = paired_metric("good", "answers that meet the constraint", "share", "higher", before, after)
     title, head, line = lines_of(evaluation_table([metric]))
-    assert title.rstrip().endswith("differences with 95 % intervals, of shares in points")
+    assert title.rstrip().endswith("differences with 95 % intervals; shares in points")
     assert head.split() == ["metric", "before", "after", "difference", "n"]
     assert re.fullmatch(
         r"answers that meet the constraint +50\.0 % +75\.0 % +\+25\.0 \[20\.\d, 29\.\d\] +400", line.rstrip()

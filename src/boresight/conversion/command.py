@@ -21,7 +21,7 @@ from boresight.runs.init.recipe_text import recipe_text
 
 WIDTH = 106
 """Characters of a comment line."""
-LEFT_OUT = "Left out of the config: TRL's defaults and methods that differ from those here"
+LEFT_OUT = "Not set in the config, and different here"
 
 
 def convert_trl_config(

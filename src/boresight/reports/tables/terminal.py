@@ -67,7 +67,7 @@ def paired_table(measured: Sequence[MeasuredMetric], name: str, baseline: str) -
 
 def _compared(measured: Sequence[MeasuredMetric], title: str, before: str, after: str) -> Table:
     if any(m.unit == "share" for m in measured):
-        title += ", of shares in points"
+        title += "; shares in points"
     sizes = [m.difference or m.after or m.before for m in measured]
     table = _table(title, [m.label for m, size in zip(measured, sizes, strict=True) if size is None])
     for head in (before, after, "difference", "n"):
