@@ -158,7 +158,7 @@ CASES: dict[str, Case] = {
     "a recipe that is not UTF-8": Case(TRAIN, "UTF-8", change=recipe(b"method: caf\xe9\n")),
     "a deep recipe": Case(TRAIN, "recipe.yaml", change=recipe("[" * 100_000)),
     "a recipe that unfolds": Case(TRAIN, "unfold", change=recipe(LAUGHS)),
-    "a method by its name": Case(TRAIN, "data is missing", change=recipe("method: dpo\n")),
+    "a method by its name": Case(TRAIN, "data.train is missing", change=recipe("method: dpo\n")),
     "a config of TRL": Case(TRAIN, "here it is called model.name", change=recipe(TRL)),
     "a config of axolotl": Case(TRAIN, "here it is called model.name", change=recipe(AXOLOTL)),
     "a tag that runs code": Case(

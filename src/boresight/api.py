@@ -250,8 +250,12 @@ def _parsed(kind: type[R], recipe: Recipe, sections: Mapping[str, Any]) -> R:
     """
     forget_changed_modules()
     if isinstance(recipe, Mapping):
-        return kind.parse(_merged(recipe, sections))
-    return kind.parse(_merged(kind.read(recipe), sections), str(recipe))
+        source, raw = "recipe", recipe
+    else:
+        source, raw = str(recipe), kind.read(recipe)
+    parsed = kind.parse(_merged(raw, sections), source)
+    parsed.refuse_without_effect(source)
+    return parsed
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

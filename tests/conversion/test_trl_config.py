@@ -20,6 +20,7 @@ from boresight.config.recipe import Recipe
 from boresight.conversion.convert import Converted, convert_options
 from boresight.conversion.training import warmup_share
 from boresight.conversion.translation import LOSSES
+from boresight.conversion.trl_file import read_trl_file
 from boresight.conversion.trl_options import other_fields, renamed_options, trl_fields, trl_options
 from boresight.core.errors import UserError
 from boresight.runs.init.choices import as_recipe
@@ -538,3 +539,10 @@ def test_secrets_of_a_config_are_written_nowhere(place, capsys):
     assert boresight("convert", "trl-config", "c.yaml") == 1
     said = capsys.readouterr()
     assert "hf_secret" not in said.out + said.err + Path("recipe.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["c.json", "c.yaml"])
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path, name):
+    """As Windows editors and PowerShell write it."""
+    (tmp_path / name).write_bytes(b'\xef\xbb\xbf{"beta": 0.1,\r\n "learning_rate": 1e-6}\r\n')
+    assert read_trl_file(tmp_path / name)["beta"] == 0.1

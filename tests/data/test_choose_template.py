@@ -116,3 +116,10 @@ def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "t.jinja").write_bytes(b"{{ x }}\xff")
     with pytest.raises(UserError, match=r"t\.jinja is not UTF-8 at byte 7; give the path of a Jinja file"):
         ensure_chat_template(tiny_tokenizer(), str(tmp_path / "t.jinja"))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path):
+    (tmp_path / "t.jinja").write_text(CHATML, encoding="utf-8-sig")
+    tokenizer = tiny_tokenizer()
+    ensure_chat_template(tokenizer, str(tmp_path / "t.jinja"))
+    assert tokenizer.chat_template == CHATML

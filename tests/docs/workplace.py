@@ -30,6 +30,7 @@ from boresight.models.embedded.starter import starter_folder
 from boresight.runs import folder as run_folder
 from boresight.scorers import judges
 from boresight.tasks.countdown import all_problems, generate_problems
+from boresight.training.forward import INPUT_KINDS
 from tests.docs.snippets import ROOT
 from tests.tiny import SPECIAL, tiny_model, tiny_tokenizer
 
@@ -38,16 +39,15 @@ SMALL_RUN = [
     "train.batch=2",
     "train.epochs=null",
     "train.eval_every=null",
-    "rollout.k=2",
-    "rollout.max_new_tokens=4",
     "evaluate.samples=1",
-    "evaluate.rewarded=2",
     "evaluate.kl_rows=2",
     "evaluate.max_new_tokens=4",
     "data.eval_rows=4",
     "check.probes=1",
     "check.allow=[learning-rate-budget,reward-constant,not-exploring]",
 ]
+SMALL_REWARDED = ["evaluate.rewarded=2"]
+SMALL_ROLLOUT = ["rollout.k=2", "rollout.max_new_tokens=4"]
 SMALL_EVALUATION = ["limit=4", "generate.max_new_tokens=4", "trust.controls=2", "trust.repeats=2"]
 SMALL_COUNTDOWN = ["limit=4", "generate.max_new_tokens=4", "countdown.samples=2", "countdown.pass_at=[1,2]"]
 SMALL_REWARD = ["limit=4", "generate.max_new_tokens=4", "generate.temperature=1.0", "samples=2", "k=[1,2]"]
@@ -134,7 +134,9 @@ def small_run(raw: dict[str, Any]) -> list[str]:
         given = str(data.get(part) or "generate:")
         if not given.startswith("generate:") and not data_path(given).exists():
             data[part] = here
-    return SMALL_RUN
+    samples = INPUT_KINDS[methods.get(raw["method"]["name"]).Input].samples
+    rollout = [change for change in SMALL_ROLLOUT if samples == "group" or "k=" not in change]
+    return [*SMALL_RUN, *(SMALL_REWARDED if raw.get("reward") else ()), *(rollout if samples else ())]
 
 
 def small_evaluation(raw: dict[str, Any]) -> list[str]:

@@ -63,7 +63,7 @@ def test_a_folder_whose_data_are_gone_is_said_and_others_are_left_out(place):
 
 
 def test_rows_that_the_run_held_out_are_no_training_prompts(place):
-    recipe = Recipe.load("runs/dpo/config.yaml", ["data.eval=prompts.jsonl"])
+    recipe = Recipe.load("runs/dpo/config.yaml", ["data.eval=prompts.jsonl", "data.eval_rows=1"])
     (place / "runs" / "dpo" / "config.yaml").write_text(recipe.to_yaml())
     write("prompts.jsonl", [{"prompt": "Question 40?", "chosen": "x", "rejected": "y"}])
     assert printed(a={"model": "runs/dpo"}, b={"model": "starter"}) == []

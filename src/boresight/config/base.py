@@ -7,20 +7,24 @@ A wrong key or value is a `UserError` that names the file, the field and the way
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from boresight.config.choice import Registry, read_choice, write_choice
 from boresight.config.dotted import (
+    added_sections,
     apply_override,
     as_yaml,
     names_an_override,
     override_values,
+    refuse_repeated,
     remove_excluded,
 )
-from boresight.config.recipe_files import read_recipe_file
-from boresight.config.section import Section, WrongSetting, refuse_unknown_keys, validate
+from boresight.config.recipe_files import is_of_a_run, read_recipe_file
+from boresight.config.refusals.unknown_key import KnownKeys, dotted_fields, hint_for, is_config_of_trl
+from boresight.config.section import Section, UnknownKey, WrongSetting, validate
 from boresight.config.synonyms import with_current_names
 from boresight.core.errors import UserError
 
@@ -39,13 +43,38 @@ class BaseRecipe(Section):
         """Read a recipe by path or name, apply `section.key=value` overrides, and check everything.
 
         Raises:
-            UserError: missing file, invalid YAML, unknown key or name, value of the wrong type. It names the
-                file, or the command line where an override is wrong.
+            UserError: missing file, invalid YAML, unknown key or name, value of the wrong type, and, except
+                in the recipe of a run's folder, a setting without effect. It names the file, or the command
+                line where an override is wrong.
         """
+        with cls.naming_overrides(path, overrides or []):
+            recipe = cls.parse(cls.read(path, overrides), str(path))
+            recipe.refuse_without_effect(str(path))
+        return recipe
+
+    @classmethod
+    def of_run(cls, path: Path) -> Self:
+        """The resolved recipe of a run, which may have settings without effect: it was accepted then.
+
+        Raises:
+            UserError: as `load`.
+        """
+        return cls.parse(cls.read(path), str(path))
+
+    @classmethod
+    @contextmanager
+    def naming_overrides(cls, path: str | Path, overrides: Sequence[str]) -> Iterator[None]:
+        """Name the command line in place of the file in errors about what an override sets."""
         try:
-            return cls.parse(cls.read(path, overrides), str(path))
+            yield
         except WrongSetting as wrong:
-            if names_an_override(wrong.field, wrong.sentence, overrides or []):
+            added = added_sections(overrides, cls.read(path)) if overrides else set()
+            by_override = names_an_override(wrong.field, wrong.sentence, overrides) or (
+                wrong.field in added
+                if isinstance(wrong, UnknownKey)
+                else not wrong.field and not added.isdisjoint(wrong.sentence.replace(",", "").split())
+            )
+            if by_override:
                 raise UserError(f"command line: {wrong.sentence}") from None
             raise
 
@@ -55,6 +84,7 @@ class BaseRecipe(Section):
 
         An override replaces the setting of the file that it excludes (`EITHER`).
         """
+        refuse_repeated(overrides or [])
         raw = with_current_names(read_recipe_file(path, cls), str(path))
         remove_excluded(raw, override_values(overrides or []), cls.EITHER)
         for override in overrides or []:
@@ -72,13 +102,58 @@ class BaseRecipe(Section):
     def parse(cls, raw: dict[str, Any], source: str = "recipe") -> Self:
         """Check a recipe given as nested dictionaries; errors name `source`."""
         raw = with_current_names(raw, source)
-        refuse_unknown_keys(cls, raw, source)  # first, as a recipe of another trainer lacks every section too
+        try:
+            return cls._checked(raw, source)
+        except UnknownKey as wrong:
+            raise UnknownKey(source, wrong.field, wrong.own, cls._hint(wrong, raw)) from None
+
+    @classmethod
+    def _checked(cls, raw: dict[str, Any], source: str) -> Self:
+        unknown = [key for key in raw if key not in cls.model_fields]
+        if unknown:  # first, as a recipe of another trainer lacks every section too
+            raise UnknownKey(source, unknown[0], list(cls.model_fields))
         chosen = {
             section: read_choice(registry, raw.get(section), source, section)
             for section, registry in cls.CHOICES.items()
             if raw.get(section) is not None or cls.model_fields[section].is_required()
         }
         return validate(cls, {**raw, **chosen}, source)
+
+    @classmethod
+    def _hint(cls, wrong: UnknownKey, raw: Mapping[str, Any]) -> str:
+        """What was perhaps meant by an unknown key, by all keys of a recipe with the choices in `raw`."""
+        text = hint_for(wrong.field, wrong.own, cls._known_keys(raw))
+        if wrong.field in raw and is_config_of_trl([key for key in raw if key not in cls.model_fields]):
+            return f"{text} (a config of TRL: boresight convert trl-config FILE)"
+        return text
+
+    @classmethod
+    def _known_keys(cls, raw: Mapping[str, Any]) -> KnownKeys:
+        chosen: dict[str, tuple[str, list[str]]] = {}
+        for section, registry in cls.CHOICES.items():
+            given = raw.get(section)
+            name = given.get("name") if isinstance(given, Mapping) else given
+            try:
+                chosen[section] = str(name), list(registry.get(str(name)).Config.model_fields)
+            except UserError:  # no name, or an unknown one
+                continue
+        keys = [*dotted_fields(cls), *(f"{section}.name" for section in cls.CHOICES)]
+        keys += [f"{section}.{key}" for section, (_, settings) in chosen.items() for key in settings]
+        return KnownKeys(keys, chosen, [section for section in cls.CHOICES if section not in chosen])
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings that cannot act beside the others, each with the sentence that refuses it."""
+        return {}
+
+    def refuse_without_effect(self, source: str) -> None:
+        """Raise a `UserError` for the first setting without effect.
+
+        The recipe in the folder of a run may have some: it was started before they were refused.
+        """
+        if is_of_a_run(Path(source)):
+            return
+        for field, sentence in self.without_effect().items():
+            raise WrongSetting(source, f"{sentence}.", field)
 
     def changed(self, overrides: list[str]) -> Self:
         """The recipe with `section.key=value` overrides, checked again."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from boresight.config.section import WrongSetting, shortened, validate
+from boresight.config.refusals.unknown_key import CLOSE
+from boresight.config.section import UnknownKey, WrongSetting, shortened, validate
 from boresight.core.errors import UserError
 
 C = TypeVar("C", bound=BaseModel)
@@ -48,6 +50,9 @@ def read_choice(registry: Registry[C], section: object, source: str, field: str)
     if isinstance(section, str):  # `method: dpo` for `method: {name: dpo}`
         section = {"name": section}
     if not isinstance(section, Mapping) or "name" not in section:
+        given = [str(key) for key in section] if isinstance(section, Mapping) else []
+        if misspelled := get_close_matches("name", given, n=1, cutoff=CLOSE):
+            raise UnknownKey(source, f"{field}.{misspelled[0]}", ["name"])
         known = ", ".join(registry.names())
         raise WrongSetting(source, f"{field}.name is missing; set it to one of {known}.", field)
     if not isinstance(section["name"], str):

@@ -18,7 +18,25 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UserError(f"{override!r}: overrides are written section.key=value, for instance optim.lr=2e-6.")
-    put(raw, key, read_value(value))
+    if key != key.strip():
+        plain = f"{key.strip()}={value.strip()}"
+        raise UserError(f"command line: {override!r} has a space beside its key; write {plain}.")
+    try:
+        put(raw, key, read_value(value))
+    except UserError as error:
+        raise UserError(f"command line: {error}") from None
+
+
+def refuse_repeated(overrides: Sequence[str]) -> None:
+    """Raise a `UserError` for an override that a later one replaces, such as `optim.lr` given twice."""
+    keys: list[str] = []
+    for override in overrides:
+        key = _key(override)
+        if key in keys:
+            raise UserError(f"command line: {key} is given twice; keep one of them.")
+        if below := next((earlier for earlier in keys if earlier.startswith(f"{key}.")), None):
+            raise UserError(f"command line: {key} replaces {below} before it; keep one of them.")
+        keys.append(key)
 
 
 def names_an_override(field: str, sentence: str, overrides: Sequence[str]) -> bool:
@@ -26,10 +44,24 @@ def names_an_override(field: str, sentence: str, overrides: Sequence[str]) -> bo
 
     A problem of several settings has the field "" or that of their section; `sentence` then names them.
     """
-    keys = override_values(overrides)
+    keys = [_key(override) for override in overrides]
     if any(f"{field}.".startswith(f"{key}.") for key in keys):
         return True
     return any((not field or key.startswith(f"{field}.")) and key in sentence for key in keys)
+
+
+def added_sections(overrides: Sequence[str], file: Mapping[str, Any]) -> set[str]:
+    """Sections of the overrides that the file does not have: `optm` and `model.lora` for `optm.lr=1` and
+    `model.lora.r=8`."""
+    sections = set()
+    for override in overrides:
+        at: object = file
+        parts = _key(override).split(".")
+        for n, part in enumerate(parts[:-1], 1):
+            at = at.get(part) if isinstance(at, Mapping) else None
+            if at is None:
+                sections.add(".".join(parts[:n]))
+    return sections
 
 
 def remove_excluded(
@@ -60,8 +92,13 @@ def remove_excluded(
 
 def override_values(overrides: Sequence[str]) -> dict[str, Any]:
     """Values of `section.key=value` overrides by dotted key, under the current names."""
-    pairs = (override.partition("=") for override in overrides)
-    return {EARLIER_NAMES.get(key, key): read_value(value) for key, _, value in pairs}
+    return {_key(override): read_value(override.partition("=")[2]) for override in overrides}
+
+
+def _key(override: str) -> str:
+    """The dotted key of an override, under its current name."""
+    key = override.partition("=")[0]
+    return EARLIER_NAMES.get(key, key)
 
 
 def read_value(text: str) -> Any:

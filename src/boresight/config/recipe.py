@@ -12,9 +12,10 @@ from boresight import methods
 from boresight.config.base import BaseRecipe
 from boresight.config.guard import GuardSection
 from boresight.config.lora import LoraConfig
+from boresight.config.refusals.without_effect import settings_without_effect
 from boresight.config.reward import RewardList
 from boresight.config.secrets import Address, KeyVariable
-from boresight.config.section import Section
+from boresight.config.section import Section, non_default_settings
 from boresight.core.errors import UserError
 from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import (
@@ -326,6 +327,19 @@ class Recipe(BaseRecipe):
         if issubclass(kind, SAMPLED) and isinstance(model.get("lora"), dict):
             filled["lora"] = {"dropout": 0.0, **model["lora"]}
         return {**raw, "model": filled}
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings of held-out rows, rollouts and rewards that cannot act; not those at their default."""
+        kind = methods.get(self.method_name).Input
+        sampled: Literal["group", "pair"] = "group" if issubclass(kind, GroupLogps) else "pair"
+        samples = sampled if issubclass(kind, SAMPLED) else None
+        changed = {
+            f"{section}.{name}": value
+            for section in ("data", "rollout", "train", "evaluate", "check")
+            for name, value in non_default_settings(getattr(self, section)).items()
+        }
+        changed["reward"] = self.reward
+        return settings_without_effect(changed, self.method_name, samples)
 
     @property
     def method_name(self) -> str:

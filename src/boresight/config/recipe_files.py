@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from boresight.config.refusals.other_file import refuse_data_file, refuse_recipe_of_other_verb
 from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError, first_line
 
@@ -80,15 +81,23 @@ def read_recipe_file(name: str | Path, kind: type[BaseModel]) -> dict[str, Any]:
         kind: kind of recipe; an error lists the names of this kind.
 
     Raises:
-        UserError: no such recipe, an unreadable file, invalid YAML.
+        UserError: no such recipe, an unreadable file, invalid YAML, data, a recipe of another kind.
     """
     path = recipe_path(name)
     try:
+        refuse_data_file(path, kind)
         text = read_text_file(path, "recipe")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such recipe; {_instead(path, recipe_names(kind))}.") from None
     expected = "a recipe is a mapping of sections such as `model:`"
-    return named_values(read_yaml(text, str(path)), path, expected, "a section")
+    raw = named_values(read_yaml(text, str(path)), path, expected, "a section")
+    refuse_recipe_of_other_verb(Path(name), raw, kind)
+    return raw
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Whether the file is the resolved recipe in the folder of a run, which has all settings."""
+    return (path.parent / "environment.json").is_file()
 
 
 def read_text_file(path: Path, what: str) -> str:
@@ -103,7 +112,7 @@ def read_text_file(path: Path, what: str) -> str:
             raise UserError(f"{path}: a {what} is a regular file, and this is a device or a pipe.")
         if path.is_file() and path.stat().st_size > LONGEST:
             raise UserError(f"{path}: larger than {LONGEST:,} bytes, so it is no {what}.")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors of Windows write a byte order mark
     except FileNotFoundError:
         raise
     except UnicodeDecodeError as error:

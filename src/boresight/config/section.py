@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from boresight.config.refusals.wrong_value import field_of, first_required, is_of_fixed_length, why_refused
 from boresight.config.secrets import SECRET
-from boresight.config.synonyms import SYNONYMS
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.strict_model import StrictModel
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 
-UNION_MEMBER = re.compile(r"(constrained-)?float$|literal\[|one_source$|mixture$")
+UNION_MEMBER = re.compile(r"(constrained-)?float$|(literal|list|dict|tuple)\[|one_source$|mixture$")
 """Suffixes that pydantic adds to the path of a field of several types."""
-MANY = 3
-"""Number of keys of another trainer above which a file counts as a config of that trainer."""
 SHOWN = 80
 """Characters of a wrong value that an error quotes."""
 
@@ -38,6 +36,18 @@ class WrongSetting(UserError):
     def __init__(self, source: str, sentence: str, field: str) -> None:
         super().__init__(f"{source}: {sentence}")
         self.sentence, self.field = sentence, field
+
+
+class UnknownKey(WrongSetting):
+    """A key that there is not; `own` are the keys of its section.
+
+    `hint` ends the sentence; without one it names the nearest of these keys.
+    """
+
+    def __init__(self, source: str, field: str, own: Sequence[str], hint: str | None = None) -> None:
+        key = field.rpartition(".")[2]
+        super().__init__(source, f"unknown key {field}{nearest(key, own) if hint is None else hint}.", field)
+        self.own = own
 
 
 class Section(StrictModel):
@@ -57,6 +67,11 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str
             (prefix + name, type_in_words(section), default, " ".join((info.description or "").split()))
         )
     return rows
+
+
+def non_default_settings(section: BaseModel) -> dict[str, Any]:
+    """Settings of a section that differ from their defaults."""
+    return {name: value for name, value in section if value != type(section).model_fields[name].default}
 
 
 def type_in_words(annotation: object) -> str:
@@ -89,45 +104,49 @@ def in_yaml(value: object) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
-def refuse_unknown_keys(model: type[BaseModel], raw: Mapping[str, object], source: str) -> None:
-    """Raise a `UserError` for the first key that is no field of `model`."""
-    unknown = [key for key in raw if key not in model.model_fields]
-    if unknown:
-        sentence = _unknown(model, unknown[:1], unknown[0])
-        if sum(key in SYNONYMS for key in unknown) >= MANY:
-            sentence = f"{sentence.rstrip('.')} (a config of TRL: boresight convert trl-config FILE)."
-        raise WrongSetting(source, sentence, unknown[0])
-
-
 def validate(model: type[M], raw: object, source: str, prefix: str = "") -> M:
-    """Check `raw` against a section; a problem is one sentence that names `source` and the field."""
+    """Check `raw` against a section; a problem is one sentence that names `source` and the field.
+
+    An unknown key comes before one that is missing: it may be the missing one, misspelled.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        problem = error.errors()[0]
+        problems = error.errors()
+        unknown = (one for one in problems if one["type"] == "extra_forbidden")
+        problem = next(unknown, problems[0]) if problems[0]["type"] == "missing" else problems[0]
         path = [str(part) for part in problem["loc"] if not UNION_MEMBER.match(str(part))]
-        field = ".".join([prefix, *path] if prefix else path)
-        raise WrongSetting(source, _sentence(model, problem, path, field), field) from None
+        raise _wrong(model, problem, path, source, prefix) from None
 
 
-def _sentence(model: type[BaseModel], problem: ErrorDetails, path: list[str], field: str) -> str:
-    if problem["type"] == "extra_forbidden":
-        return _unknown(model, path, field)
-    if problem["type"] == "missing":
-        return f"{field} is missing; set it in the recipe or as {field}=… on the command line."
-    text = problem["msg"].removeprefix("Value error, ")
-    text = text[0].lower() + text[1:]
-    if problem["type"] == SECRET:
-        return f"{field} {text}."
-    if problem["type"] == "model_type":
-        text = "must be a section of settings; {} takes all defaults"
-    return f"{field} is {shortened(problem['input'])}: {text}." if field else f"{text}."
+def _wrong(
+    model: type[BaseModel], problem: ErrorDetails, path: list[str], source: str, prefix: str
+) -> WrongSetting:
+    info, ends = field_of(model, path)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return UnknownKey(source, _dotted(prefix, path), _known_keys(model, path[:-1]))
+    if is_of_fixed_length(info) and kind == "missing":
+        path = path[:-1]
+    elif kind == "missing":
+        field = _dotted(prefix, [*path, *first_required(model, path)])
+        by_override = "" if any(part.isdigit() for part in path) else f" or as {field}=… on the command line"
+        return WrongSetting(source, f"{field} is missing; set it in the recipe{by_override}.", field)
+    field, why = _dotted(prefix, path), why_refused(problem, info, ends)
+    if kind == SECRET:
+        return WrongSetting(source, f"{field} {why}.", field)
+    return WrongSetting(
+        source, f"{field} is {_given(problem['input'])}: {why}." if field else f"{why}.", field
+    )
 
 
-def _unknown(model: type[BaseModel], path: list[str], field: str) -> str:
-    other = SYNONYMS.get(path[-1])
-    hint = f"; here it is called {other}" if other else nearest(path[-1], _known_keys(model, path[:-1]))
-    return f"unknown key {field}{hint}."
+def _dotted(prefix: str, path: list[str]) -> str:
+    return ".".join([prefix, *path] if prefix else path)
+
+
+def _given(value: object) -> str:
+    """A value as an error quotes it, those that YAML writes otherwise as in YAML."""
+    return in_yaml(value) if value is None or isinstance(value, bool) else shortened(value)
 
 
 def shortened(value: object) -> str:

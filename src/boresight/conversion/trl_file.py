@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from boresight.config.dotted import read_value
+from boresight.config.dotted import read_value, refuse_repeated
 from boresight.config.recipe_files import named_values, read_text_file
 from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError
@@ -37,8 +37,9 @@ def read_trl_file(path: Path) -> dict[str, Any]:
 
 def with_words(raw: dict[str, Any], words: Iterable[str]) -> dict[str, Any]:
     """The options with those of the command line, `name=value`, in their place. Raises `UserError`."""
-    found = dict(raw)
-    for word in words:
+    found, given = dict(raw), list(words)
+    refuse_repeated(given)
+    for word in given:
         name, equals, value = word.partition("=")
         if not equals or not name:
             raise UserError(f"{word!r}: options of TRL are written name=value, as in beta=0.1.")

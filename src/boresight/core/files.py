@@ -219,7 +219,7 @@ def write_json(path: Path, value: object, *, indent: int = 1) -> None:
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises OSError if it cannot be read, ValueError if it holds no JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def write_state(path: Path, value: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ With `lm_eval`, tasks of lm-evaluation-harness are run on every model:
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
@@ -27,13 +28,16 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from boresight.config.base import BaseRecipe
 from boresight.config.reward import RewardConfig, RewardList
 from boresight.config.secrets import Address, KeyVariable
-from boresight.config.section import Section
+from boresight.config.section import Section, UnknownKey, WrongSetting
 from boresight.core.errors import UserError
 from boresight.llm.budget import BudgetSection
 from boresight.llm.endpoint import EndpointSection
 from boresight.scorers import judges
 from boresight.scorers.judges.base import JudgeConfig
 from boresight.tasks.countdown.scorer import Mode
+
+KINDS = ("judge", "reward", "countdown", "lm_eval")
+"""Sections of which an evaluation has one."""
 
 
 class SystemSection(Section):
@@ -116,15 +120,18 @@ class EvaluationRecipe(BaseRecipe):
         cls, raw: dict[str, Any], source: str = "recipe"
     ) -> WinRateRecipe | RewardRecipe | CountdownRecipe | HarnessRecipe:
         """Check a recipe; its section `judge`, `reward`, `countdown` or `lm_eval` decides its kind."""
-        given = [section for section in ("judge", "reward", "countdown", "lm_eval") if section in raw]
+        given = [section for section in KINDS if section in raw]
         if not given:
+            known = [*cls.model_fields, *KINDS]
+            misspelled = (key for key in raw if key not in known and get_close_matches(key, KINDS, n=1))
+            if (unknown := next(misspelled, None)) is not None:
+                raise UnknownKey(source, unknown, known)
             raise UserError(
                 f"{source}: judge, reward, countdown and lm_eval are all missing; give one of these sections."
             )
         if len(given) > 1:
-            raise UserError(
-                f"{source}: {given[0]} and {given[1]} are two evaluations; give one of the sections."
-            )
+            sentence = f"{given[0]} and {given[1]} are two evaluations; give one of the sections."
+            raise WrongSetting(source, sentence, "")
         if "countdown" in raw:
             return super(EvaluationRecipe, CountdownRecipe).parse(raw, source)
         if "lm_eval" in raw:

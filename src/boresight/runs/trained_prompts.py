@@ -45,7 +45,7 @@ def _runs(folder: Path) -> Iterator[tuple[Path, Recipe]]:
     while folder not in seen and (folder / "config.yaml").is_file():
         seen.add(folder)
         try:
-            recipe = Recipe.load(folder / "config.yaml")
+            recipe = Recipe.of_run(folder / "config.yaml")
         except UserError:
             return  # the folder of something else, or of a version whose settings are gone
         yield folder, recipe

@@ -61,7 +61,7 @@ def _in_file(spec: str) -> str | None:
     """The text of a Jinja file; None where there is none. Raises `UserError` for one that is no text."""
     try:
         file = expanded(spec)
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+        return file.read_text(encoding="utf-8-sig") if file.is_file() else None
     except UnicodeDecodeError as error:
         raise UserError(
             f"model.chat_template: {spec} is not UTF-8 at byte {error.start}; give the path of a Jinja file."

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from boresight.config.dotted import apply_override, read_value
+from boresight.config.dotted import apply_override, read_value, refuse_repeated
 from boresight.config.recipe import Recipe
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
@@ -25,10 +25,12 @@ def load_plan(path: Path, overrides: Sequence[str] = ()) -> StudyPlan:
     Raises:
         UserError: a wrong plan, an override of another form, or a key that there is not.
     """
+    refuse_repeated(overrides)
     raw = StudyPlan.read(path)
     for override in overrides:
         _apply(raw, override)
-    return StudyPlan.parse(raw, str(path))
+    with StudyPlan.naming_overrides(path, overrides):
+        return StudyPlan.parse(raw, str(path))
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
@@ -54,8 +56,8 @@ def _name_in(named: Mapping[str, Any], section: str, rest: str) -> str:
     known = [name for name in named if rest == name or rest.startswith(f"{name}.")]
     if known:
         return max(known, key=len)
-    wanted = rest.partition(".")[0]
-    raise UserError(f"{section}.{rest}: the plan has no such name in {section}{nearest(wanted, named)}.")
+    hint = nearest(rest.partition(".")[0], named)
+    raise UserError(f"command line: {section}.{rest}: the plan has no such name in {section}{hint}.")
 
 
 def _change_arm(arms: dict[str, Any], name: str, key: str, value: object) -> None:
@@ -69,7 +71,7 @@ def _change_arm(arms: dict[str, Any], name: str, key: str, value: object) -> Non
         return
     if first not in Recipe.model_fields:
         known = [*Arm.model_fields, *Recipe.model_fields]
-        raise UserError(f"arms.{name}: unknown key {key}{nearest(first, known)}.")
+        raise UserError(f"command line: arms.{name}: unknown key {key}{nearest(first, known)}.")
     changes = dict(arm.get("set") or {})
     changes.pop(key, None)
     arm["set"] = {**changes, key: value}

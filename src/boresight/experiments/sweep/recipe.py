@@ -13,9 +13,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from boresight.config.base import BaseRecipe
-from boresight.config.dotted import put, read_value, remove_excluded
+from boresight.config.dotted import put, read_value, refuse_repeated, remove_excluded
 from boresight.config.recipe import Recipe
 from boresight.config.recipe_files import recipe_from, recipe_path
+from boresight.config.refusals.unknown_key import KnownKeys, dotted_fields, hint_for
 from boresight.config.section import Section, validate
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
@@ -84,6 +85,7 @@ class SweepRecipe(BaseRecipe):
     @classmethod
     def read(cls, path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
         """A sweep as nested dictionaries. Overrides of the swept recipe are added to `set`."""
+        refuse_repeated(overrides or [])
         own, swept = _sorted(overrides or [])
         raw = super().read(path, own)
         raw["set"] = setting_of(raw.get("set") or {}, "set")
@@ -127,6 +129,14 @@ class SweepRecipe(BaseRecipe):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds names one twice: the same run again gives no second observation")
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings of the swept recipe, of `set` and of the search that cannot act."""
+        planned = self.planned()
+        if self.search != "list":  # the first and the last value of every key
+            planned = planned[:1] + planned[-1:]
+        tried = [self.base(), *map(self.recipe_with, planned)]
+        return {field: text for one in tried for field, text in one.without_effect().items()}
 
     @property
     def label(self) -> str:
@@ -208,7 +218,15 @@ def _example(values: list[Any] | Range) -> object:
 
 
 def _sorted(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """Overrides of the sweep itself, and those of the recipe it sweeps."""
-    fields = SweepRecipe.model_fields
-    own = [o for o in overrides if o.partition("=")[0].split(".")[0] in fields or "=" not in o]
-    return own, [o for o in overrides if o not in own]
+    """Overrides of the sweep itself, and those of the recipe it sweeps. Raises `UserError` for other keys."""
+    own = [o for o in overrides if _section(o) in SweepRecipe.model_fields or "=" not in o]
+    swept = [o for o in overrides if o not in own]
+    sections = [*SweepRecipe.model_fields, *Recipe.model_fields]
+    if unknown := next((_section(o) for o in swept if _section(o) not in sections), None):
+        known = KnownKeys([*dotted_fields(SweepRecipe), *dotted_fields(Recipe)], {}, ["method"])
+        raise UserError(f"command line: unknown key {unknown}{hint_for(unknown, sections, known)}.")
+    return own, swept
+
+
+def _section(override: str) -> str:
+    return override.partition("=")[0].partition(".")[0]

@@ -26,7 +26,7 @@ def checked_prompts(run: Path, most: int) -> list[tuple[Prompt, str]]:
     Raises:
         UserError: the run has none, or its prompts cannot be read here.
     """
-    recipe = Recipe.load(run / "config.yaml")
+    recipe = Recipe.of_run(run / "config.yaml")
     known = {sample.id: sample.answers[-1] for sample in read_run(run).samples}
     prompts = prompts_to_answer(recipe, []) if recipe.evaluate.prompts else []
     found = [
@@ -45,7 +45,7 @@ def answer_checks(
     """Every check on the answers of the run's model (before) and of `model` (after), paired by prompt."""
     wire_stop_tokens(model, tokenizer)
     prompts = [prompt for prompt, _ in asked]
-    settings = Recipe.load(run / "config.yaml").evaluate
+    settings = Recipe.of_run(run / "config.yaml").evaluate
     answered = answer_all(model, tokenizer, prompts, settings, console)
     return tuple(
         evaluation.compare_constraints(

@@ -1,0 +1,56 @@
+"""Settings of a training recipe that cannot act beside its other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+SERVER_ONLY = (
+    "rollout.key_env",
+    "rollout.shared_folder",
+    "rollout.importance_cap",
+    "rollout.importance_bound",
+)
+"""Settings that belong to a server."""
+GROUP_ONLY = ("rollout.k", "rollout.updates")
+"""Settings for methods that sample groups."""
+MEASURED = (
+    "data.eval_half",
+    "train.eval_every",
+    "evaluate.samples",
+    "evaluate.rewarded",
+    "check.probes",
+)
+"""Settings of measurements on held-out rows, or on the prompts of `evaluate.prompts`."""
+MEASURED_ON_ROWS = ("data.eval", "evaluate.kl_rows")
+"""Settings of measurements on held-out rows alone."""
+
+
+def settings_without_effect(
+    changed: Mapping[str, Any], method: str, samples: Literal["group", "pair"] | None
+) -> dict[str, str]:
+    """Sentences by dotted key: `rollout.k has no effect with dpo, which samples no answers; remove it`.
+
+    Args:
+        changed: settings that differ from their defaults, by dotted key.
+        method: name of the method; `samples` is what it samples for every prompt, None for nothing.
+    """
+    rollout = [key for key in changed if key.startswith("rollout.")]
+    held_out = changed.get("data.eval_rows") != 0
+    prompts = bool(changed.get("evaluate.prompts"))
+    nothing_held_out = "with data.eval_rows=0, which holds out no rows"
+    two = f"with {method}, which samples two answers per prompt at every step"
+    rules: list[tuple[Iterable[str], bool, str]] = [
+        (rollout, samples is not None, f"with {method}, which samples no answers"),
+        (GROUP_ONLY, samples != "pair", two),
+        (SERVER_ONLY, "rollout.backend" in changed, "without rollout.backend=vllm"),
+        (MEASURED_ON_ROWS, held_out, nothing_held_out),
+        (MEASURED, held_out or prompts, nothing_held_out),
+        (["evaluate.rewarded"], bool(changed.get("reward")), "without a reward"),
+    ]
+    found: dict[str, str] = {}
+    for keys, acts, why in rules:
+        for key in keys:
+            if not acts and changed.get(key):  # 0, false and null turn something off, which is so in any case
+                found.setdefault(key, f"{key} has no effect {why}; remove it")
+    return found

@@ -1,0 +1,113 @@
+"""Settings that cannot act are refused where a recipe is given, and kept where a run has stored them."""
+
+import pytest
+import yaml
+
+import boresight
+from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
+from boresight.experiments.sweep.recipe import SweepRecipe
+
+MINIMAL = {"method": {"name": "dpo"}, "data": {"train": "x.jsonl"}, "optim": {"lr": 1e-5}}
+ONLINE = MINIMAL | {"method": {"name": "rloo"}, "reward": "length"}
+PAIRED = MINIMAL | {"method": {"name": "xpo"}, "reward": "length"}
+UNHELD = {"train": "x.jsonl", "eval_rows": 0}
+NO_ROWS = "with data.eval_rows=0, which holds out no rows"
+SERVER = {"backend": "vllm", "base_url": "http://127.0.0.1:8000"}
+
+
+def write(folder, raw):
+    folder.mkdir(exist_ok=True)
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("raw", "key", "why"),
+    [
+        (
+            MINIMAL | {"rollout": {"max_new_tokens": 7, "k": 99}},
+            "rollout.k",
+            "with dpo, which samples no answers",
+        ),
+        (MINIMAL | {"rollout": SERVER}, "rollout.backend", "with dpo, which samples no answers"),
+        (
+            PAIRED | {"rollout": {"k": 4}},
+            "rollout.k",
+            "with xpo, which samples two answers per prompt at every step",
+        ),
+        (
+            PAIRED | {"rollout": {"updates": 2}},
+            "rollout.updates",
+            "with xpo, which samples two answers per prompt at every step",
+        ),
+        (
+            ONLINE | {"rollout": {"importance_cap": 3.0}},
+            "rollout.importance_cap",
+            "without rollout.backend=vllm",
+        ),
+        (MINIMAL | {"data": UNHELD | {"eval_half": "selection"}}, "data.eval_half", NO_ROWS),
+        (MINIMAL | {"data": UNHELD | {"eval": "y.jsonl"}}, "data.eval", NO_ROWS),
+        (MINIMAL | {"data": UNHELD, "train": {"eval_every": 5}}, "train.eval_every", NO_ROWS),
+        (MINIMAL | {"data": UNHELD, "evaluate": {"kl_rows": 5}}, "evaluate.kl_rows", NO_ROWS),
+        (MINIMAL | {"data": UNHELD, "check": {"probes": 5}}, "check.probes", NO_ROWS),
+        (MINIMAL | {"evaluate": {"rewarded": 5}}, "evaluate.rewarded", "without a reward"),
+    ],
+)
+def test_a_setting_that_cannot_act_is_refused(raw, key, why, tmp_path):
+    path = write(tmp_path / "mine", raw)
+    with pytest.raises(UserError) as found:
+        Recipe.load(path)
+    assert str(found.value) == f"{path}: {key} has no effect {why}; remove it."
+    with pytest.raises(UserError, match="has no effect"):
+        boresight.check(raw, rows=100)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        MINIMAL | {"rollout": {"k": 8, "max_new_tokens": 128}},
+        MINIMAL | {"data": UNHELD, "evaluate": {"samples": 0, "kl_rows": 0}, "check": {"probes": 0}},
+        MINIMAL | {"data": UNHELD, "evaluate": {"prompts": "p.jsonl"}, "train": {"eval_every": 5}},
+        MINIMAL | {"reward": "length", "evaluate": {"rewarded": 5}},
+        ONLINE | {"rollout": {"k": 4, "max_new_tokens": 7, "updates": 2}},
+        ONLINE | {"rollout": SERVER | {"importance_cap": 3.0}},
+        PAIRED | {"rollout": {"max_new_tokens": 7}},
+    ],
+)
+def test_defaults_what_is_off_and_what_acts_are_accepted(raw, tmp_path):
+    """A setting at its default, or at 0, false or null, asks for nothing."""
+    recipe = Recipe.load(write(tmp_path / "mine", raw))
+    assert recipe.without_effect() == {}
+    assert Recipe.load(write(tmp_path / "resolved", recipe.to_dict())) == recipe
+
+
+def test_the_recipe_in_the_folder_of_a_run_is_read_as_it_was_accepted(tmp_path):
+    """Earlier versions accepted it, and `boresight train runs/old` resumes that run."""
+    stored = Recipe.parse(MINIMAL | {"rollout": {"k": 99}})
+    path = write(tmp_path / "old", stored.to_dict())
+    assert Recipe.of_run(path) == stored
+    (tmp_path / "old" / "environment.json").write_text("{}")
+    assert Recipe.load(path) == stored
+    assert Recipe.load(path, ["train.seed=1"]).rollout.k == 99
+    assert Recipe.completed(stored.to_dict()) == stored.to_dict()
+
+
+def test_the_command_line_is_named_where_it_gives_the_setting(tmp_path):
+    path = write(tmp_path / "mine", MINIMAL)
+    with pytest.raises(UserError, match=r"^command line: rollout\.k has no effect with dpo"):
+        Recipe.load(path, ["rollout.k=4"])
+
+
+def test_a_sweep_over_what_cannot_act_is_refused(tmp_path):
+    """The grid's first value is the default, which alone would pass."""
+    (tmp_path / "sweep.yaml").write_text(
+        yaml.safe_dump({"recipe": MINIMAL, "space": {"rollout.k": [8, 16]}, "metric": "accuracy"})
+    )
+    with pytest.raises(UserError, match=r"rollout\.k has no effect with dpo"):
+        SweepRecipe.load(tmp_path / "sweep.yaml")
+    (tmp_path / "groups.yaml").write_text(
+        yaml.safe_dump({"recipe": ONLINE, "space": {"rollout.k": [8, 16]}, "metric": "reward"})
+    )
+    SweepRecipe.load(tmp_path / "groups.yaml")
