@@ -9,6 +9,7 @@ from boresight.checks.forecast import forecast
 from boresight.checks.forecast.forecast import Forecast, curve_in_words
 from boresight.checks.inputs import size_of
 from boresight.config.recipe import Recipe
+from boresight.core.wording import plural
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
 from boresight.runs.check.preflight import preflight, steps_of
@@ -60,7 +61,7 @@ def forecast_in_words(check: dict[str, Any] | None) -> str:
     will see …`."""
     if not check:
         return "no forecast"
-    lead = f"sum of rates {check['budget']:.1e} over {check['steps']:,} steps"
+    lead = f"sum of rates {check['budget']:.1e} over {plural(check['steps'], 'step')}"
     if "elsewhere" in check:
         return f"{lead}: unknown, no run on these pairs has been measured; {check['elsewhere']}"
     if "margin" not in check:
