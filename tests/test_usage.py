@@ -110,6 +110,7 @@ EARLY = {
     "serve empty --here --device cuda:x": "--device: 'cuda:x' is not a device",
     "init x.jsonl --model ./nothere": "--model: there is no folder './nothere'",
     "init x.jsonl --model empty": "--model: the folder 'empty' holds neither",
+    "data show x.jsonl --model empty": "--model: the folder 'empty' holds neither",
 }
 
 

@@ -691,6 +691,10 @@ def data_show(
 ) -> None:
     """Print real rows, token by token, with what is scored in color."""
     print_start("data show", file)
+    from boresight.models.source import tokenizer_place
+
+    with naming("--model", "model"):
+        tokenizer_place(model)  # before torch is loaded
     from boresight.config.recipe import DataSection
     from boresight.core.console import Terminal
     from boresight.data.check_file import print_as_pairs

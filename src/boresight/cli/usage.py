@@ -40,20 +40,24 @@ class VerbGroup(TyperGroup):
         for verb in self.commands.values():
             verb.help = in_paragraphs(verb.help)
 
-    def main(
-        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **settings: Any
-    ) -> Any:
-        """Run a command line. Raises `SystemExit` at its end if `standalone_mode`, and `UserError` for a usage
-        error."""
+    def main(self, *given: Any, **settings: Any) -> Any:
+        """Run a command line, with the arguments of `TyperGroup.main`.
+
+        Raises:
+            UserError: a usage error.
+            SystemExit: at the end, unless `standalone_mode` is False.
+        """
+        args, *others = given or (settings.pop("args", None),)
         arguments = list(sys.argv[1:] if args is None else args)
+        standalone = settings.pop("standalone_mode", True)
         try:
-            code = super().main(arguments, standalone_mode=False, **settings)
+            code = super().main(arguments, *others, standalone_mode=False, **settings)
         except Exception as error:
             # A usage error of Typer, or in its older versions of click, has a message and an exit code.
             if not hasattr(error, "format_message"):
                 raise
             raise UserError(usage_sentence(error, _called(self, arguments), arguments)) from None
-        if not standalone_mode:
+        if not standalone:
             return code
         sys.exit(code if isinstance(code, int) else 0)
 
