@@ -59,7 +59,7 @@ def finding_as_dict(finding: Finding) -> dict[str, str]:
 def forecast_in_words(check: dict[str, Any] | None) -> str:
     """The forecast as text: `sum of rates 2.1e-05: margin 0.11 nats (0.043 to 0.27), borrowed from …: you
     will see …`."""
-    if not check:
+    if not check or "budget" not in check:  # without data or a model there is none
         return "no forecast"
     lead = f"sum of rates {check['budget']:.1e} over {plural(check['steps'], 'step')}"
     if "elsewhere" in check:
