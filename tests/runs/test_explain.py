@@ -112,7 +112,7 @@ def test_beta_is_for_a_log_of_trl_on_pairs_and_above_0(tmp_path):
         with pytest.raises(UserError, match=r"^--beta: .* is not a number above 0\.$"):
             explain(state, beta=wrong)
     with pytest.raises(UserError, match="--beta is for the log of a TRL run on pairs; leave it out"):
-        explain(tmp_path / "run", beta=0.1)
+        explain(write_run(tmp_path / "run", b.recipe("dpo"), [(1, "train", {"loss": 0.69})]), beta=0.1)
     state.write_text(json.dumps({"log_history": [{"step": 1, "loss": 2.0, "learning_rate": 1e-4}]}))
     with pytest.raises(UserError, match="--beta is for the log of a TRL run on pairs; leave it out"):
         explain(state, beta=0.1)

@@ -112,11 +112,11 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
             without rewards of pairs.
     """
     state = path if path.suffix == ".json" and path.is_file() else trainer_state_in(path)
-    if beta is not None:
-        _refuse_beta(beta, state)
     if state is not None:
         return _explain_trl(state, beta)
     run = read_run(path)
+    if beta is not None:
+        raise UserError(NOT_OF_TRL)
     recipe = _recipe(run)
     monitor = _replayed(run)
     history, ramp = monitor.history, run.ramp
@@ -128,13 +128,6 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
     foretold = beside_the_ramp(run, ramp) if ramp else []
     commands = _commands(found, _source_of(run, recipe))
     return Explanation(run.name, [*_outcome(run), *foretold], found, looked_for(history, found), commands)
-
-
-def _refuse_beta(beta: float, state: Path | None) -> None:
-    if state is None:
-        raise UserError(NOT_OF_TRL)
-    if not (math.isfinite(beta) and beta > 0):
-        raise UserError(f"--beta: {beta:g} is not a number above 0.")
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
@@ -242,6 +235,8 @@ def got_worse(metric: Metric) -> Finding | None:
 
 
 def _explain_trl(state: Path, beta: float | None) -> Explanation:
+    if beta is not None and not (math.isfinite(beta) and beta > 0):
+        raise UserError(f"--beta: {beta:g} is not a number above 0.")
     lines, facts = read_trainer_state(state, beta)
     if not lines:
         raise UserError(f"{state}: its log_history holds no training step, so there is nothing to explain.")
