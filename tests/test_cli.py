@@ -170,6 +170,15 @@ def test_data_check_and_show(boresight, tmp_path, recipe, model):
     assert boresight("data", "check", tmp_path / "bad.jsonl").returncode == 1
 
 
+def test_data_show_counts_the_rows_that_it_shows(boresight, tmp_path, model):
+    rows = [("one", "red"), ("", "red"), ("two", "blue"), ("three", "green")]
+    lines = [json.dumps({"prompt": "say", "chosen": good, "rejected": bad}) for good, bad in rows]
+    (tmp_path / "some.jsonl").write_text("\n".join(lines))
+    shown = boresight("data", "show", tmp_path / "some.jsonl", "--model", model, "--rows", 2).stdout
+    assert "read 2 preference pairs" in shown and "1 malformed row dropped" in shown
+    assert "one" in shown and "two" in shown and "three" not in shown
+
+
 def test_data_show_makes_what_recipes_name(boresight, model):
     shown = boresight("data", "show", "generate:constraints-train", "--model", model, "--rows", 1)
     assert "made 480 prompts from a seed" in shown.stdout and "Use at most 15 words." in shown.stdout

@@ -10,7 +10,8 @@ import pytest
 import typer
 
 from boresight.cli import exits
-from boresight.cli.main import InterruptedInWords, app
+from boresight.cli.main import app
+from boresight.cli.usage import VerbGroup
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
 
@@ -58,7 +59,7 @@ def test_every_end_has_its_code_and_its_sentence(what, capsys, monkeypatch, tmp_
 @pytest.mark.parametrize("path", [["work"], ["data", "work"]])
 def test_ctrl_c_within_any_verb_has_its_sentence(capsys, path):
     """Through Typer, which by itself turns a KeyboardInterrupt into an exit code without a word."""
-    verbs, data = typer.Typer(cls=InterruptedInWords), typer.Typer()
+    verbs, data = typer.Typer(cls=VerbGroup), typer.Typer()
     verbs.add_typer(data, name="data")
 
     @data.command()
@@ -92,14 +93,6 @@ def test_the_traceback_of_our_faults_is_in_the_file_that_is_named(capsys, monkey
 def test_no_text_controls_the_terminal(capsys):
     exits.run(raising(UserError("a\x1b[31mb\nc\ud800: gone.")), [])
     assert capsys.readouterr().err == "boresight: a\\x1b[31mb\\nc\\ud800: gone.\n"
-
-
-def test_settings_with_dashes_are_shown_without(capsys):
-    assert exits.run(lambda arguments: None, ["train", "--data.train", "x.jsonl"]) == 2
-    assert "without dashes, as in data.train=x.jsonl." in capsys.readouterr().err
-    assert exits.run(lambda arguments: None, ["train", "--optim.lr=1"]) == 2
-    assert "as in optim.lr=1." in capsys.readouterr().err
-    assert exits.run(lambda arguments: None, ["train", "--run", "runs/v1.2"]) == 0
 
 
 def test_the_page_lists_every_code():

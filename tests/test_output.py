@@ -150,7 +150,7 @@ def test_data_check(tiny_run, as_json, run_verb, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": ""}\n')
     found = as_json("data", "check", "bad.jsonl", code=1)
     assert found["bad_rows"] == [{"row": 1, "field": "rejected", "message": "is empty"}]
-    assert run_verb("data", "check", "bad.jsonl", "--quiet") == (1, "1 bad row of 1.\n", "")
+    assert run_verb("data", "check", "bad.jsonl", "--quiet") == (1, "1 malformed row of 1.\n", "")
 
 
 def test_tables_of_scores(as_json, run_verb, tmp_path):

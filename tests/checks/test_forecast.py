@@ -31,7 +31,7 @@ from boresight.checks.forecast.forecast import (
     ways_to,
 )
 from boresight.checks.forecast.pair_sources import digest_name, pair_sources
-from boresight.checks.run.method import MethodSetting, few_steps
+from boresight.checks.run.method import MethodSetting, few_rollouts, few_steps
 from boresight.core.errors import UserError
 from boresight.training.build import batch_plan
 from tests.checks import builders as b
@@ -365,6 +365,15 @@ def test_one_step_is_not_one_steps():
         recipe=SimpleNamespace(optim=optim, train=SimpleNamespace(steps=None, epochs=None)),
     )
     assert few_steps(setting).why == "The run has 1 optimizer step; warm-up takes 0.1."
+    assert ways_to(forecast_of(), 1e-6).endswith("that takes 1 step (64 pairs at batch 64)")  # 1e-6 / 2.5e-6
+
+
+def test_the_only_step_of_sampled_answers_is_in_the_singular():
+    """A batch of 64 prompts with k answers each is the whole run."""
+    recipe = b.recipe("rloo", reward=[{"function": "countdown"}])
+    drawn = f"{64 * recipe.rollout.k:,}"
+    why = few_rollouts(MethodSetting(recipe, methods.get("rloo"), None, 1)).why
+    assert why.startswith(f"The run draws {drawn} answers in 1 step of {drawn};")
 
 
 @pytest.mark.parametrize("rows", [1, 31, 33, 96, 240, 961])

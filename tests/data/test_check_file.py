@@ -81,7 +81,7 @@ def test_every_bad_row_is_listed_and_markup_in_data_is_text(jsonl):
     text = printed(report)
     assert "ends with a turn of the user, not the assistant" in text
     assert "'[red]tool'" in text
-    assert "2 bad rows of 6." in text
+    assert "2 malformed rows of 6." in text
 
 
 def test_rows_that_cannot_be_parsed_are_listed_with_the_others(jsonl, tmp_path, capsys):
@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_parsed_are_listed_with_the_others(jsonl, tmp_path, 
     with pytest.raises(SystemExit) as end:
         main(["data", "check", str(path)])
     said = " ".join(capsys.readouterr().out.split())
-    assert end.value.code == 1 and "column 16" in said and "4 bad rows of 12." in said
+    assert end.value.code == 1 and "column 16" in said and "4 malformed rows of 12." in said
     table = tmp_path / "rows.csv"
     table.write_text("prompt,chosen,rejected\nq,a,b\nq,a,b,c\nq,a,b\n")
     assert [(bad.row, bad.message) for bad in check_file(table).bad] == [
@@ -111,7 +111,7 @@ def test_a_file_of_bad_rows_alone_is_reported(jsonl):
 def test_demonstrations_and_prompts(jsonl):
     shown = check_file(jsonl({"messages": [u("qq"), a("abc")]}))
     assert shown.lengths == {"prompt": [2] * 5, "answer": [3] * 5}
-    assert "No bad rows." in printed(shown)
+    assert "No malformed rows." in printed(shown)
     assert check_file(jsonl({"prompt": "qqq"})).lengths == {"prompt": [3] * 5}
 
 

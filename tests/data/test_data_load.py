@@ -64,7 +64,7 @@ def test_a_bad_row_stops_the_reading_or_is_counted(jsonl, wrong, field, message)
     loaded = read(path, bad_rows="drop")
     assert loaded.bad == [BadRow(2, field, message)]
     assert [example.id for example in loaded.examples] == ["row-1", "row-3"]
-    assert loaded.sentence.endswith("; 1 bad row left out")
+    assert loaded.sentence.endswith("; 1 malformed row dropped")
 
 
 def test_last_role_not_assistant(jsonl):
@@ -94,7 +94,7 @@ def test_a_line_that_is_not_json_is_a_malformed_row(jsonl):
         broken,
         "row 6: `record` is NoneType, not an object with columns",
     ]
-    assert "2 bad rows left out" in loaded.sentence
+    assert "2 malformed rows dropped" in loaded.sentence
 
 
 def test_a_file_without_one_line_of_json_is_not_read(jsonl):
@@ -257,7 +257,7 @@ def test_unpaired_feedback_is_no_pair(jsonl):
     loaded = read(path, kind="demonstration")
     assert [example.messages for example in loaded.examples] == [Q + GOOD]
     assert (loaded.kind, loaded.left_out) == ("demonstration", 1)
-    assert loaded.sentence.endswith("; 1 row labeled false left out")
+    assert loaded.sentence.endswith("; 1 row labeled false dropped")
     with pytest.raises(UserError, match="none of its 1 row can be used; all are labeled false"):
         read(jsonl(rows[1]), kind="demonstration")
 
@@ -333,11 +333,15 @@ def test_an_answer_none_of_whose_turns_is_learned_is_a_bad_row(jsonl):
         read(jsonl({"messages": [*Q, *GOOD, *Q, *weightless], "label": True}))
 
 
-def test_limit_is_in_rows_of_the_file(jsonl):
-    path = jsonl(PAIR, {**PAIR, "chosen": ""}, PAIR)
+def test_limit_is_in_examples(jsonl):
+    """Malformed rows before the last example do not count; those after it are not reached."""
+    malformed = {**PAIR, "chosen": ""}
+    path = jsonl(PAIR, malformed, PAIR, malformed, PAIR)
     assert len(read(path, limit=1).examples) == 1
     loaded = read(path, limit=2, bad_rows="drop")
-    assert (len(loaded.examples), len(loaded.bad)) == (1, 1)
+    assert (list(loaded.rows), [bad.row for bad in loaded.bad]) == ([1, 3], [2])
+    loaded = read(path, limit=9, bad_rows="drop")
+    assert (list(loaded.rows), [bad.row for bad in loaded.bad]) == ([1, 3, 5], [2, 4])
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def test_the_error_for_an_unknown_layout_has_the_command_that_reads_it(jsonl):
         f"{path} --columns '{value}'."
     )
     command = shlex.split(str(error.value).rpartition("boresight data check ")[2].removesuffix("."))
-    assert check_file(command[0], columns=parse_columns(command[2])).verdict == "No bad rows."
+    assert check_file(command[0], columns=parse_columns(command[2])).verdict == "No malformed rows."
 
 
 def test_prompts_with_answers_under_other_names_are_suggested_as_pairs(jsonl, capsys):
@@ -244,7 +244,8 @@ def test_prompts_with_answers_under_other_names_are_suggested_as_pairs(jsonl, ca
     app(["data", "check", str(path)], standalone_mode=False)
     said, _, command = capsys.readouterr().out.rstrip("\n").rpartition("\n")  # the last line is to copy
     assert " ".join(said.split()).endswith(
-        "No bad rows. the columns `good` and `bad` look like preference pairs and are not read; to read them:"
+        "No malformed rows. the columns `good` and `bad` look like preference pairs and are not read; "
+        "to read them:"
     )
     assert command == f"  boresight data check {path} --columns '{{chosen: good, rejected: bad}}'"
     app(shlex.split(command)[1:], standalone_mode=False)

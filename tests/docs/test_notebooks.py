@@ -84,7 +84,7 @@ def folder(tmp_path: Path) -> Path:
 def test_first_run(folder, monkeypatch):
     outputs = run("first_run.ipynb", folder, monkeypatch)
     joined = "\n".join(outputs)
-    assert "No bad rows." in joined, "the data were checked"
+    assert "No malformed rows." in joined, "the data were checked"
     assert "\x1b[32mscored" in joined, "a row was shown with its scored tokens in green"
     assert "\x1b[2K" not in joined and "␛" not in joined, "no progress bar was drawn"
     assert "sum of learning rates" in joined and "exported: my-model" in joined

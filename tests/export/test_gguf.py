@@ -12,6 +12,7 @@ from boresight.export.gguf import architecture, llama_cpp, vocabulary
 from boresight.export.gguf.architecture import refuse_unsupported
 from boresight.export.gguf.compare import mean_kl
 from boresight.export.gguf.modelfile import find_turns, render_modelfile
+from boresight.export.gguf.quantization import parse_quantizations
 from boresight.export.gguf.vocabulary import pre_tokenizer_name
 from boresight.models.checkpoint.gguf import read_gguf_model
 from boresight.models.load import load_model
@@ -247,3 +248,14 @@ def test_mean_kl_by_hand():
     """Two answers, of 3 tokens and 1: (0.1 + 0.2 + 0.3 + 0.2) / 4 per token, n = 2 answers."""
     found = mean_kl([[0.1, 0.2, 0.3], [0.2]])
     assert found.value == pytest.approx(0.2) and found.n == 2 and found.low >= 0.0
+
+
+def test_an_unknown_quantization_lists_the_known_ones_once():
+    with pytest.raises(UserError) as error:
+        parse_quantizations("q9")
+    assert str(error.value).count("q5_k_m") <= 1 and str(error.value).count("q8_0") == 1
+    with pytest.raises(UserError) as error:
+        parse_quantizations("zzz")
+    assert str(error.value) == (
+        "--gguf: 'zzz' is not a quantization; known: f16, q4_0, q4_k_m, q5_k_m, q6_k, q8_0."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -103,6 +104,19 @@ def test_a_trl_log_is_read_in_nats_and_explained(tmp_path):
     margins = [n["margin"] for _, split, n in lines if split == "train"]
     assert margins[-1] == pytest.approx(200 / 4000)
     assert facts.steps == 200
+
+
+def test_beta_is_for_a_log_of_trl_on_pairs_and_above_0(tmp_path):
+    state = trainer_state(tmp_path / "trl") / "trainer_state.json"
+    for wrong in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(UserError, match=r"^--beta: .* is not a number above 0\.$"):
+            explain(state, beta=wrong)
+    with pytest.raises(UserError, match="--beta is for the log of a TRL run on pairs; leave it out"):
+        explain(write_run(tmp_path / "run", b.recipe("dpo"), [(1, "train", {"loss": 0.69})]), beta=0.1)
+    state.write_text(json.dumps({"log_history": [{"step": 1, "loss": 2.0, "learning_rate": 1e-4}]}))
+    with pytest.raises(UserError, match="--beta is for the log of a TRL run on pairs; leave it out"):
+        explain(state, beta=0.1)
+    assert explain(state).outcome
 
 
 def test_a_trl_run_that_learns_is_left_alone(tmp_path):

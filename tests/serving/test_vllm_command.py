@@ -33,6 +33,16 @@ def test_an_adapter_goes_on_its_base_with_its_template_and_stop_tokens(tmp_path)
     )
 
 
+def test_a_port_is_handed_to_vllm(tmp_path):
+    run = adapter(tmp_path / "mine")
+    assert vllm_command(run, 8001) == f"{vllm_command(run)} --port 8001"
+    (run / "model/adapter_config.json").unlink()
+    (run / "model/config.json").write_text("{}")
+    assert vllm_command(run, 0) == f"{vllm_command(run)} --port 0"
+    with pytest.raises(UserError, match="--port: 65536 is not a port; give one from 0 to 65535"):
+        vllm_command(run, 65536)
+
+
 def test_a_rank_that_vllm_takes(tmp_path):
     for rank, taken in ((1, 8), (8, 8), (9, 16), (200, 256), (512, 512)):
         assert f"--max-lora-rank {taken} " in vllm_command(adapter(tmp_path / str(rank), r=rank))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.console import HARMLESS
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, naming
 from boresight.core.schema import Message
 from boresight.core.wording import cut_at_tokens
 
@@ -45,15 +45,20 @@ class Talker:
 
     def __init__(self, name: str, settings: Settings) -> None:
         from boresight.models.head import head_of
-        from boresight.models.sampler.generate import load_chat_model
-        from boresight.models.source import recipe_of_run
+        from boresight.models.source import recipe_of_run, refuse_missing_model, refuse_unknown_device
 
+        with naming("RUN", "model"), naming("--device", "device"):
+            refuse_unknown_device(settings.device)
+            refuse_missing_model(name)
         recipe = recipe_of_run(Path(name))
         if any(head_of(folder) == "score" for folder in (Path(name) / "model", Path(name))):
             raise UserError(f"{name}: a reward model gives scores, not words; there is nothing to chat with.")
         self.settings = settings
         self.start_name: str | None = (recipe.get("model") or {}).get("name")
-        self.model, self.tokenizer = load_chat_model(name, device=settings.device, merge=False)
+        from boresight.models.sampler.generate import load_chat_model  # slow; the names are right by now
+
+        with naming("RUN", "model"), naming("--device", "device"):
+            self.model, self.tokenizer = load_chat_model(name, device=settings.device, merge=False)
         self._start: Policy | None = None
 
     def answer(self, turns: Sequence[Message], say: Callable[[str], None]) -> str:

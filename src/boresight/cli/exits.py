@@ -1,7 +1,8 @@
 """How a command ends: its exit code, and one sentence on stderr for everything that is not a success.
 
 0        done
-1        something was found: `check`, a bad row in `data check`, a failed arm of a study
+1        something was found: an error in `check`, a malformed row in `data check`, a failed arm of a study,
+         an option that `convert` could not translate
 2        the input is wrong (a recipe, a file, an option), or the disk is full
 70       an error in boresight itself; the traceback is in a file, whose path is printed
 128 + n  ended by signal n: 129 for a closed terminal, 130 for Ctrl-C, 141 for a closed pipe
@@ -34,7 +35,6 @@ def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code and prints the sentence that explains it."""
     with tolerating_closed_pipes():
         try:
-            refuse_dashed_settings(arguments)
             app(list(arguments))
         except SystemExit as end:  # how Typer ends every verb
             return end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -55,15 +55,6 @@ def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
                 return _end(BAD_INPUT, _os_sentence(OSError(number, os.strerror(number))), "red")
             return _end(INTERNAL, _internal(error), "red")
     return DONE
-
-
-def refuse_dashed_settings(arguments: Sequence[str]) -> None:
-    """Raise a `UserError` for `--data.train x`, which other trainers accept."""
-    for place, argument in enumerate(arguments):
-        name, equals, value = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and "." in name and name.replace(".", "").replace("_", "").isalnum():
-            wanted = value if equals else " ".join(arguments[place + 1 : place + 2]) or "…"
-            raise UserError(f"{argument}: settings are written without dashes, as in {name}={wanted}.")
 
 
 def print_sentence(sentence: str, color: str) -> None:

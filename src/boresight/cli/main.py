@@ -7,42 +7,33 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from boresight.cli import exits, results
 from boresight.cli.output import Result, is_first_process, print_start, with_result
 from boresight.cli.threads import set_wait_policy
-from boresight.core.errors import UserError
-from boresight.core.interrupt import Interrupted
+from boresight.cli.usage import VerbGroup
+from boresight.core.errors import UserError, naming
 from boresight.core.version import VERSION
 from boresight.core.wording import plural
 
-
-class InterruptedInWords(TyperGroup):
-    """Verbs that end with a sentence on Ctrl-C, which Typer would turn into an exit code alone."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the verb. Raises `Interrupted` for a `KeyboardInterrupt`."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted.") from None
-
-
 app = typer.Typer(
-    cls=InterruptedInWords,
+    cls=VerbGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Inspect data before training.", no_args_is_help=True)
+data_app = typer.Typer(cls=VerbGroup, help="Inspect data before training.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-convert_app = typer.Typer(help="Turn configs of other trainers into recipes.", no_args_is_help=True)
+convert_app = typer.Typer(
+    cls=VerbGroup, help="Turn configs of other trainers into recipes.", no_args_is_help=True
+)
 app.add_typer(convert_app, name="convert")
 
 
@@ -116,19 +107,24 @@ def init(
     """Inspect data, model and machine, and write a first recipe with comments."""
     from boresight.core.console import Terminal
     from boresight.data.reading.renaming.mapping import parse_columns
-    from boresight.runs.init.command import write_recipe
+    from boresight.models.source import refuse_missing_model
 
-    written = write_recipe(
-        data,
-        Terminal(),
-        model=model,
-        method=method,
-        layout=layout,
-        columns=parse_columns(columns),
-        to=to,
-        probe=probe,
-        force=force,
-    )
+    with naming("--model", "model"):
+        refuse_missing_model(model)
+    from boresight.runs.init.command import write_recipe  # slow; the model is there
+
+    with naming("--model", "model"):
+        written = write_recipe(
+            data,
+            Terminal(),
+            model=model,
+            method=method,
+            layout=layout,
+            columns=parse_columns(columns),
+            to=to,
+            probe=probe,
+            force=force,
+        )
     return Result(str(written), lambda: {"recipe": written})
 
 
@@ -231,16 +227,19 @@ def explain(
         ),
     ],
     beta: Annotated[
-        float | None, typer.Option(help="Beta of a TRL run whose log does not contain it.")
+        float | None, typer.Option(help="Beta of a TRL run on pairs whose log does not contain it.")
     ] = None,
 ) -> Result:
     """Diagnose a finished run (causes in order, with the evidence), or explain a finding by its name."""
     from boresight.core.console import Terminal
     from boresight.findings.page import is_finding
+    from boresight.findings.trl_log import NOT_OF_TRL
 
     if not run.exists() and is_finding(str(run)):
         from boresight.findings.printing import print_section, section_text
 
+        if beta is not None:
+            raise UserError(NOT_OF_TRL)
         print_section(str(run), Terminal())
         text = section_text(str(run))
         return Result(text, lambda: {"finding": str(run), "text": text})
@@ -297,7 +296,10 @@ def report(
     """Rewrite report.html of each run folder, and its tables."""
     print_start("report", *runs)
     from boresight.reports.page import write_report
+    from boresight.reports.read_run import read_run
 
+    for run in runs:
+        read_run(run)  # before anything is written
     pages = []
     for run in runs:
         pages.append(write_report(run))
@@ -399,7 +401,10 @@ def export(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16, of merged weights.")] = "float32",
     gguf: Annotated[
         str | None,
-        typer.Option(help="Files for llama.cpp and Ollama instead: q8_0,q4_0, or q4_k_m by llama.cpp."),
+        typer.Option(
+            help="Files for llama.cpp and Ollama instead, as q8_0,q4_0: f16, q8_0, q4_0; by llama.cpp also "
+            "q4_k_m, q5_k_m, q6_k."
+        ),
     ] = None,
     answers: Annotated[
         int,
@@ -409,8 +414,12 @@ def export(
         str | None, typer.Option(help="Repository of the hub, ORG/NAME, for the folder with its card.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run/--no-dry-run", help="With --push: print what would be uploaded.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--dry-run/--no-dry-run",
+            help="With --push: print what would be uploaded (default), or upload it.",
+        ),
+    ] = None,
 ) -> Result:
     """Write a run's model for transformers, vLLM, llama.cpp or Ollama, with a model card."""
     from boresight.core.console import Terminal
@@ -418,9 +427,12 @@ def export(
     from boresight.export.plan import Form
     from boresight.export.push import plan_push
 
-    if push is None and not dry_run:
-        raise UserError("--no-dry-run uploads the folder; name the repository with --push ORG/NAME.")
-    target = None if push is None else plan_push(push, dry_run)
+    if push is None and dry_run is not None:
+        raise UserError(
+            "--dry-run and --no-dry-run are for --push; leave them out, or name the repository with "
+            "--push ORG/NAME."
+        )
+    target = None if push is None else plan_push(push, dry_run is not False)
     form: Form = "merged" if merged else "adapter"
     folder = export_run(run, to, form, dtype, Terminal(soft_wrap=True), gguf, answers, target)
     files = sorted(file.name for file in folder.iterdir())
@@ -433,8 +445,13 @@ def serve_model(
     here: Annotated[
         bool, typer.Option("--here", help="Serve it on this machine, by the package's own sampler.")
     ] = False,
-    port: Annotated[int, typer.Option(help="With --here: port on 127.0.0.1; 0 takes a free one.")] = 0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="With --here: longest answer by default.")] = 256,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port; with --here on 127.0.0.1, where 0, the default, takes a free one."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="With --here: longest answer by default, in tokens (256).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="With --here: cpu, cuda or cuda:N.")] = None,
 ) -> None:
     """Print the `vllm serve` command of a run's model; --here serves a small OpenAI-compatible endpoint."""
@@ -443,14 +460,16 @@ def serve_model(
         from boresight.core.console import Terminal
         from boresight.serving.command import serve_here
 
-        serve_here(run, port, max_new_tokens, device, Terminal(soft_wrap=True))
-    else:
-        from boresight.models.source import note_on_base
-        from boresight.serving.vllm_command import vllm_command
+        serve_here(run, port or 0, max_new_tokens or 256, device, Terminal(soft_wrap=True))
+        return
+    if unused := _given({"--max-new-tokens": max_new_tokens, "--device": device}):
+        raise UserError(f"{unused}: for --here alone; add --here, or leave it out.")
+    from boresight.models.source import note_on_base
+    from boresight.serving.vllm_command import vllm_command
 
-        _say(vllm_command(run))
-        if note := note_on_base(str(run)):
-            exits.print_sentence(note, "yellow")  # on stderr: standard output is the command alone
+    _say(vllm_command(run, port))
+    if note := note_on_base(str(run)):
+        exits.print_sentence(note, "yellow")  # on stderr: standard output is the command alone
 
 
 @app.command()
@@ -458,16 +477,20 @@ def chat(
     run: Annotated[str, typer.Argument(help="A run folder, a model folder or a hub id.", metavar="RUN")],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of sampling.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of sampling, for a temperature above 0; default 0.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
 ) -> None:
     """Chat with a run's model; /before sends the same message to its start model."""
+    if seed is not None and temperature == 0:
+        raise UserError("--seed: decoding at temperature 0 is greedy; add --temperature 1, or leave it out.")
     print_start("chat", run)
     from boresight.cli.chat import Settings
     from boresight.cli.chat import chat as talk
 
-    talk(run, Settings(max_new_tokens, temperature, seed, system, device))
+    talk(run, Settings(max_new_tokens, temperature, seed or 0, system, device))
 
 
 @app.command(cls=RecipeCommand)
@@ -490,7 +513,7 @@ def sweep(
 
 
 @app.command()
-@with_result(starts_with=["plan", "scale"], tables={"listed": "--list"})
+@with_result(tables={"listed": "--list"})
 def study(
     overrides: Annotated[
         list[str] | None,
@@ -499,9 +522,12 @@ def study(
         ),
     ] = None,
     scale: Annotated[
-        str, typer.Option(help="`cpu`: embedded models and data. `gpu`: those of the study.")
-    ] = "cpu",
-    plan: Annotated[Path | None, typer.Option(help="A plan of your own instead.")] = None,
+        str | None,
+        typer.Option(help="`cpu`, the default: embedded models and data. `gpu`: those of the study."),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="A plan of your own, a YAML file, in place of --scale.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/study-SCALE.")] = None,
     arm: Annotated[list[str] | None, typer.Option(help="Run only this arm (repeatable).")] = None,
     listed: Annotated[
@@ -509,7 +535,10 @@ def study(
     ] = False,
     minutes: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Start no run that would end later than this; run again to resume."),
+        typer.Option(
+            min=0.1,
+            help="Start no run that would end later than this many minutes from now; run again to resume.",
+        ),
     ] = None,
     rehearse: Annotated[
         bool,
@@ -524,6 +553,8 @@ def study(
 
     Run it again to resume: finished arms are kept.
     """
+    if not listed:
+        print_start("study", plan or scale or "cpu")  # as run_study
     from boresight.core.console import Terminal
     from boresight.experiments.study import command
 
@@ -660,6 +691,10 @@ def data_show(
 ) -> None:
     """Print real rows, token by token, with what is scored in color."""
     print_start("data show", file)
+    from boresight.models.source import tokenizer_place
+
+    with naming("--model", "model"):
+        tokenizer_place(model)  # before torch is loaded
     from boresight.config.recipe import DataSection
     from boresight.core.console import Terminal
     from boresight.data.check_file import print_as_pairs
@@ -670,7 +705,8 @@ def data_show(
     from boresight.models.load import load_tokenizer
 
     console = Terminal()
-    tokenizer = load_tokenizer(model, chat_template=chat_template)
+    with naming("--model", "model"):
+        tokenizer = load_tokenizer(model, chat_template=chat_template)
     named = parse_columns(columns)
     data = DataSection(train=file, layout=layout, columns=named, bad_rows="drop", score=score, system=system)
     loaded = as_trained(read_source(file, None, data, limit=rows), data)
@@ -691,6 +727,11 @@ def _after_training(run: Path) -> list[str]:
         "next:",
         *(f"  boresight {verb} {shlex.quote(str(run))}  # {why}" for verb, why in commands.items()),
     ]
+
+
+def _given(options: Mapping[str, object]) -> str:
+    """Names of the options that have a value, with commas between them."""
+    return ", ".join(name for name, value in options.items() if value is not None)
 
 
 def _say(*lines: object) -> None:

@@ -53,8 +53,8 @@ def with_result(
 
     Args:
         quiet: whether the verb prints anything that `--quiet` omits.
-        starts_with: names of arguments; the first line of output names the first of them that is given. It is
-            printed before torch is loaded, unless the verb only prints a table.
+        starts_with: names of arguments; the first line of output, which is printed before torch is loaded,
+            names the first of them that is given.
         tables: parameters with which a verb only prints a table and has no result, each with its option.
     """
 
@@ -68,7 +68,7 @@ def with_result(
                     stack.enter_context(only_result_on_stdout())
                 if only_result:
                     stack.enter_context(_showing_only_warnings())
-                if starts_with and not any(given[name] for name in tables or {}):
+                if starts_with:
                     print_start(verb.__name__, next(given[name] for name in starts_with if given[name]))
                 result, text = verb(**given), None
                 if is_first_process():

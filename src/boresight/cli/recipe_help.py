@@ -129,6 +129,16 @@ def _synthesis() -> Iterator[HelpPart]:
     yield HelpPart("Recipe fields", " (set in the YAML file or as field=value)", rows)
 
 
+def setting_names(verb: str) -> Iterator[str]:
+    """Names of the settings of the recipe that a verb takes, as `optim.lr`, without those of rewards; none
+    for a verb whose recipe has no table of fields."""
+    verbs = {"check": ["train"], "sweep": ["sweep", "train"]}.get(verb, [verb])
+    for part in (part for name in verbs if name in PARTS for part in PARTS[name]()):
+        chosen, is_choice, _ = part.heading.partition(".name: ")
+        yield from [f"{chosen}.name"] if is_choice else []
+        yield from (row[0] for row in part.rows if not row[0].startswith("reward."))
+
+
 PARTS = {"train": _training, "evaluate": _evaluation, "sweep": _sweep, "synthesize": _synthesis}
 """Parts of the help by verb."""
 

@@ -1,6 +1,8 @@
 """Errors that are shown to users as one sentence, and one-line messages of other exceptions."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 """How libraries in Rust (safetensors, tokenizers) write the system's number of an error."""
@@ -36,6 +38,18 @@ class UserError(OneSentence):
         super().__init__(message[:-1] if message.endswith("?.") else message)
         self.closing = str(self) if closing is None else closing
         self.of_own_code = of_own_code
+
+
+@contextmanager
+def naming(name: str, instead_of: str) -> Iterator[None]:
+    """Inside the block a `UserError` that begins with `instead_of` begins with `name`, the option or key that
+    the user wrote."""
+    try:
+        yield
+    except UserError as error:
+        if not str(error).startswith(f"{instead_of}: "):
+            raise
+        raise type(error)(f"{name}{str(error).removeprefix(instead_of)}") from error
 
 
 def system_error_number(error: BaseException) -> int:

@@ -1,4 +1,4 @@
-"""`boresight data check FILE`: the layout, the counts, and every bad row."""
+"""`boresight data check FILE`: the layout, the counts, and every malformed row."""
 
 from __future__ import annotations
 
@@ -68,8 +68,12 @@ class FileReport:
 
     @property
     def verdict(self) -> str:
-        """`2 bad rows of 40.`, or that there are none."""
-        return f"{plural(len(self.bad), 'bad row')} of {self.rows:,}." if self.bad else "No bad rows."
+        """`2 malformed rows of 40.`, or that there are none."""
+        return (
+            f"{plural(len(self.bad), 'malformed row')} of {self.rows:,}."
+            if self.bad
+            else "No malformed rows."
+        )
 
 
 def check_file(
@@ -84,7 +88,7 @@ def check_file(
 
     Raises:
         UserError: the source cannot be read at all, or its layout is unknown, ambiguous or mixed.
-            Bad rows are no error here; they are in the report.
+            Malformed rows are no error here; they are in the report.
     """
     loaded = collect(path, layout=layout, columns=columns, kind=kind, split=split)
     rows = len(loaded.examples) + len(loaded.bad) + loaded.left_out
@@ -250,7 +254,7 @@ def _lengths_table(report: FileReport) -> Table:
 
 
 def _bad_table(report: FileReport) -> Table:
-    table = section_table("Bad rows", "row", "field")
+    table = section_table("Malformed rows", "row", "field")
     table.add_column("what is wrong", overflow="fold")
     for bad in report.bad:
         table.add_row(f"{bad.row:,}", Text(bad.field), Text(bad.message))

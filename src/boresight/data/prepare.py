@@ -137,7 +137,7 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
     """Rows within `data.max_length`; prints what was read and counts everything that was dropped.
 
     Raises:
-        UserError: unreadable data, a bad row under `bad_rows: error`, or nothing left to train on.
+        UserError: unreadable data, a malformed row under `bad_rows: error`, or nothing left to train on.
     """
     rows = data.rows(tokenizer)
     if rows.prepared is not None:

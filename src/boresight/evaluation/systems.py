@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boresight.core.console import print_warning
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, naming
 from boresight.core.files import write_hashed_jsonl
 from boresight.core.schema import Message, Prompt
 from boresight.core.strict_model import is_count
@@ -80,19 +79,10 @@ def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
 
     for name, system in recipe.systems.items():
         if system.model is not None:
-            with _naming_the_key(f"systems.{name}.model"):
+            with naming(f"systems.{name}.model", "model"):  # which the user may not have written
                 locate(system.model)
         if system.endpoint is not None:
             refuse_missing_keys([system.endpoint])
-
-
-@contextmanager
-def _naming_the_key(key: str) -> Iterator[None]:
-    """Let a `UserError` on a model name the recipe's key, which may be one that the user did not write."""
-    try:
-        yield
-    except UserError as error:
-        raise type(error)(f"{key}: {str(error).removeprefix('model: ')}") from error
 
 
 def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prompt]:

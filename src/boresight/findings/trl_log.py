@@ -34,12 +34,14 @@ NAMES = {
 SAMPLED = {"kl": "kl"}
 """Names that have this meaning only if the log has a reward of samples; KTO's `kl` is its reference point."""
 SCALED = {"margin", "chosen_logratio", "rejected_logratio"}
+"""Our metrics that TRL multiplies by beta."""
 OF_PAIRS = {"chosen", "rejected", "margins", "accuracies"}
 """Names under `rewards/` that belong to pairs; all others are reward functions."""
 ASSUMED_EVAL_ROWS = 200
 """Assumed number of held-out rows, for intervals: the file does not contain it."""
 USUAL_BETA = 0.1
 """TRL's default for pairs."""
+NOT_OF_TRL = "--beta is for the log of a TRL run on pairs; leave it out."
 
 TrlLine = tuple[int, str, dict[str, float]]
 
@@ -83,7 +85,7 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
         raise UserError(f"{file}: not a trainer_state.json, it has no log_history.") from None
     sets = list(dict.fromkeys(_eval_set(entry) for entry in history if _is_evaluation(entry)))
     history = [entry for entry in history if not _is_evaluation(entry) or _eval_set(entry) == sets[0]]
-    beta = beta or derived_beta(history)
+    beta = derived_beta(history) if beta is None else beta
     lines: list[TrlLine] = []
     rate_sum, before = 0.0, 0
     for entry in history:

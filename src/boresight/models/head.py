@@ -10,9 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from boresight import methods
 from boresight.core.files import read_json, write_json
-from boresight.methods.inputs import PairScores
 from boresight.models.policy import Policy
 from boresight.models.source import recipe_of_run
 
@@ -63,6 +61,9 @@ def is_own_reward_model(folder: Path) -> bool:
     package."""
     if _read(folder / BESIDE_ADAPTER).get(READS) == END_OF_TURN:
         return True
+    from boresight import methods
+    from boresight.methods.inputs import PairScores  # torch, which a look at a folder's head does without
+
     method = recipe_of_run(folder.parent).get("method")
     name = method.get("name") if isinstance(method, dict) else None
     return name in methods.names() and methods.get(name).Input is PairScores

@@ -22,7 +22,13 @@ from boresight.models.checkpoint.pretrained import (
     read_weights,
 )
 from boresight.models.policy import Policy
-from boresight.models.source import ModelSource, Unreachable, locate, tokenizer_place
+from boresight.models.source import (
+    ModelSource,
+    Unreachable,
+    locate,
+    refuse_unknown_device,
+    tokenizer_place,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -152,13 +158,9 @@ def device_called(name: str | None) -> torch.device:
     """
     import torch
 
+    refuse_unknown_device(name)
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    try:
-        device = torch.device(name or ("cuda" if there else "cpu"))
-    except RuntimeError as error:
-        raise UserError(f"device: {name!r} is not a device; use cpu, cuda, cuda:N or mps.") from error
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UserError(f"device: {name!r} is not supported; use cpu, cuda, cuda:N or mps.")
+    device = torch.device(name or ("cuda" if there else "cpu"))
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device: 'mps' is the GPU of a Mac, and torch sees none; use cpu or leave it out.")
     if device.type == "cuda" and (device.index or 0) >= there:

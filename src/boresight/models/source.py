@@ -1,7 +1,11 @@
-"""Find the files of a model by name: `starter`, a local folder, or a Hugging Face hub id."""
+"""Find the files of a model by name: `starter`, a local folder, or a Hugging Face hub id.
+
+Nothing here imports torch, so a wrong name of a model or of a device is refused within a second.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = ("starter", "countdown-tiny")
 """Models that need no network; each has a cache folder whose name begins with the model's."""
+DEVICE = re.compile(r"(cpu|cuda|mps)(:(0|[1-9]\d?))?")
 HUB_TIMEOUT = 5.0
 """Seconds until the hub counts as unreachable."""
 
@@ -66,6 +71,20 @@ def _locate(name: str, above: tuple[Path, ...]) -> ModelSource:
     return ModelSource(name, cached_only=not _hub_has(name))
 
 
+def refuse_missing_model(name: str) -> None:
+    """Raise a `UserError` for a folder without a model, and for any other model that does not exist."""
+    if name not in EMBEDDED and (folder := expanded(name)).is_dir():
+        _model_in(folder)  # the base of an adapter may take a request to the hub
+    else:
+        locate(name)
+
+
+def refuse_unknown_device(name: str | None) -> None:
+    """Raise a `UserError` for a name that is no device's. Whether this machine has it is not checked."""
+    if name is not None and not DEVICE.fullmatch(name):
+        raise UserError(f"device: {name!r} is not a device; use cpu, cuda, cuda:N or mps.")
+
+
 def tokenizer_place(name: str) -> tuple[str, bool]:
     """Folder or hub id of a tokenizer, and whether only the local cache is searched.
 
@@ -94,19 +113,28 @@ def weights_at_hand(name: str) -> bool:
 
 
 def _locate_folder(folder: Path, above: tuple[Path, ...]) -> ModelSource:
+    found = _model_in(folder)
+    if not (found / "adapter_config.json").is_file():
+        return ModelSource(str(found), cached_only=True)
+    if found.resolve() in above:
+        raise UserError(
+            f"model: the adapter {str(found)!r} is its own base; set base_model_name_or_path in its "
+            "adapter_config.json to the model that it was trained on."
+        )
+    base = _locate(_base_of(found), (*above, found.resolve()))
+    allowed = (*base.allowed, *_allowed_by(recipe_of_run(found.parent)))
+    return ModelSource(base.place, base.cached_only, (*base.adapters, found), allowed)
+
+
+def _model_in(folder: Path) -> Path:
+    """The folder itself, or `model/` in it, whichever holds an adapter or a model. Raises `UserError`."""
     for candidate in (folder, folder / "model"):
-        if (candidate / "adapter_config.json").is_file():
-            if candidate.resolve() in above:
-                raise UserError(
-                    f"model: the adapter {str(candidate)!r} is its own base; set base_model_name_or_path in "
-                    "its adapter_config.json to the model that it was trained on."
-                )
-            base = _locate(_base_of(candidate), (*above, candidate.resolve()))
-            allowed = (*base.allowed, *_allowed_by(recipe_of_run(candidate.parent)))
-            return ModelSource(base.place, base.cached_only, (*base.adapters, candidate), allowed)
-        if (candidate / "config.json").is_file():
-            return ModelSource(str(candidate), cached_only=True)
-    raise UserError(f"model: the folder {str(folder)!r} holds neither config.json nor adapter_config.json.")
+        if any((candidate / name).is_file() for name in ("adapter_config.json", "config.json")):
+            return candidate
+    raise UserError(
+        f"model: the folder {str(folder)!r} holds neither config.json nor adapter_config.json; "
+        "give the folder of a finished run, of a model or of an adapter."
+    )
 
 
 def _base_of(adapter: Path) -> str:

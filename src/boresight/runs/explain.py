@@ -6,6 +6,7 @@ live checks, and puts causes before symptoms.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,15 @@ from boresight.findings.monitor import Monitor, read_findings
 from boresight.findings.printing import print_findings
 from boresight.findings.questions import looked_for
 from boresight.findings.remedies import MOST, LogSource
-from boresight.findings.trl_log import USUAL_BETA, TrlFacts, name_in_trl, read_trainer_state, trainer_state_in
+from boresight.findings.trl_log import (
+    NOT_OF_TRL,
+    SCALED,
+    USUAL_BETA,
+    TrlFacts,
+    name_in_trl,
+    read_trainer_state,
+    trainer_state_in,
+)
 from boresight.methods.foreign_logs import method_of_log
 from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric, RunData, read_run
@@ -99,12 +108,15 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
         beta: beta of a TRL run; by default it is derived from the log if possible.
 
     Raises:
-        UserError: neither of the two is there, or the log has no steps.
+        UserError: neither of the two is there, the log has no steps, or `beta` is not above 0 or for a log
+            without rewards of pairs.
     """
     state = path if path.suffix == ".json" and path.is_file() else trainer_state_in(path)
     if state is not None:
         return _explain_trl(state, beta)
     run = read_run(path)
+    if beta is not None:
+        raise UserError(NOT_OF_TRL)
     recipe = _recipe(run)
     monitor = _replayed(run)
     history, ramp = monitor.history, run.ramp
@@ -178,7 +190,7 @@ def spent_budget(history: History, margin: float) -> Finding | None:
         "learning-rate-budget",
         1 - margin,
         0.5,
-        f"The learning rates sum to {budget[0]:.1e} over {history.step:,} steps, which yielded a "
+        f"The learning rates sum to {budget[0]:.1e} over {plural(history.step, 'step')}, which yielded a "
         f"{history.margin_name} of {margin:.2g} nats{seen}.",
         f"At this pace {forecast.GOOD_MARGIN:g} nats take {few}{times:,.0f} times as much, a "
         f"sum of {budget[0] * times:.1e}, by a higher rate or more steps{most}.",
@@ -223,9 +235,13 @@ def got_worse(metric: Metric) -> Finding | None:
 
 
 def _explain_trl(state: Path, beta: float | None) -> Explanation:
+    if beta is not None and not (math.isfinite(beta) and beta > 0):
+        raise UserError(f"--beta: {beta:g} is not a number above 0.")
     lines, facts = read_trainer_state(state, beta)
     if not lines:
         raise UserError(f"{state}: its log_history holds no training step, so there is nothing to explain.")
+    if beta is not None and not any(SCALED & numbers.keys() for _, _, numbers in lines):
+        raise UserError(NOT_OF_TRL)
     unit = NATS if facts.beta else SCALED_BY_BETA
     monitor = Monitor(History(steps=facts.steps, eval_rows=facts.eval_rows, unit=unit))
     for step, split, numbers in lines:

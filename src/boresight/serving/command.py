@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, naming
 from boresight.serving.loopback import check_port
 
 if TYPE_CHECKING:
@@ -21,14 +21,19 @@ def serve_here(run: Path, port: int, max_new_tokens: int, device: str | None, co
         UserError: a port that cannot be used, no such model, or a reward model.
     """
     from boresight.models.head import head_of
-    from boresight.models.sampler.generate import load_chat_model
-    from boresight.models.source import print_note_on_base
-    from boresight.serving.endpoint import ChatServer
+    from boresight.models.source import print_note_on_base, refuse_missing_model, refuse_unknown_device
 
-    check_port(port)  # before the model is loaded
+    check_port(port)
+    with naming("RUN", "model"), naming("--device", "device"):
+        refuse_unknown_device(device)
+        refuse_missing_model(str(run))
     if any(head_of(folder) == "score" for folder in (run / "model", run)):
         raise UserError(f"{run}: a reward model gives scores and no answers; there is nothing to serve.")
-    model, tokenizer = load_chat_model(str(run), device=device)
+    from boresight.models.sampler.generate import load_chat_model  # slow; the options are right by now
+    from boresight.serving.endpoint import ChatServer
+
+    with naming("RUN", "model"), naming("--device", "device"):
+        model, tokenizer = load_chat_model(str(run), device=device)
     print_note_on_base(str(run), console)
     with ChatServer(model, tokenizer, run.resolve().name, port, max_new_tokens) as server:
         console.print(example(server), markup=False, highlight=False)

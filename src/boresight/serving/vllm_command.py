@@ -15,21 +15,31 @@ from boresight.models.source import embedded_in
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Permitted values of `--max-lora-rank`, besides 1."""
 
+PORTS = 2**16
+"""Number of ports, from 0."""
 
-def vllm_command(run: Path) -> str:
+
+def vllm_command(run: Path, port: int | None = None) -> str:
     """The command that serves the run's model, as it was trained, under the name of its folder.
 
+    Args:
+        port: port of vLLM's server; None leaves its default.
+
     Raises:
-        UserError: no trained model, a reward model, or an adapter that vLLM cannot apply to its base model.
+        UserError: no such port, no trained model, a reward model, or an adapter that vLLM cannot apply to its
+            base model.
     """
+    if port is not None and not 0 <= port < PORTS:
+        raise UserError(f"--port: {port} is not a port; give one from 0 to {PORTS - 1}.")
+    at = [] if port is None else ["--port", str(port)]
     folder = run / "model" if (run / "model").is_dir() else run
     if head_of(folder) == "score":
         raise UserError(f"{run}: a reward model gives scores and no answers; there is nothing to serve.")
     if (folder / "adapter_config.json").is_file():
-        return shlex.join(_adapter_command(run, folder))
+        return shlex.join([*_adapter_command(run, folder), *at])
     if not (folder / "config.json").is_file():
         raise UserError(f"{run}: there is no model; give a finished run, or a folder of `boresight export`.")
-    return shlex.join(["vllm", "serve", str(folder), "--served-model-name", _name(run)])
+    return shlex.join(["vllm", "serve", str(folder), "--served-model-name", _name(run), *at])
 
 
 def _adapter_command(run: Path, folder: Path) -> Iterator[str]:

@@ -37,7 +37,7 @@ from boresight.training.optimizer.learning_rate import learning_rate_sum
 
 def carry(path, folder, *overrides, only=(), minutes=None):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = run_study("cpu", path, folder, only, False, console, overrides, False, minutes).failed
+    failed = run_study(None, path, folder, only, False, console, overrides, False, minutes).failed
     return failed, console.file.getvalue()
 
 
@@ -320,7 +320,7 @@ def test_a_rehearsal_measures_blocks_too(blocked, tmp_path, monkeypatch):
     path, console = blocked(), Console(file=io.StringIO(), width=200, soft_wrap=True)
     asked = "questions=[{title: q, of: start, to: fast, margin: 0.5, pool: [fast]}]"
     overrides = [asked, "protocol=later.md"]
-    failed = run_study("cpu", path, tmp_path / "study", ["fast"], False, console, overrides, True).failed
+    failed = run_study(None, path, tmp_path / "study", ["fast"], False, console, overrides, True).failed
     said = console.file.getvalue()
     assert failed == 0 and "[2/2] fast: passed" in said
     assert not (tmp_path / "outcomes").exists()

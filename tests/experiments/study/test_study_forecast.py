@@ -30,6 +30,11 @@ def test_what_is_unknown_is_not_called_a_method_without_curves():
     assert "no calibrated curve for this method" in said("sft")
 
 
+def test_an_arm_whose_data_are_missing_has_no_forecast():
+    assert forecast_in_words({"findings": []}) == "no forecast"
+
+
 def test_studies_from_before_name_no_runs():
+    assert forecast_in_words({"budget": 1e-4, "steps": 1}).startswith("sum of rates 1.0e-04 over 1 step:")
     check = {"budget": 1e-4, "steps": 100, "margin": [0.5, 1.0, 2.0], "flat": False, "curve": "the loss goes"}
     assert forecast_in_words(check).endswith("margin 1 nats (0.5 to 2), the loss goes")

@@ -118,7 +118,7 @@ def report(path, *overrides, **more):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
     options = {"only": (), "report_only": True, "folder": None} | more
     failed = run_study(
-        "cpu", path, options.pop("folder"), options.pop("only"), False, console, overrides, **options
+        None, path, options.pop("folder"), options.pop("only"), False, console, overrides, **options
     ).failed
     assert failed == 0
     return console.file.getvalue()

@@ -34,7 +34,7 @@ def ranked(written, raw, tiny_base, tmp_path):
 
 def carry(path, folder, *, rehearsing=False):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = run_study("cpu", path, folder, (), False, console, (), rehearsing).failed
+    failed = run_study(None, path, folder, (), False, console, (), rehearsing).failed
     return failed, console.file.getvalue()
 
 

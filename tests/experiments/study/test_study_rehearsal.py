@@ -41,7 +41,7 @@ def temporary(tmp_path, monkeypatch):
 def rehearse(path, *overrides, only=()):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
     before = dict(os.environ)
-    failed = run_study("cpu", path, path.parent / "study", only, False, console, overrides, True).failed
+    failed = run_study(None, path, path.parent / "study", only, False, console, overrides, True).failed
     assert dict(os.environ) == before
     assert not (path.parent / "study").exists()
     return failed, console.file.getvalue()
@@ -137,7 +137,7 @@ def test_the_cost_is_read_off_runs_of_this_machine(written, raw, tmp_path):
     """`slow` has ended with one of two seeds, `fast` not at all, `onward` was cut short."""
     path, folder = written(usd_per_gpu_hour=3.6), tmp_path / "study"
     console = Console(file=io.StringIO(), width=200)
-    run_study("cpu", path, folder, ["slow"], False, console, ["arms.slow.seeds=[0]", "arms.fast.seeds=[0]"])
+    run_study(None, path, folder, ["slow"], False, console, ["arms.slow.seeds=[0]", "arms.fast.seeds=[0]"])
     outcome = yaml.safe_load((folder / "slow-seed0" / "outcome.json").read_text())
     cost = expected_cost(load_plan(path), path.parent, folder)
     assert cost.seconds["slow"] == pytest.approx(2 * outcome["seconds"])

@@ -58,7 +58,7 @@ def judged(written, raw, tiny_base, tmp_path):
 
 def carry(path, folder, *, rehearsing=False, only=()):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = run_study("cpu", path, folder, only, False, console, (), rehearsing).failed
+    failed = run_study(None, path, folder, only, False, console, (), rehearsing).failed
     return failed, console.file.getvalue()
 
 
@@ -96,7 +96,7 @@ def test_results_of_another_reward_model_are_refused(judged, tmp_path):
     )
     with pytest.raises(UserError, match=r"block_judge\.recipe\.optim\.lr was 1e-06 and is 0\.5"):
         run_study(
-            "cpu", path, tmp_path / "other", (), False, Console(file=io.StringIO()), ["arms.rm.optim.lr=0.5"]
+            None, path, tmp_path / "other", (), False, Console(file=io.StringIO()), ["arms.rm.optim.lr=0.5"]
         )
 
 

@@ -20,7 +20,7 @@ from boresight.experiments.study.read import read_study
 
 def carry(path, folder, only=()):
     console = Console(file=io.StringIO(), width=200, soft_wrap=True)
-    failed = run_study("cpu", path, folder, only, False, console).failed
+    failed = run_study(None, path, folder, only, False, console).failed
     return failed, console.file.getvalue()
 
 

@@ -223,6 +223,24 @@ def test_a_model_that_is_missing_is_said_before_the_data_are_read(make_recipe, m
     assert report.forecast is None and report.stop.startswith("model: there is no folder './nowhere'")
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("data.train=nowhere.jsonl", "nowhere.jsonl: no such file"),
+        ("data.eval=nowhere.jsonl", "nowhere.jsonl: no such file"),
+        ("data.layout=paris", "data.layout: there is no layout 'paris'"),
+    ],
+)
+def test_a_data_file_that_is_missing_is_said_before_the_tokenizer_is_loaded(
+    make_recipe, monkeypatch, setting, words
+):
+    recipe = make_recipe(b.pairs(120), setting)
+    monkeypatch.setattr(module.at_hand, "make_tokenizer", lambda *_: pytest.fail("a tokenizer was loaded"))
+    report = preflight(recipe, rehearsing=True)
+    assert [found.name for found in report.findings] == ["data-not-readable"]
+    assert report.stop.startswith(words)
+
+
 def test_names_are_those_of_the_checks():
     assert {"labels-swapped", "learning-rate-budget", "memory", "alpha-dominates"} <= set(finding_names())
     assert len(finding_names()) == len(set(finding_names()))

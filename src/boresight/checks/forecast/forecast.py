@@ -270,5 +270,5 @@ def ways_to(f: Forecast, wanted: float) -> str:
     per_step = f.budget / f.steps / f.recipe.optim.peak  # mean of the schedule, of its peak
     steps = math.ceil(wanted / (best * per_step))
     pairs = steps * f.recipe.train.batch
-    length = f"{steps:,} steps ({pairs:,} pairs at batch {f.recipe.train.batch})"
+    length = f"{plural(steps, 'step')} ({plural(pairs, 'pair')} at batch {f.recipe.train.batch})"
     return f"{f.ladder} ({f.ladder.source}); at lr {best:g} that takes {length}"

@@ -252,7 +252,7 @@ def few_rollouts(setting: MethodSetting) -> Finding | None:
         return None
     return warning(
         "few-rollouts",
-        f"The run draws {count:,} answers in {setting.steps:,} steps of "
+        f"The run draws {plural(count, 'answer')} in {plural(setting.steps, 'step')} of "
         f"{setting.recipe.train.batch * rollout.k:,}; a "
         "public 0.5B Countdown run that went from 0.30 to 0.64 correct drew 102,400 in steps of 1,024.",
         "Raise rollout.k and train.batch first, then the number of steps.",

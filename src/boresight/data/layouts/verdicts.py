@@ -6,7 +6,7 @@
 
 A preference is the share of the first answer: 1 where a is better, 0.5 for a tie, 0 where b is. `votes` count
 raters, or list their verdicts. As a pair, the answer with the larger share is the chosen one and the shares
-are the scores; a row without a majority is a bad row. The judge `recorded` reads the same files.
+are the scores; a row without a majority is malformed. The judge `recorded` reads the same files.
 """
 
 from __future__ import annotations

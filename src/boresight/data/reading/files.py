@@ -126,9 +126,15 @@ def raw_rows(source: str | Path, split: str = "train") -> Raw:
         if split != "train":
             raise UserError(f"{source}: a file has no split {split!r}; name the file that holds it.")
         return _file(path)
-    if is_hub_id(source):
-        return enumerate(_hub(str(source), split), 1)
-    raise UserError(f"{source}: {_absent(str(source), path)}.")
+    refuse_absent(source)
+    return enumerate(_hub(str(source), split), 1)
+
+
+def refuse_absent(source: str | Path) -> None:
+    """Raise a `UserError` for a file or folder that does not exist. Nothing is read, here or from the hub."""
+    path = data_path(source)
+    if not (path.is_dir() or path.is_file() or is_hub_id(source)):
+        raise UserError(f"{source}: {_absent(str(source), path)}.")
 
 
 def sha256(source: str | Path, split: str = "train") -> str:

@@ -45,7 +45,8 @@ NOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that was left out: its number (from 1), the field, and a phrase that completes "`field` …"."""
+    """A malformed row, which was dropped: its number (from 1), the field, and a phrase that completes
+    "`field` …"."""
 
     row: int
     field: str
@@ -94,14 +95,14 @@ def read(
     Args:
         kind: one of `convert.KINDS`; None takes what the file holds.
         split: split of a saved folder or of a hub data set.
-        bad_rows: "error" stops at the first bad row, "drop" leaves bad rows out and lists them.
+        bad_rows: "error" stops at the first malformed row, "drop" drops malformed rows and lists them.
         layout: name of a file in `boresight.data.layouts`; None detects it.
         columns: columns of the source by the names that layouts have for them; other columns keep theirs.
-        limit: read at most this many rows.
+        limit: read rows until there are this many examples.
 
     Raises:
         UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, `columns` that do
-            not suit it, a kind that the file does not hold, a bad row under "error", or no row left.
+            not suit it, a kind that the file does not hold, a malformed row under "error", or no row left.
     """
     if bad_rows not in POLICIES:
         raise UserError(f"data.bad_rows: no such policy {bad_rows!r}{nearest(bad_rows, POLICIES)}.")
@@ -123,10 +124,10 @@ def collect(
     limit: int | None = None,
     stop: bool = False,
 ) -> Loaded:
-    """As `read`, but does not fail if all rows are bad; `stop` raises at the first bad row."""
+    """As `read`, but does not fail if all rows are malformed; `stop` raises at the first of them."""
     name = str(path)
     columns = columns or {}
-    rows = islice(_cleaned(name, files.raw_rows(path, split), columns), limit)
+    rows = _cleaned(name, files.raw_rows(path, split), columns)
     head = list(islice(rows, SAMPLE))
     if not head:
         raise UserError(f"{name}: is empty, there is not one row in it.")
@@ -158,16 +159,30 @@ def collect(
                 good += isinstance(example, Labeled) and example.label
         else:
             left_out += 1
+        if limit is not None and len(examples) >= limit:
+            break
     counts = _Counts(len(examples), len(bad), left_out, identical, good)
     title = source.title + _labeled_by(labels, columns)
     sentence = _sentence(counts, kind, title, how) + _named(columns) + _unused(unused)
     sentence += unread.sentence(_with_context(first, source, unread.context) if not columns else "")
-    digest = files.sha256(path, split)
-    pairs = next((mapping for mapping, other in guessed if other.kind == "preference"), None)
-    as_pairs = pairs if source.kind == "prompt" else None
     return Loaded(
-        examples, source.name, kind, name, digest, bad, left_out, identical, sentence, numbers, as_pairs
+        examples,
+        source.name,
+        kind,
+        name,
+        files.sha256(path, split),
+        bad,
+        left_out,
+        identical,
+        sentence,
+        numbers,
+        as_pairs=_as_pairs(guessed) if source.kind == "prompt" else None,
     )
+
+
+def _as_pairs(guessed: Sequence[tuple[Mapped, Layout]]) -> Mapped | None:
+    """The first of the guessed mappings that reads preference pairs."""
+    return next((mapping for mapping, other in guessed if other.kind == "preference"), None)
 
 
 def _watched(name: str, rows: Raw) -> Raw:
@@ -262,7 +277,7 @@ def _conversion(
 def _outcomes(
     name: str, source: Layout, rows: Raw, columns: Mapped, *, forced: bool
 ) -> Iterator[tuple[int, Example | BadRow]]:
-    """The row number and what the row holds; the field of a bad row under the name that the file has."""
+    """The row number and what the row holds; the field of a malformed row has the name in the file."""
     for row, record in rows:
         if isinstance(record, Unparsed):
             yield row, BadRow(row, "record", record.message)
@@ -284,7 +299,7 @@ def _identity(record: Record, row: int) -> str:
 
 
 class _Counts(NamedTuple):
-    """Counts for the summary: examples, bad rows, unused ones, identical pairs, answers labeled true."""
+    """Counts for the summary: examples, malformed and unused rows, identical pairs, answers labeled true."""
 
     examples: int
     bad: int
@@ -298,9 +313,9 @@ def _sentence(counts: _Counts, kind: str, title: str, how: str) -> str:
     if kind == "labeled":
         parts.append(f"{counts.good:,} good, {counts.examples - counts.good:,} bad")
     if counts.bad:
-        parts.append(f"{plural(counts.bad, 'bad row')} left out")
+        parts.append(f"{plural(counts.bad, 'malformed row')} dropped")
     if counts.left_out:
-        parts.append(f"{plural(counts.left_out, 'row')} labeled false left out")
+        parts.append(f"{plural(counts.left_out, 'row')} labeled false dropped")
     if counts.identical:
         parts.append(f"{plural(counts.identical, 'pair')} with identical answers kept")
     return "; ".join(parts)

@@ -13,6 +13,8 @@ from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
 from boresight.core.schema import Example, Prompt
 from boresight.core.wording import plural
+from boresight.data import layouts
+from boresight.data.reading.files import refuse_absent
 from boresight.data.reading.load import BadRow, Loaded, read
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.scored_turns import count_scored, only_last
@@ -55,7 +57,7 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
         kind: one of `convert.KINDS`.
 
     Raises:
-        UserError: unreadable data, a bad row under `bad_rows: error`, or `score: last` for prompts.
+        UserError: unreadable data, a malformed row under `bad_rows: error`, or `score: last` for prompts.
     """
     if data.score == "last" and kind == "prompt":
         raise UserError("data.score: prompts have no answer to learn from; remove the setting.")
@@ -108,9 +110,7 @@ def read_source(name: str, kind: str | None, data: DataSection, limit: int | Non
             raise UserError(f"data.columns: {name} is no file whose columns have names; remove the setting.")
         made = read_generated(name, kind)
         return made if limit is None else replace(made, examples=made.examples[:limit])
-    split = "train"
-    if not Path(name).exists() and "@" in name:
-        name, _, split = name.rpartition("@")
+    name, split = _with_split(name)
     return read(
         name,
         kind=kind,
@@ -120,6 +120,24 @@ def read_source(name: str, kind: str | None, data: DataSection, limit: int | Non
         columns=data.columns,
         limit=limit,
     )
+
+
+def refuse_absent_data(data: DataSection) -> None:
+    """Raise a `UserError` for a data file that does not exist, or a layout of a name that there is not.
+    Nothing is read."""
+    if data.layout is not None:
+        layouts.get(data.layout)
+    for name in data.all_sources:
+        if not name.startswith(PREFIX):
+            refuse_absent(_with_split(name)[0])
+
+
+def _with_split(name: str) -> tuple[str, str]:
+    """A source and its split; `train` for a name without `@split`."""
+    if Path(name).exists() or "@" not in name:
+        return name, "train"
+    source, _, split = name.rpartition("@")
+    return source, split
 
 
 def prompts_in(source: str) -> list[Prompt]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,13 @@ from boresight.reports.tables.files import pipe_table
 
 PLAN = "study/plan-"
 """Prefix of the names of plans for a scale."""
+UNUSED = {
+    "--list": ("prints the plan and runs nothing", ("--report-only", "--rehearse", "--minutes", "--run")),
+    "--report-only": ("runs nothing", ("--arm", "--minutes", "--rehearse")),
+    "--rehearse": ("takes two steps of every arm", ("--minutes",)),
+    "--plan": ("is a plan in place of that of a scale", ("--scale",)),
+}
+"""Options of the command, with what they do and the options that have no effect beside them."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class UnfinishedRuns:
 
 
 def run_study(
-    scale: str,
+    scale: str | None,
     plan: Path | None,
     folder: Path | None,
     only: Sequence[str],
@@ -50,11 +57,26 @@ def run_study(
     The default folder has no time in its name: the same command continues where it stopped. If all runs have
     finished, it writes the report again.
 
+    Args:
+        scale: the plan of that scale; `cpu` if neither it nor a `plan` is given.
+
     Raises:
-        UserError: a wrong plan or recipe, or a folder that holds something else.
+        UserError: a wrong plan or recipe, a folder that holds something else, or an option without effect.
         Interrupted: a signal; what was computed is kept.
     """
-    path = recipe_path(plan or plan_of_scale(scale))
+    _refuse_unused(
+        {
+            "--list": listed,
+            "--report-only": report_only,
+            "--rehearse": rehearsing,
+            "--plan": plan is not None,
+            "--scale": scale is not None,
+            "--minutes": minutes is not None,
+            "--arm": bool(only),
+            "--run": folder is not None,
+        }
+    )
+    path = recipe_path(plan or plan_of_scale(scale or "cpu"))
     loaded = load_plan(path, overrides)
     plans.refuse_unknown_arms(loaded, list(only))
     if listed:
@@ -62,8 +84,6 @@ def run_study(
         return UnfinishedRuns()
     folder = folder or Path("runs") / f"study-{path.stem.removeprefix('plan-')}"
     if report_only:
-        if only or rehearsing or minutes is not None:
-            raise UserError("--report-only runs nothing; leave out --arm, --minutes and --rehearse.")
         _print_reports(console, _written(loaded, path.parent, folder, overrides))
         return UnfinishedRuns()
     if rehearsing:
@@ -92,6 +112,14 @@ def run_study(
             _print_reports(console, [write_outcome_page(loaded, path.parent, overrides)])
     ended = [outcome for outcome in map(opened.outcome, plans.arm_runs(loaded)) if outcome is not None]
     return UnfinishedRuns(sum(o.failed for o in ended), sum(o.stopped for o in ended))
+
+
+def _refuse_unused(given: Mapping[str, bool]) -> None:
+    """Raise a `UserError` for an option that would have no effect beside another."""
+    for option, (what, unused) in UNUSED.items():
+        found = [other for other in unused if given[other]]
+        if given[option] and found:
+            raise UserError(f"{option} {what}; leave out {' and '.join(found)}.")
 
 
 def _written(plan: StudyPlan, here: Path, folder: Path, overrides: Sequence[str]) -> list[Path]:

@@ -9,6 +9,7 @@ from boresight.checks.forecast import forecast
 from boresight.checks.forecast.forecast import Forecast, curve_in_words
 from boresight.checks.inputs import size_of
 from boresight.config.recipe import Recipe
+from boresight.core.wording import plural
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
 from boresight.runs.check.preflight import preflight, steps_of
@@ -58,9 +59,9 @@ def finding_as_dict(finding: Finding) -> dict[str, str]:
 def forecast_in_words(check: dict[str, Any] | None) -> str:
     """The forecast as text: `sum of rates 2.1e-05: margin 0.11 nats (0.043 to 0.27), borrowed from …: you
     will see …`."""
-    if not check:
+    if not check or "budget" not in check:  # without data or a model there is none
         return "no forecast"
-    lead = f"sum of rates {check['budget']:.1e} over {check['steps']:,} steps"
+    lead = f"sum of rates {check['budget']:.1e} over {plural(check['steps'], 'step')}"
     if "elsewhere" in check:
         return f"{lead}: unknown, no run on these pairs has been measured; {check['elsewhere']}"
     if "margin" not in check:

@@ -39,10 +39,7 @@ def parse_quantizations(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
     for name in names:
         if name not in QUANTIZATIONS:
-            raise UserError(
-                f"--gguf: {name!r} is not a quantization{nearest(name, QUANTIZATIONS)}; "
-                f"there are {', '.join(QUANTIZATIONS)}."
-            )
+            raise UserError(f"--gguf: {name!r} is not a quantization{nearest(name, QUANTIZATIONS)}.")
     if not names:
         raise UserError("--gguf: name at least one quantization, as in --gguf q8_0,q4_0.")
     return names

@@ -40,6 +40,7 @@ from boresight.core.printable import Printable
 from boresight.core.schema import Labeled, Prompt, to_prompt
 from boresight.core.wording import plural
 from boresight.data.prepare import DatasetCache
+from boresight.data.reading.split import refuse_absent_data
 from boresight.data.stored.view import concatenated, each_changed
 from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, checks_of, error, note, ranked, run_checks
@@ -76,6 +77,8 @@ STOPS = {
 }
 """Inputs that training requires, in the order in which it reads them, each with the finding if it is
 missing."""
+AT_ONCE = {"data", "tokenizer"}
+"""Inputs without which nothing else is checked."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +184,12 @@ def preflight(
     missing = Missing(elsewhere=rows is not None)
     missing.attempt("device", device_called, recipe.model.device)
     missing.attempt("trackers", refuse_missing_trackers, recipe.train.trackers)
-    tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
-    if "tokenizer" in missing.refused:  # known in a second, where the data may take minutes
+    if rows is None:
+        missing.attempt("data", refuse_absent_data, recipe.data)
+    tokenizer = None
+    if "data" not in missing.refused:
+        tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
+    if missing.refused.keys() & AT_ONCE:  # known in a second, where the data may take minutes
         return _refused_at_once(missing, rows)
     asked = prompts_to_ask(recipe, missing) if rows is None else ()
     looked = look_at_data(recipe, tokenizer, missing, datasets, asked) if rows is None else Looked(rows=rows)
@@ -220,7 +227,7 @@ def preflight(
 
 
 def _refused_at_once(missing: Missing, rows: int | None) -> Report:
-    """The report on a run whose model is missing: nothing else is checked."""
+    """The report on a run whose data file or model is missing: nothing else is checked."""
     return Report(
         findings=refusals(missing),
         forecast=None,

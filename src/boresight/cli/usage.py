@@ -1,0 +1,190 @@
+"""Usage errors in one sentence: an unknown option, a wrong value, a missing argument, a group without a verb.
+
+Typer itself prints a usage line, a hint and a box of several lines.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from typer.core import TyperGroup
+
+from boresight.core.did_you_mean import nearest
+from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
+
+WRONG_VALUES = {
+    "greater_than_equal": "{value} is not at least {ge:g}",
+    "less_than_equal": "{value} is not at most {le:g}",
+    "int_parsing": "{value!r} is not a whole number",
+    "int_from_float": "{value} is not a whole number",
+    "float_parsing": "{value!r} is not a number",
+}
+"""Sentences by pydantic's type of error."""
+MISSPELLED = 0.75
+"""Similarity above which an unknown option is a misspelled one, and no setting of a recipe."""
+SHOWN = 3
+"""Settings of one name that a sentence lists."""
+
+
+class VerbGroup(TyperGroup):
+    """Verbs that end with one sentence, also after Ctrl-C, and whose help has whole paragraphs."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for verb in self.commands.values():
+            verb.help = in_paragraphs(verb.help)
+
+    def main(self, *given: Any, **settings: Any) -> Any:
+        """Run a command line, with the arguments of `TyperGroup.main`.
+
+        Raises:
+            UserError: a usage error.
+            SystemExit: at the end, unless `standalone_mode` is False.
+        """
+        args, *others = given or (settings.pop("args", None),)
+        arguments = list(sys.argv[1:] if args is None else args)
+        standalone = settings.pop("standalone_mode", True)
+        try:
+            code = super().main(arguments, *others, standalone_mode=False, **settings)
+        except Exception as error:
+            # A usage error of Typer, or in its older versions of click, has a message and an exit code.
+            if not hasattr(error, "format_message"):
+                raise
+            raise UserError(usage_sentence(error, _called(self, arguments), arguments)) from None
+        if not standalone:
+            return code
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb. Raises `Interrupted` for a `KeyboardInterrupt`."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted.") from None
+
+
+def in_paragraphs(text: str | None) -> str | None:
+    """A docstring with each paragraph on one line, since Typer keeps the line breaks of all but the first."""
+    if text is None:
+        return None
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
+
+
+class Called(NamedTuple):
+    """The verb of a command line, or the group at which its words end; `unknown` is the word after it that is
+    no verb."""
+
+    command: Any
+    words: tuple[str, ...]
+    unknown: str | None = None
+
+    @property
+    def is_group(self) -> bool:
+        """Whether a verb is missing."""
+        return hasattr(self.command, "commands")
+
+    @property
+    def path(self) -> str:
+        """As in `boresight data check`."""
+        return " ".join(("boresight", *self.words))
+
+    @property
+    def options(self) -> list[str]:
+        """All options."""
+        return [name for p in self.command.params if p.param_type_name == "option" for name in p.opts]
+
+
+def _called(group: Any, arguments: Sequence[str]) -> Called:
+    """The verb that the first words of a command line name."""
+    found = Called(group, ())
+    for word in arguments:
+        if not found.is_group:
+            break
+        if word.startswith("-"):
+            continue
+        if word not in found.command.commands:
+            return found._replace(unknown=word)
+        found = Called(found.command.commands[word], (*found.words, word))
+    return found
+
+
+def usage_sentence(error: Any, called: Called, arguments: Sequence[str]) -> str:
+    """What is wrong with a command line, and where to read how to write it."""
+    see = f"see `{called.path} --help`"
+    option: str | None = getattr(error, "option_name", None)
+    if option is not None and "such option" in str(error.message):
+        return _no_such_option(option, called, arguments)
+    if called.unknown is not None:
+        return f"{called.unknown}: there is no such verb{nearest(called.unknown, called.command.commands)}."
+    if called.is_group and option is None:
+        return f"a verb is missing; `{called.path} --help` lists them."
+    if option is not None:
+        what = str(error.message).removeprefix(f"Option {option!r} ").rstrip(".")
+        return f"{option}: {what}; {see}."
+    parameter = getattr(error, "param", None)
+    if parameter is None:
+        words = str(error.message).rstrip(".")
+        return f"{' '.join(called.words)}: {words[:1].lower()}{words[1:]}; {see}."
+    name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar or parameter.name
+    if type(error).__name__ == "MissingParameter":
+        return f"{name} is missing; {see}."
+    return f"{name}: {_wrong_value(error)}; {see}."
+
+
+def _wrong_value(error: Any) -> str:
+    """What is wrong with the value of an option or argument."""
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        first = cause.errors()[0]
+        if (sentence := WRONG_VALUES.get(first["type"])) is not None:
+            return sentence.format(value=first["input"], **first.get("ctx", {}))
+    return " ".join(str(error.message).removeprefix("Value error, ").split()).rstrip(".")
+
+
+def _no_such_option(option: str, called: Called, arguments: Sequence[str]) -> str:
+    """For a setting of a recipe, as other trainers have them for options: the argument to write instead."""
+    misspelled = difflib.get_close_matches(option, called.options, n=1, cutoff=MISSPELLED)
+    if not misspelled and (settings := list(_settings_called(option.removeprefix("--"), called))):
+        value = _value_of(option, arguments)
+        shown = " or ".join(f"{setting}={value}" for setting in settings[:SHOWN])
+        return f"{option}: settings are written without dashes, as in {shown}."
+    known = nearest(option, called.options) if called.options else f"; see `{called.path} --help`"
+    return f"{option}: `{called.path}` has no such option{known}."
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str:
+    """The value that follows an option on the command line."""
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == option:
+            after = [a for a in arguments[place + 1 : place + 2] if not a.startswith("--")]
+            return value if equals else " ".join(after) or "…"
+    return "…"
+
+
+def _settings_called(name: str, called: Called) -> Iterator[str]:
+    """Settings of that name in the recipe of a verb: `lr` is optim.lr. None for a verb without changes of a
+    recipe; a name with a section is taken as it is."""
+    if not any(parameter.name == "overrides" for parameter in called.command.params):
+        return
+    if "." in name:
+        yield name
+        return
+    from boresight.cli.recipe_help import setting_names
+
+    wanted = name.replace("-", "_")
+    yield from _matching(wanted, setting_names(called.words[-1]))
+
+
+def _matching(wanted: str, settings: Iterable[str]) -> list[str]:
+    """The settings whose last part is the wanted name; else those with it in full (`optim_lr`), or the name
+    of a section's choice (`model` is model.name)."""
+    known = list(dict.fromkeys(settings))
+    last = [setting for setting in known if setting.rpartition(".")[2] == wanted]
+    return last or [s for s in known if s.replace(".", "_") == wanted or s == f"{wanted}.name"]
