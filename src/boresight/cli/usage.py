@@ -49,9 +49,10 @@ class VerbGroup(TyperGroup):
         """
         args, *others = given or (settings.pop("args", None),)
         arguments = list(sys.argv[1:] if args is None else args)
-        standalone = settings.pop("standalone_mode", True)
+        standalone = settings.get("standalone_mode", True)
+        settings["standalone_mode"] = False
         try:
-            code = super().main(arguments, *others, standalone_mode=False, **settings)
+            code = super().main(arguments, *others, **settings)
         except Exception as error:
             # A usage error of Typer, or in its older versions of click, has a message and an exit code.
             if not hasattr(error, "format_message"):
