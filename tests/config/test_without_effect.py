@@ -68,6 +68,7 @@ def test_a_setting_that_cannot_act_is_refused(raw, key, why, tmp_path):
     "raw",
     [
         MINIMAL | {"rollout": {"k": 8, "max_new_tokens": 128}},
+        PAIRED | {"rollout": {"k": 2}},  # which such a method samples in any case
         MINIMAL | {"data": UNHELD, "evaluate": {"samples": 0, "kl_rows": 0}, "check": {"probes": 0}},
         MINIMAL | {"data": UNHELD, "evaluate": {"prompts": "p.jsonl"}, "train": {"eval_every": 5}},
         MINIMAL | {"reward": "length", "evaluate": {"rewarded": 5}},

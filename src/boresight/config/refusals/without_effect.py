@@ -12,8 +12,6 @@ SERVER_ONLY = (
     "rollout.importance_bound",
 )
 """Settings that belong to a server."""
-GROUP_ONLY = ("rollout.k", "rollout.updates")
-"""Settings for methods that sample groups."""
 MEASURED = (
     "data.eval_half",
     "train.eval_every",
@@ -42,7 +40,8 @@ def settings_without_effect(
     two = f"with {method}, which samples two answers per prompt at every step"
     rules: list[tuple[Iterable[str], bool, str]] = [
         (rollout, samples is not None, f"with {method}, which samples no answers"),
-        (GROUP_ONLY, samples != "pair", two),
+        (["rollout.k"], samples != "pair" or changed.get("rollout.k") == 2, two),
+        (["rollout.updates"], samples != "pair", two),
         (SERVER_ONLY, "rollout.backend" in changed, "without rollout.backend=vllm"),
         (MEASURED_ON_ROWS, held_out, nothing_held_out),
         (MEASURED, held_out or prompts, nothing_held_out),
