@@ -9,6 +9,7 @@ import asyncio
 import builtins
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -93,11 +94,12 @@ def test_training_and_what_follows_run_beside_the_loop(notebook, recipe, tmp_pat
     monkeypatch.setattr("rich.jupyter.display", lambda *_: pytest.fail("a block of HTML"))
     run = in_a_cell(lambda: boresight.train(recipe, run="run"))
     assert "held-out evaluation" in capsys.readouterr().out
+    shutil.copytree("run", "again")
     for value in (
         run,
         in_a_cell(lambda: boresight.check(recipe)),
         in_a_cell(lambda: boresight.explain("run")),
-        in_a_cell(lambda: boresight.compare("run", "run", out=tmp_path / "both.html")),
+        in_a_cell(lambda: boresight.compare("run", "again", out=tmp_path / "both.html")),
     ):
         assert shown(value) == str(value) and "<pre" in value._repr_html_()
         assert "RunData(" not in shown(value)

@@ -52,7 +52,6 @@ def write(folder, raw):
         (MINIMAL | {"data": UNHELD, "train": {"eval_every": 5}}, "train.eval_every", NO_ROWS),
         (MINIMAL | {"data": UNHELD, "evaluate": {"kl_rows": 5}}, "evaluate.kl_rows", NO_ROWS),
         (MINIMAL | {"data": UNHELD, "check": {"probes": 5}}, "check.probes", NO_ROWS),
-        (MINIMAL | {"evaluate": {"rewarded": 5}}, "evaluate.rewarded", "without a reward"),
     ],
 )
 def test_a_setting_that_cannot_act_is_refused(raw, key, why, tmp_path):

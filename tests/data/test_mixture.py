@@ -98,7 +98,10 @@ def test_a_source_that_gives_nothing_is_named(files, rows, shares, says):
         ("{a.jsonl: .inf}", "finite"),
         ("{a.jsonl: half}", "valid number"),
         ("{}", "at least 1 item"),
-        ("[a.jsonl, b.jsonl]", r"data\.train is \['a.jsonl', 'b.jsonl'\]: input should be a valid string"),
+        (
+            "[a.jsonl, b.jsonl]",
+            r"data\.train is \['a.jsonl', 'b.jsonl'\]: several sources are given with their shares",
+        ),
         ("3", r"data\.train is 3: input should be a valid string"),
     ],
 )

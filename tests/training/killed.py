@@ -45,7 +45,7 @@ def small_recipe(base, method, lora, **train):
         "data": {"train": str(base / f"{kind.data}.jsonl"), "eval_rows": 2},
         "optim": {"lr": 0.01},
         "reward": reward,
-        "rollout": {"k": 2, "max_new_tokens": 4},
+        "rollout": {"k": 2, "max_new_tokens": 4} if kind.online else {},
         "train": {"batch": 3, "steps": 6, "eval_every": 2, **train},
         "evaluate": {"samples": 1, "max_new_tokens": 2, "rewarded": 1, "kl_rows": 2},
         "check": {"probes": 0, "allow": ["dropout-in-rollouts"]},

@@ -329,7 +329,7 @@ class Recipe(BaseRecipe):
         return {**raw, "model": filled}
 
     def without_effect(self) -> dict[str, str]:
-        """Settings of held-out rows, rollouts and rewards that cannot act; not those at their default."""
+        """Settings of held-out rows and rollouts that cannot act; not those at their default."""
         kind = methods.get(self.method_name).Input
         sampled: Literal["group", "pair"] = "group" if issubclass(kind, GroupLogps) else "pair"
         samples = sampled if issubclass(kind, SAMPLED) else None
@@ -338,7 +338,6 @@ class Recipe(BaseRecipe):
             for section in ("data", "rollout", "train", "evaluate", "check")
             for name, value in non_default_settings(getattr(self, section)).items()
         }
-        changed["reward"] = self.reward
         return settings_without_effect(changed, self.method_name, samples)
 
     @property

@@ -95,7 +95,7 @@ def test_a_run_counts_its_verifier_calls(tmp_path, method, per_prompt):
         "data": {"train": str(tmp_path / "prompts.jsonl"), "eval_rows": 2},
         "optim": {"lr": 1e-4},
         "reward": [{"function": "tests.rewards:length"}],
-        "rollout": {"k": 3, "max_new_tokens": 4},
+        "rollout": {"k": per_prompt, "max_new_tokens": 4},
         "train": {"batch": 4, "steps": 3, "eval_every": 1, "guard": None},
         "evaluate": {"samples": 0, "rewarded": 2, "max_new_tokens": 4},
         "check": {"probes": 0, "allow": ["few-steps", "learning-rate-budget"]},

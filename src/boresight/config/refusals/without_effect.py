@@ -45,7 +45,6 @@ def settings_without_effect(
         (SERVER_ONLY, "rollout.backend" in changed, "without rollout.backend=vllm"),
         (MEASURED_ON_ROWS, held_out, nothing_held_out),
         (MEASURED, held_out or prompts, nothing_held_out),
-        (["evaluate.rewarded"], bool(changed.get("reward")), "without a reward"),
     ]
     found: dict[str, str] = {}
     for keys, acts, why in rules:

@@ -24,13 +24,17 @@ LFS_POINTER = b"version https://git-lfs"
 
 def damage(file: Path, fault: str) -> str:
     """One sentence for a file with a `fault`; a Git LFS pointer or byte order mark is named as the cause."""
-    with file.open("rb") as stream:
-        start = stream.read(len(LFS_POINTER))
+    start = _start(file)
     if start.startswith(codecs.BOM_UTF8):
         return f"model: {file} begins with a byte order mark; save it as UTF-8 without one."
     if start == LFS_POINTER:
         return f"model: {file} is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`."
     return f"model: {file} is damaged: {fault}; download or copy it again."
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(len(LFS_POINTER))
 
 
 def refuse_damaged(folder: Path, names: Sequence[str]) -> None:
@@ -41,11 +45,12 @@ def refuse_damaged(folder: Path, names: Sequence[str]) -> None:
 
 
 def read_object(file: Path) -> dict[str, object]:
-    """The JSON object in a file. Raises `UserError` if it contains none."""
+    """The JSON object in a file. Raises `UserError` if it contains none, or for a byte order mark, which
+    transformers and tokenizers refuse."""
     try:
         found = read_json(file)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or _start(file).startswith(codecs.BOM_UTF8):
         raise UserError(damage(file, "it contains no JSON object"))
     return found
