@@ -483,7 +483,8 @@ def an_online_run(folder):
 @starts
 def answers_that_reach_the_end_of_a_table_of_positions(folder):
     save_learned_positions(folder / "model", positions=220)
-    return [*ONLINE, "rollout.max_new_tokens=256", "evaluate.max_new_tokens=256", write_reward(folder)]
+    others = [setting for setting in ONLINE if "max_new_tokens" not in setting]
+    return [*others, "rollout.max_new_tokens=256", "evaluate.max_new_tokens=256", write_reward(folder)]
 
 
 @starts
