@@ -106,8 +106,8 @@ def length_leak(data: Examples) -> Finding | None:
         "length-leak",
         f"The {side} answer is the longer one in {percent(max(auc, 1 - auc))} of {among}: a rule that "
         "reads only the length would be as accurate, so the model will learn length.",
-        f"Expect {word} answers. Balance lengths; or, if length is the aim, set train.guard.length=null, "
-        "since the guard stops a run at a factor of 2.",
+        f"Expect {word} answers. Balance the lengths of both sides. Or, if {word} answers are the aim, set "
+        "train.guard.length=null: the guard stops a run whose answers become half or twice as long.",
         count=count,
         numbers=(("auc", auc),),
     )

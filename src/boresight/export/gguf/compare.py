@@ -91,9 +91,9 @@ class GgufFile:
     @property
     def warning(self) -> str | None:
         """A sentence if quantization moved the model further than training did."""
-        return rounding_warning(
-            self.file, self.kl.value, self.trained, "choose a finer quantization, such as q8_0 or f16"
-        )
+        finer = {"q8_0": "choose f16", "f16": "export weights in float32, without --gguf"}
+        instead = finer.get(self.quantization, "choose a finer quantization, such as q8_0 or f16")
+        return rounding_warning(self.file, self.kl.value, self.trained, instead)
 
 
 def answer_rows(run: Path, tokenizer: Tokenizer) -> list[Row]:

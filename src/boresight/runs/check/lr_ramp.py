@@ -26,6 +26,7 @@ from boresight.checks.forecast.row_mean import RowMean
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal, progress
 from boresight.core.errors import UserError
+from boresight.core.wording import plural
 from boresight.data.prepare import Dataset, DatasetCache, Prepared, prepare
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.stored.digests import group_numbers
@@ -76,6 +77,7 @@ def measure_ramp(recipe: Recipe, datasets: DatasetCache, console: Console, top: 
             "ones; give a number."
         )
     small = ramp_recipe(recipe)
+    _stage(console, "loading model and data")
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_run(small, datasets, Path(folder), Terminal(quiet=True), preparing=hold_out_for_ramp)
         task = loaded.task
@@ -92,23 +94,28 @@ def ramp_rates(top: float, steps: int = STEPS, span: float = SPAN) -> list[float
 def run_ramp(task: Task, rates: Sequence[float], console: Console) -> Ramp:
     """Train one step per rate and measure after each, until the model degenerates."""
     optimizer = make_optimizer(task.policy, task.recipe.optim)
+    _stage(console, f"measuring the start model on {plural(len(task.eval_rows), 'row')}")
     numbers, first = measure_held_out(task, 0)
     start, budget = point_of(numbers, first, first), 0.0
-    answers = answer_distance(task, first)
+    answers = answer_distance(task, first, console)
     points: list[RampPoint] = []
     task.policy.train()
     with progress(console, "learning-rate ramp", len(rates)) as advance:
         for step, rate in enumerate(rates):
             taken = take_step(task, optimizer, step, rate)
             budget += rate
-            advance(1)
             if (step + 1) % EVERY:
                 continue
             numbers, found = measure_held_out(task, step + 1)
             points.append(point_of(numbers, found, first, rate=rate, budget=budget, taken=taken))
             if is_broken(points[-1]):
                 break
+            advance(EVERY)  # a measurement takes longer than a step, so that both are in the estimate
     return Ramp(start, tuple(points), task.recipe.train.batch, answers)
+
+
+def _stage(console: Console, what: str) -> None:
+    console.print(f"learning-rate ramp: {what}", highlight=False)
 
 
 def is_broken(point: RampPoint) -> bool:
@@ -162,12 +169,13 @@ def per_token(found: ByRow, side: str) -> dict[str, float]:
     return {id: value / found[f"{side}_len"][id] for id, value in found[f"{side}_logps"].items()}
 
 
-def answer_distance(task: Task, first: ByRow) -> AnswerDistance | None:
+def answer_distance(task: Task, first: ByRow, console: Console | None = None) -> AnswerDistance | None:
     """Likelihood of the pairs' answers compared with samples of the start model to the same prompts; None for
     other data.
 
     Args:
         first: held-out numbers before the first step.
+        console: shows the progress of the sampling.
     """
     if "chosen_logps" not in first:
         return None
@@ -176,7 +184,7 @@ def answer_distance(task: Task, first: ByRow) -> AnswerDistance | None:
     longest = min(LONGEST_SAMPLE, round(median(lengths or first["rejected_len"].values())))
     params = SamplingParams(max_new_tokens=longest, temperature=1.0, seed=task.recipe.train.seed)
     params = stopping_at_turns(task.policy, params)
-    drawn = sample(task.policy, [row.prompt for row in rows], params, k=1)
+    drawn = sample(task.policy, [row.prompt for row in rows], params, k=1, console=console)
     own = {row.id: float(group[0].logps.mean()) for row, group in zip(rows, drawn, strict=True)}
     return AnswerDistance.of(own, per_token(first, "chosen"), per_token(first, "rejected"))
 
