@@ -98,7 +98,7 @@ def test_a_torn_last_line_is_cut_off_and_nothing_before_it(tmp_path):
 
 @pytest.mark.parametrize("content", [b'{"prompt": "x", "chosen": "y", "rejected": "z"}', b'{"prompt": "x'])
 @pytest.mark.parametrize("name", ["preferences.jsonl", "ties.jsonl"])
-def test_a_file_of_somebody_else_is_not_cut(tmp_path, name, content):
+def test_a_file_without_a_vote_is_not_truncated(tmp_path, name, content):
     """One row without a line break at its end, as editors write it: no incomplete vote."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: its only line is incomplete and may not be a vote"):

@@ -222,7 +222,7 @@ def test_a_run_is_not_compared_with_itself(folders, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["page.html", "page.md", "page.csv", "page.tex"])
-def test_files_of_somebody_else_are_not_replaced(folders, tmp_path, name):
+def test_files_that_boresight_did_not_write_are_not_replaced(folders, tmp_path, name):
     page = tmp_path / "page.html"
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"--out: .*{name}.* give another name"):

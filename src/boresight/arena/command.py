@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -40,16 +41,13 @@ def arena(
     check_port(port)  # before there is a folder for votes
     other = "start" if b is None else b.resolve().stem
     votes = Votes(out or Path("runs") / f"arena-{a.resolve().stem}-{other}", duels.names)
+    show = partial(console.print, markup=False, highlight=False)
     try:
-
-        def show(sentence: str) -> None:
-            console.print(sentence, markup=False, highlight=False)
-
         with Arena(duels, votes, port, goal, show) as server:
-            console.print(duels.sentence, markup=False, highlight=False)
-            console.print(f"The result is shown after {plural(goal, 'vote')}.", highlight=False)
-            console.print(f"Votes go to {votes.folder}. Open {server.url}", markup=False, highlight=False)
-            console.print("Press Ctrl-C to end.", highlight=False)
+            show(duels.sentence)
+            show(f"The result is shown after {plural(goal, 'vote')}.")
+            show(f"Votes go to {votes.folder}. Open {server.url}")
+            show("Press Ctrl-C to end.")
             try:
                 server.serve_forever()
             except KeyboardInterrupt:

@@ -295,14 +295,12 @@ def report(
 ) -> Result:
     """Rewrite report.html of each run folder, and its tables."""
     print_start("report", *runs)
-    from boresight.reports.page import write_report
+    from boresight.reports.page import write_report_of
     from boresight.reports.read_run import read_run
 
-    for run in runs:
-        read_run(run)  # before anything is written
     pages = []
-    for run in runs:
-        pages.append(write_report(run))
+    for data in [read_run(run) for run in runs]:  # all are read before anything is written
+        pages.append(write_report_of(data))
         _say(pages[-1])
     return Result("", lambda: {"reports": pages})
 

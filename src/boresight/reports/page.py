@@ -55,11 +55,18 @@ NO_SAMPLES: dict[str, Any] = {"columns": [], "outcomes": [], "samples": []}
 def write_report(run: Path, console: Console | None = None) -> Path:
     """Write `run/report.html` from the files in the run folder, and return its path.
 
-    Works for unfinished runs; the page lists what is missing. Metrics are written beside the page as
-    Markdown, CSV and LaTeX. Raises UserError when `run` is no run folder.
+    Raises UserError when `run` is no run folder.
     """
-    path = run / "report.html"
-    data = read_run(run)
+    return write_report_of(read_run(run), console)
+
+
+def write_report_of(data: RunData, console: Console | None = None) -> Path:
+    """Write `report.html` into the folder of a run that was read, and return its path.
+
+    Works for unfinished runs; the page lists what is missing. Metrics are written beside the page as
+    Markdown, CSV and LaTeX.
+    """
+    path = data.folder / "report.html"
     if data.metrics:
         write_tables(path, metrics_table(data))
     write_page(path, render_report(data))  # last: by the page a run is finished

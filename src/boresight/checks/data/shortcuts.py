@@ -148,18 +148,16 @@ def boilerplate(data: Examples) -> Finding | None:
     found = text.predictive_phrases(data.answers)
     if not found:
         return None
-    phrase, side, share, other = found[0]
-    others = [
-        f"{each[0]!r} ({each[1]}, {percent(each[2])} against {percent(each[3])})" for each in found[1:4]
-    ]
-    more = f", and {len(found) - 4:,} more" if len(found) > 4 else ""
+    best, *others = found
+    named = [f"{p.text!r} ({p.side}, {percent(p.share)} against {percent(p.other)})" for p in others[:3]]
+    more = f", and {len(others) - 3:,} more" if len(others) > 3 else ""
     return warning(
         "boilerplate",
-        f"{percent(share)} of {len(data.pairs):,} {side} answers carry {phrase!r} against {percent(other)} "
-        "of the others, so the phrase reveals the label."
-        + (f" Also {', '.join(others)}{more}." if others else ""),
+        f"{percent(best.share)} of {len(data.pairs):,} {best.side} answers carry {best.text!r} against "
+        f"{percent(best.other)} of the others, so the phrase reveals the label."
+        + (f" Also {', '.join(named)}{more}." if named else ""),
         "Remove the phrases from both sides, or the pairs that have them.",
-        count=round(share * len(data.pairs)),
+        count=round(best.share * len(data.pairs)),
     )
 
 

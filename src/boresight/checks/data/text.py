@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -108,11 +109,21 @@ def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
     return np.array(gaps or [1.0])
 
 
-def predictive_phrases(answers: Sequence[tuple[str, str]]) -> list[tuple[str, str, float, float]]:
+class PredictivePhrase(NamedTuple):
+    """A phrase, the side of the pairs that has it more often, and its share of the answers on that side and
+    on the other."""
+
+    text: str
+    side: str
+    share: float
+    other: float
+
+
+def predictive_phrases(answers: Sequence[tuple[str, str]]) -> list[PredictivePhrase]:
     """The openings, endings and refusals that predict which answer is chosen, the best one first.
 
-    Each comes with its side, its share there and on the other side. One side has it in at least a tenth of
-    the answers, four times as often as the other, and not by chance (`CHANCE`).
+    One side has each in at least a tenth of the answers, four times as often as the other, and not by chance
+    (`CHANCE`).
     """
     chosen, rejected = (
         Counter(phrase for answer in side for phrase in _phrases(answer))
@@ -124,8 +135,8 @@ def predictive_phrases(answers: Sequence[tuple[str, str]]) -> list[tuple[str, st
         for phrase, count in mine.items():
             share, there = count / total, other[phrase] / total
             if share >= 0.1 and share > 4 * there and sign_test(count, other[phrase]) < CHANCE:
-                found.append((phrase, name, share, there))
-    return sorted(found, key=lambda each: (each[3] - each[2], each[0]))
+                found.append(PredictivePhrase(phrase, name, share, there))
+    return sorted(found, key=lambda phrase: (phrase.other - phrase.share, phrase.text))
 
 
 def _phrases(answer: str) -> set[str]:
