@@ -7,7 +7,7 @@ import transformers as hf
 from peft import LoraConfig, get_peft_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from boresight.models.kernels import fused, libraries
+from boresight.models.kernels import fused, libraries, matmul
 from boresight.models.kernels.libraries import Libraries
 from boresight.models.kernels.linear import packed_linears
 from boresight.models.kernels.matmul import (
@@ -100,6 +100,33 @@ def test_rows_of_every_length_need_kernels_for_few_shapes(monkeypatch):
     filled = {filled_rows(n) for total in totals for n in (total, total - total // 2)}
     assert {rows for rows, *_ in seen.shapes} == filled and len(filled) < 20
     assert len(seen.shapes) <= len(filled) * len({tuple(weight) for _, *weight in seen.shapes})
+
+
+@ONEDNN
+@pytest.mark.parametrize(("prompt", "rows"), [(40, 1), (2, 9)], ids=["a long row", "many short rows"])
+def test_a_forward_is_filled_up_once_and_not_in_every_layer(prompt, rows, monkeypatch):
+    """Values and gradients are those of a forward by the other library, which is not filled up."""
+    wide = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "num_key_value_heads": 4}
+    model = build(hf.LlamaConfig(**GROUPED | wide))
+    batch = [make_row([row, *range(prompt)], range(30), range(7)) for row in range(rows)]
+    heads, met = {rows * 36, rows * 37}, []  # the ends of prompts predict twice
+
+    def counted(n):
+        met.append(n)
+        return filled_rows(n)
+
+    def sums_and_gradients(library):
+        monkeypatch.setattr(libraries, "_in_force", Libraries(library, library))
+        model.zero_grad()
+        sums = completion_logprobs(model, batch, layout="packed").sums
+        (torch.linspace(-1, 2, sums.numel()).view_as(sums) * sums).sum().backward()
+        return [sums.detach(), *(p.grad for p in model.parameters())]
+
+    expected = sums_and_gradients("blas")
+    monkeypatch.setattr(matmul, "filled_rows", counted)
+    for a, b in zip(sums_and_gradients("onednn"), expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    assert {n for n in met if filled_rows(n) != n} <= heads  # the last layer and the output layer
 
 
 @ONEDNN

@@ -10,6 +10,8 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from boresight.data.rows import Completion, Row
+from boresight.models.kernels import libraries
+from boresight.models.kernels.libraries import Libraries
 from boresight.models.kernels.matmul import gradients_in_place
 from boresight.models.lora import adapters_off
 from boresight.models.packed.logprobs import completion_logprobs
@@ -93,13 +95,20 @@ def test_with_adapters(targets):
     assert_as_computed(model, rows, outputs, 1e-12)
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN")
+@pytest.mark.parametrize("library", ["blas", "onednn"])
 @pytest.mark.parametrize("with_adapters", [False, True])
-def test_float32_with_packed_weights_and_the_layers_that_replace_torchs(with_adapters, monkeypatch):
-    """Adapters are folded into the weights that sample; sums are taken in another order."""
+def test_float32_with_packed_weights_and_the_layers_that_replace_torchs(with_adapters, library, monkeypatch):
+    """Adapters are folded into the weights that sample; sums are taken in another order. With oneDNN the
+    forward is filled up by tokens that have no outputs."""
+    monkeypatch.setattr(libraries, "_in_force", Libraries(library, library, "onednn"))
     monkeypatch.setattr("boresight.models.sampler.sample.WORTHWHILE", 1)
     model = build(CONFIGS["llama"]())
     model = adapted(model) if with_adapters else model
     rows, outputs = rolled_out(model)
+    rows = rows[2:]  # 31 tokens, or 32 with filler
+    batch = pack(rows, len(rows[0].completions), model.device, model.dtype)
+    assert bool(batch.filler) is (library == "onednn") and outputs.slots_of(batch) is not None
     assert_as_computed(model, rows, outputs, 1e-4)
 
 

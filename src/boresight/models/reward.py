@@ -146,7 +146,7 @@ def completion_outputs(model: Policy, rows: Sequence[Row], *, layout: Layout = "
 
 def _last_states_packed(model: Policy, plan: PackedPlan, rows: Sequence[Row]) -> Tensor:
     """Hidden state of every completion's last token, `(rows * k, width)`."""
-    batch = pack(rows, completions_per_row(rows), model.device)
+    batch = pack(rows, completions_per_row(rows), model.device, model.dtype)
     last = [
         (place if length(place) else span.prompt).stop - 1
         for span in batch.rows

@@ -186,7 +186,7 @@ def _packed_tokens(
     model: Policy, plan: PackedPlan, rows: Sequence[Row], temperature: float, entropy: bool = False
 ) -> tuple[PackedBatch, Tensor, Tensor | None]:
     """The batch, and log-probability and entropy of every scored token, in the order of the completions."""
-    batch = pack(rows, completions_per_row(rows), model.device)
+    batch = pack(rows, completions_per_row(rows), model.device, model.dtype)
     hidden = plan.hidden(model, batch, batch.scored)[batch.predictors]
     head = plan.head(model)
     if head is None:

@@ -8,7 +8,8 @@ the prompt.
 
 On a GPU the rounding of a product depends on its shape, not on what the other rows hold. So forwards there
 are padded to one of a few lengths (`filled_forwards`), and forwards of equal length round a row in the same
-way.
+way. On a CPU whose products are oneDNN's they are padded to one of its numbers of rows, once for all layers
+(`matmul.filled_rows`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from torch import Tensor
 
 from boresight.data.rows import Row, with_prompt_numbers
 from boresight.models.kernels.fast import fast_kernels
+from boresight.models.kernels.libraries import libraries
+from boresight.models.kernels.matmul import filled_rows
 from boresight.models.kernels.to_device import to_device
 from boresight.models.packed.shared_prefix import PrefixCalls, RowLengths, prefix_calls, prompts_first
 from boresight.models.packed.short_rows import ShortRows, short_rows
@@ -129,11 +132,17 @@ class PackedBatch:
 
 
 def pack(
-    rows: Sequence[Row], completions: int, device: torch.device, *, fill: bool | None = None
+    rows: Sequence[Row],
+    completions: int,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    *,
+    fill: bool | None = None,
 ) -> PackedBatch:
     """Lay `rows`, each with the same number of completions, end to end, every distinct prompt once.
 
-    `fill`: pad the sequence to one of a few lengths; None does so on CUDA only.
+    `fill`: pad the sequence to one of a few lengths; None does so on CUDA, and, for a model of `dtype`
+    float32, to fewer tokens on a CPU whose products are oneDNN's.
 
     Raises:
         ValueError: a prompt without a token, whose first answer token nothing would predict.
@@ -146,7 +155,7 @@ def pack(
     tokens, fast = sum(map(sum, lengths)), fast_kernels()
     spans = _spans(lengths, prompts_first(lengths) if fast else _row_by_row(lengths))
     by_row = _by_row(spans, sharing, completions)
-    filler = _filler(tokens) if fill or (fill is None and fills(device)) else ()
+    filler = _filler(tokens, _padded_length(tokens, device, dtype, fill))
     ids, positions = _ids_and_positions(joint, spans, filler, tokens)
     predictors, targets, owner = [], [], []
     for i, (row, span) in enumerate(zip(rows, by_row, strict=True)):
@@ -162,7 +171,7 @@ def pack(
     def tensor(values: np.ndarray) -> Tensor:
         return to_device(values.astype(np.int64), device)
 
-    by_block = device.type == "cpu" and not filler and not fast
+    by_block = device.type == "cpu" and not (fill or fills(device) or fast)
     return PackedBatch(
         ids=tensor(ids)[None],
         positions=tensor(positions)[None],
@@ -173,7 +182,7 @@ def pack(
         targets=tensor(np.concatenate(targets)),
         owner=tensor(np.concatenate(owner)),
         completions=completions,
-        short=short_rows(lengths, device) if by_block else None,
+        short=short_rows(lengths, len(ids), device) if by_block else None,
         calls=prefix_calls(lengths, [length(span.prompt) for span in filler], device) if fast else None,
         filler=filler,
     )
@@ -208,10 +217,19 @@ def few_lengths() -> tuple[int, ...]:
     return () if full is None else tuple(whole_blocks(-(-full // part)) for part in PARTS)
 
 
-def _filler(tokens: int) -> tuple[Span, ...]:
-    """After `tokens` tokens, in short spans, which cost little attention and have positions that every model
+def _padded_length(tokens: int, device: torch.device, dtype: torch.dtype | None, fill: bool | None) -> int:
+    """Length to which a forward of `tokens` tokens is padded; the arguments are those of `pack`."""
+    if fill or (fill is None and fills(device)):
+        return filled_length(tokens)
+    by_libraries = fill is None and device.type == "cpu" and dtype == torch.float32
+    if by_libraries and "onednn" in (libraries().products, libraries().weight_gradients):
+        return filled_rows(tokens)
+    return tokens
+
+
+def _filler(tokens: int, end: int) -> tuple[Span, ...]:
+    """From `tokens` to `end`, in short spans, which cost little attention and have positions that every model
     has."""
-    end = filled_length(tokens)
     return tuple(Span(slice(at, min(at + BLOCK, end)), ()) for at in range(tokens, end, BLOCK))
 
 

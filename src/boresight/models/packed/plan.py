@@ -204,7 +204,7 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
         plan = _matching_logits(base, config, states[0], logits)
     if plan is None:
         return "its logits are not a known function of its hidden states"
-    batch = replace(pack(rows, len(rows[0].completions), base.device), plain=plain)
+    batch = replace(pack(rows, len(rows[0].completions), base.device, base.dtype), plain=plain)
     got = plan.all_hidden(base, batch)
     places = [(span.prompt, place) for span in batch.rows for place in span.completions]
     pairs = [
@@ -289,7 +289,7 @@ def _try_backward(base: PreTrainedModel, plan: PackedPlan) -> None:
         return
     rows = _probe_rows(base.config.get_text_config().vocab_size)
     with torch.enable_grad():
-        hidden = plan.all_hidden(base, pack(rows, len(rows[0].completions), base.device))
+        hidden = plan.all_hidden(base, pack(rows, len(rows[0].completions), base.device, base.dtype))
     torch.autograd.grad(hidden.float().sum(), trained, allow_unused=True)
 
 

@@ -26,6 +26,7 @@ FEWEST = 8
 @dataclass(frozen=True, slots=True)
 class ShortRows:
     """`index` `(rows, longest)` gathers positions of the packed sequence, `place` `(T,)` puts them back.
+    Positions after the last row, which pad the sequence, get what its first token has.
 
     `mask` is bool `(rows, 1, longest, longest)`: each token attends to the prompt and its own completion, up
     to itself.
@@ -46,8 +47,9 @@ class ShortRows:
         return x[0].transpose(0, 1)[self.index].transpose(1, 2)
 
 
-def short_rows(segments: Sequence[Sequence[int]], device: torch.device) -> ShortRows | None:
-    """The block for rows given as lengths `[prompt, y1, …, yk]`; None if it would not be faster."""
+def short_rows(segments: Sequence[Sequence[int]], tokens: int, device: torch.device) -> ShortRows | None:
+    """The block for rows given as lengths `[prompt, y1, …, yk]`, in a sequence of `tokens` tokens; None if it
+    would not be faster."""
     lengths = [sum(parts) for parts in segments]
     if len(lengths) < FEWEST or max(lengths) > LONGEST:
         return None
@@ -65,4 +67,6 @@ def short_rows(segments: Sequence[Sequence[int]], device: torch.device) -> Short
     def tensor(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(device)
 
-    return ShortRows(tensor(index), tensor(np.flatnonzero(inside)), tensor(mask)[:, None])
+    place = np.zeros(tokens, np.int64)
+    place[: sum(lengths)] = np.flatnonzero(inside)
+    return ShortRows(tensor(index), tensor(place), tensor(mask)[:, None])

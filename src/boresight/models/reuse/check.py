@@ -31,7 +31,7 @@ def compare_with_products(
     a share of the layer's largest output. Summed log-probabilities and lengths of the completions, `(1, k)`,
     are those of a forward without reuse.
     """
-    batch = pack([row], len(row.completions), policy.device)
+    batch = pack([row], len(row.completions), policy.device, policy.dtype)
     slots = outputs.slots_of(batch)
     if slots is None or not isinstance(packed_plan(policy, [row]), PackedPlan):
         return None

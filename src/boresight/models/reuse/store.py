@@ -103,7 +103,7 @@ class LinearOutputs:
     def slots_of(self, batch: PackedBatch) -> Tensor | None:
         """Slots of the tokens of `batch`, int64 `(T,)`; None if a token has no slot, or if a weight has
         changed."""
-        if batch.filler or any(p._version != version for p, version in self._versions.items()):
+        if any(p._version != version for p, version in self._versions.items()):
             return None
         ids = batch.ids[0].cpu().numpy()
         slots = np.zeros(len(ids), np.int64)
