@@ -46,8 +46,8 @@ check: .venv/.ready
 docs: .venv/.ready  ## the documentation in build/site; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-test-slow: .venv/.ready  ## everything that needs neither a GPU nor TRL
-	$(BIN)/pytest -m "not nightly and not parity and not gpu"
+test-slow: .venv/.ready  ## what `make test` leaves out for its time: more variants and larger sizes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "slow and not gpu and not parity"
 
 test-nightly: .venv/.ready  ## kills and full disks at every write of every method, and fifty kills at any instant
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m nightly

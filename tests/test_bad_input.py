@@ -90,8 +90,8 @@ def test_the_recipes_are_right_but_for_what_they_name(verb, problems, tmp_path, 
     assert "nowhere" in capsys.readouterr().err
 
 
-PARTS = 3
-"""A third of the cases, about two thousand, runs every time; the others are slow."""
+PARTS = 6
+"""A sixth of the cases, about a thousand, runs every time; the others are slow."""
 
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, PARTS))])

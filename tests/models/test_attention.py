@@ -174,6 +174,7 @@ def test_one_graph_of_flex_attention_serves_every_length():
     assert len(traced) == 1
 
 
+@pytest.mark.slow
 def test_more_variants_than_torch_compiles_by_default_are_all_compiled():
     """Ten dtypes and shapes of heads: torch's own limit is eight, beyond which it computes uncompiled."""
     traced = []

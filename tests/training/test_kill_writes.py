@@ -4,6 +4,7 @@ All writes of a run pass one place (`boresight.core.files.write_point`), so they
 before and after each, with the temporary file complete, and inside a line that is appended.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -16,6 +17,8 @@ SCRIPT = Path(__file__).with_name("kill_writes.py")
 ALL = [(name, LORA if place % 2 else None) for place, name in enumerate(methods.names())]
 INTERVAL = 2
 """Steps between two checkpoints by the clock of the script."""
+EVERY_TIME = ("sft", "dpo", "kto", "rloo", "xpo")
+"""Methods of each kind of data and loop, killed in `make test`; the others are slow."""
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +28,30 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def killed(base, tmp_path_factory):
-    """What happened to a run of every method that was killed once at each of its call sites, by method."""
-    home = tmp_path_factory.mktemp("sites")
-    jobs = [_job(base, case, home / case[0], "sites") for case in ALL]
-    return {
-        case[0]: (home / case[0], met) for case, met in zip(ALL, run_jobs(SCRIPT, jobs, home), strict=True)
-    }
+    """Folder and findings of a method's run that was killed once at each of its call sites."""
+
+    @functools.cache
+    def of_group(every_time):
+        """The methods of `EVERY_TIME`, or all others: one process runs a group."""
+        home = tmp_path_factory.mktemp("sites")
+        group = [case for case in ALL if (case[0] in EVERY_TIME) is every_time]
+        jobs = [_job(base, case, home / case[0], "sites") for case in group]
+        found = run_jobs(SCRIPT, jobs, home)
+        return {case[0]: (home / case[0], met) for case, met in zip(group, found, strict=True)}
+
+    return lambda method: of_group(method in EVERY_TIME)[method]
 
 
 def _job(base, case, home, mode):
     return {"recipe": small_recipe(base, *case), "home": str(home), "mode": mode}
 
 
-@pytest.mark.parametrize("method", methods.names())
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=() if name in EVERY_TIME else pytest.mark.slow) for name in methods.names()],
+)
 def test_a_kill_at_every_call_site(killed, method):
-    home, found = killed[method]
+    home, found = killed(method)
     print(f"\n{method}: {found['writes']} writes at {len(found['sites'])} sites, {len(found['met'])} kills")
     new = {site for site in found["sites"] if not site.startswith(("start", "append ", "remove "))}
     assert {one["site"] for one in found["met"]} >= new
@@ -49,7 +61,7 @@ def test_a_kill_at_every_call_site(killed, method):
 
 def test_the_sites_are_the_files_of_a_run(killed):
     """Points of every kind, in the order of a run; at least three checkpoints."""
-    _, found = killed["dpo"]
+    _, found = killed("dpo")
     sites = set(found["sites"])
     for name in ("config.yaml", "data.json", "start.json", "end.json", "evaluation.json", "report.html"):
         assert {f"{point} {name}" for point in ("start", "temporary", "done")} <= sites
