@@ -263,6 +263,17 @@ CASES: dict[str, Case] = {
     "a full disk behind the output": Case(
         ("data", "check", "pairs.jsonl"), "No space left", shell="{} >/dev/full"
     ),
+    "a full disk behind the result": Case(
+        ("data", "check", "pairs.jsonl", "--json", "--quiet"), "No space left", shell="{} >/dev/full"
+    ),
+    "a full disk behind the last lines": Case(
+        ("data", "check", "pairs.jsonl", "--quiet"), "No space left", shell="{} >/dev/full"
+    ),
+    "a reader of the result that leaves": Case(
+        ("data", "check", "pairs.jsonl", "--json"),
+        code=141,
+        shell="{} | true; exit ${PIPESTATUS[0]}",
+    ),
     "a reader that leaves": Case(
         ("data", "show", "pairs.jsonl", "--model", "model", "--rows", "20"),
         code=141,
@@ -276,6 +287,7 @@ FAST = {
     "a number of 5,000 digits",
     "a recipe that unfolds",
     "no streams at all",
+    "a full disk behind the result",
     "a reader that leaves",
 }
 """Cases that run every time; the others are slow."""
