@@ -134,7 +134,7 @@ def _remove_abandoned(cache: Path) -> None:
     """Remove what killed runs have left half-written."""
     for lock in cache.glob(f".*.part/{LOCK}"):
         held = FileLock(lock)
-        with suppress(UserError):  # without locks nobody knows whether its writer is alive
+        with suppress(UserError):  # without locks its writer may still be running
             if held.acquire():
                 shutil.rmtree(lock.parent, ignore_errors=True)
                 held.release()
