@@ -134,6 +134,9 @@ TRL = "model_name_or_path: model\nlearning_rate: 1e-5\nper_device_train_batch_si
 AXOLOTL = "base_model: model\nsequence_len: 2048\nmicro_batch_size: 2\n"
 ODD = json.dumps({"prompt": "naïve 文字 🙂 \x1b[31m", "chosen": "é\u2028", "rejected": "no"}).encode() + b"\n"
 
+BUFFERED = {"PYTHONUNBUFFERED": ""}
+"""As a command usually runs: the last lines are written when it ends."""
+
 CASES: dict[str, Case] = {
     # values of a recipe
     "an open bracket": Case((*TRAIN, "optim.lr=["), "optim.lr"),
@@ -264,15 +267,22 @@ CASES: dict[str, Case] = {
         ("data", "check", "pairs.jsonl"), "No space left", shell="{} >/dev/full"
     ),
     "a full disk behind the result": Case(
-        ("data", "check", "pairs.jsonl", "--json", "--quiet"), "No space left", shell="{} >/dev/full"
+        ("data", "check", "pairs.jsonl", "--json", "--quiet"),
+        "No space left",
+        shell="{} >/dev/full",
+        environment=BUFFERED,
     ),
     "a full disk behind the last lines": Case(
-        ("data", "check", "pairs.jsonl", "--quiet"), "No space left", shell="{} >/dev/full"
+        ("data", "check", "pairs.jsonl", "--quiet"),
+        "No space left",
+        shell="{} >/dev/full",
+        environment=BUFFERED,
     ),
     "a reader of the result that leaves": Case(
         ("data", "check", "pairs.jsonl", "--json"),
         code=141,
         shell="{} | true; exit ${PIPESTATUS[0]}",
+        environment=BUFFERED,
     ),
     "a reader that leaves": Case(
         ("data", "show", "pairs.jsonl", "--model", "model", "--rows", "20"),
