@@ -178,7 +178,7 @@ def arena(votes: int = 0) -> Iterator[str]:
     folder = Path("runs/arena")
     shutil.rmtree(folder, ignore_errors=True)
     duels = read_duels(*(trained(name) for name in RATES))
-    kept = Votes(folder, duels.names)
+    kept = Votes(folder, duels)
     for number, duel in enumerate(duels.duels[:votes]):
         kept.add(duel, ("left", "right", "tie")[number % 3])
     with Arena(duels, kept, goal=votes or None) as server:

@@ -134,6 +134,9 @@ TRL = "model_name_or_path: model\nlearning_rate: 1e-5\nper_device_train_batch_si
 AXOLOTL = "base_model: model\nsequence_len: 2048\nmicro_batch_size: 2\n"
 ODD = json.dumps({"prompt": "naïve 文字 🙂 \x1b[31m", "chosen": "é\u2028", "rejected": "no"}).encode() + b"\n"
 
+BUFFERED = {"PYTHONUNBUFFERED": ""}
+"""As a command usually runs: the last lines are written when it ends."""
+
 CASES: dict[str, Case] = {
     # values of a recipe
     "an open bracket": Case((*TRAIN, "optim.lr=["), "optim.lr"),
@@ -263,6 +266,24 @@ CASES: dict[str, Case] = {
     "a full disk behind the output": Case(
         ("data", "check", "pairs.jsonl"), "No space left", shell="{} >/dev/full"
     ),
+    "a full disk behind the result": Case(
+        ("data", "check", "pairs.jsonl", "--json", "--quiet"),
+        "No space left",
+        shell="{} >/dev/full",
+        environment=BUFFERED,
+    ),
+    "a full disk behind the last lines": Case(
+        ("data", "check", "pairs.jsonl", "--quiet"),
+        "No space left",
+        shell="{} >/dev/full",
+        environment=BUFFERED,
+    ),
+    "a reader of the result that leaves": Case(
+        ("data", "check", "pairs.jsonl", "--json"),
+        code=141,
+        shell="{} | true; exit ${PIPESTATUS[0]}",
+        environment=BUFFERED,
+    ),
     "a reader that leaves": Case(
         ("data", "show", "pairs.jsonl", "--model", "model", "--rows", "20"),
         code=141,
@@ -276,6 +297,7 @@ FAST = {
     "a number of 5,000 digits",
     "a recipe that unfolds",
     "no streams at all",
+    "a full disk behind the result",
     "a reader that leaves",
 }
 """Cases that run every time; the others are slow."""

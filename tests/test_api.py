@@ -5,12 +5,14 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import boresight
 from boresight import methods
+from boresight.given import GivenObjects
 from tests.tiny import tiny_model, tiny_tokenizer
 
 VERBS = ("train", "check", "evaluate", "report", "synthesize", "compare", "explain")
@@ -218,6 +220,15 @@ def test_rows_in_memory_train_as_the_same_rows_in_a_file(place, tmp_path):
         boresight.train(run=tmp_path / "given", quiet=True, rows=ROWS, **settings(place))
     with pytest.raises(boresight.UserError, match=r"given-rows\.jsonl: holds other rows"):
         boresight.train(run=tmp_path / "given", quiet=True, rows=ROWS[1:], **settings(place))
+
+
+def test_rows_are_written_beside_the_working_folder_as_beside_others(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    given = GivenObjects(Path(), rows=ROWS)
+    given.write()
+    assert given.sections == {"data": {"train": str(tmp_path / "mine-rows.jsonl")}}
+    assert (tmp_path / "mine-rows.jsonl").is_file()
 
 
 def test_a_dataset_its_held_out_rows_and_a_model_in_memory(place, tmp_path):

@@ -205,11 +205,12 @@ def synthesize(
     Raises:
         UserError: a mistake in the recipe, unreadable prompts, a spent budget, an endpoint that fails.
     """
+    from boresight.config.recipe_files import recipe_stem
     from boresight.synthesis.recipe import SynthesisRecipe
     from boresight.synthesis.run import run_synthesis as make
 
     chosen = _parsed(SynthesisRecipe, recipe, sections)
-    folder = Path(run) if run else Path("runs") / _named(recipe, "synthetic").stem
+    folder = Path(run) if run else Path("runs") / recipe_stem(_named(recipe, "synthetic"))
     return make(chosen, folder, _console(quiet))
 
 

@@ -64,7 +64,8 @@ class GivenObjects:
             _write_model(self.model, self.tokenizer, self._place(_SUFFIX["model"]))
 
     def _place(self, suffix: str) -> Path:
-        return self.run.with_name(f"{self.run.name}-{suffix}")
+        run = self.run if self.run.name else self.run.absolute()  # "." has no name
+        return run.with_name(f"{run.name}-{suffix}")
 
 
 _SUFFIX = {"train": "rows.jsonl", "eval": "eval-rows.jsonl", "model": "model"}

@@ -27,7 +27,7 @@ def arena(tmp_path, goal):
         System(name, {p.id: f"{word} {p.id} {ATTACK}" for p in prompts}) for name, word in WORDS.items()
     ]
     duels = make_duels(prompts, tuple(systems))
-    votes = Votes(tmp_path / "votes", duels.names)
+    votes = Votes(tmp_path / "votes", duels)
     with Arena(duels, votes, goal=goal) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()

@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from boresight.arena.duels import make_duels, read_duels
+from boresight.arena.duels import Duels, make_duels, read_duels, short_name
 from boresight.arena.votes import Votes
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
@@ -21,6 +23,14 @@ def some_duels(count=20, seed=0):
     prompts = [Prompt([{"role": "user", "content": f"question {i}"}], f"p{i}") for i in range(count)]
     systems = [System(name, {p.id: f"{name} says {p.id}" for p in prompts}) for name in ("old", "new")]
     return make_duels(prompts, tuple(systems), seed)
+
+
+def no_duels(*names):
+    return Duels(names, (), identical=0, missing=0)
+
+
+def changed(duels, change):
+    return replace(duels, duels=tuple(map(change, duels.duels)))
 
 
 def side_of(duel, name):
@@ -48,7 +58,7 @@ def test_prompts_that_decide_nothing_are_left_out_and_counted():
 
 def test_votes_are_preference_pairs_that_the_readers_take(tmp_path):
     duels = some_duels()
-    votes = Votes(tmp_path, duels.names)
+    votes = Votes(tmp_path, duels)
     for duel in duels.duels[:3]:
         votes.add(duel, side_of(duel, "new"))
     votes.add(duels.duels[3], side_of(duels.duels[3], "old"))
@@ -66,23 +76,23 @@ def test_votes_are_preference_pairs_that_the_readers_take(tmp_path):
 
 def test_votes_are_there_when_the_folder_is_opened_again(tmp_path):
     duels = some_duels()
-    votes = Votes(tmp_path, duels.names)
+    votes = Votes(tmp_path, duels)
     for duel in duels.duels[:5]:
         votes.add(duel, "left")
     rate = votes.rate
     with pytest.raises(UserError, match="another arena is writing there"):
-        Votes(tmp_path, duels.names)
+        Votes(tmp_path, duels)
     votes.close()
-    again = Votes(tmp_path, duels.names)
+    again = Votes(tmp_path, duels)
     assert len(again) == 5 and again.rate == rate and duels.duels[4].prompt.id in again
     again.close()
     with pytest.raises(UserError, match="the vote is between new and old"):
-        Votes(tmp_path, ("old", "other"))
+        Votes(tmp_path, no_duels("old", "other"))
 
 
 def test_a_torn_last_line_is_cut_off_and_nothing_before_it(tmp_path):
     duels = some_duels()
-    votes = Votes(tmp_path, duels.names)
+    votes = Votes(tmp_path, duels)
     for duel in duels.duels[:3]:
         votes.add(duel, "left")
     votes.close()
@@ -91,7 +101,7 @@ def test_a_torn_last_line_is_cut_off_and_nothing_before_it(tmp_path):
     two_lines = whole[: whole[:-1].rfind(b"\n") + 1]
     for end in (len(whole) - 1, len(whole) - 10, len(two_lines) + 1):
         file.write_bytes(whole[:end])
-        torn = Votes(tmp_path, duels.names)
+        torn = Votes(tmp_path, duels)
         assert len(torn) == 2 and file.read_bytes() == two_lines
         torn.close()
 
@@ -102,40 +112,80 @@ def test_a_file_without_a_vote_is_not_truncated(tmp_path, name, content):
     """One row without a line break at its end, as editors write it: no incomplete vote."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: its only line is incomplete and may not be a vote"):
-        Votes(tmp_path, some_duels().names)
+        Votes(tmp_path, some_duels())
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {name: content}
 
 
 def test_votes_go_to_a_folder(tmp_path):
     (tmp_path / "t.csv").write_text("")
     with pytest.raises(UserError, match=r"--out: \S*t\.csv is a file; give a folder"):
-        Votes(tmp_path / "t.csv", some_duels().names)
+        Votes(tmp_path / "t.csv", some_duels())
 
 
 def test_a_line_that_is_no_vote_is_named(tmp_path):
     (tmp_path / "preferences.jsonl").write_text('{"prompt": "x", "chosen": "y", "rejected": "z"}\n')
     with pytest.raises(UserError, match="row 1: is not a vote of an arena"):
-        Votes(tmp_path, ("a", "b"))
+        Votes(tmp_path, no_duels("a", "b"))
 
 
 @pytest.mark.parametrize(
-    ("id", "winner", "why"),
+    ("winner", "rejected", "why"),
     [
-        ("[1]", '"a"', "is not a vote of an arena"),
-        ('"1"', '"c"', "the vote is for neither of the two systems"),
+        ("a", [], "is not a vote of an arena"),
+        ("c", [{"role": "assistant", "content": "y"}], "the vote is for neither of the two systems"),
     ],
 )
-def test_a_vote_that_cannot_count_is_named(tmp_path, id, winner, why):
+def test_a_vote_that_cannot_count_is_named(tmp_path, winner, rejected, why):
     """A winner that is none of the two would count as a vote for the first."""
-    meta = f'{{"arena": {{"systems": ["a", "b"], "winner": {winner}}}}}'
-    (tmp_path / "preferences.jsonl").write_text(f'{{"id": {id}, "prompt": "x", "meta": {meta}}}\n')
+    chosen = [{"role": "assistant", "content": "x"}]
+    meta = {"arena": {"systems": ["a", "b"], "winner": winner}}
+    row = {"id": "1", "prompt": [], "chosen": chosen, "rejected": rejected, "meta": meta}
+    (tmp_path / "preferences.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(UserError, match=f"row 1: {why}"):
-        Votes(tmp_path, ("a", "b"))
+        Votes(tmp_path, no_duels("a", "b"))
+
+
+@pytest.mark.parametrize("choice", ["left", "right", "tie"])
+def test_a_vote_counts_for_the_answers_that_it_was_given_on(tmp_path, choice):
+    """Rows in another order, whose ids are their numbers, keep their votes. Answers of another training have
+    none, nor do other prompts."""
+    duels = some_duels()
+    votes = Votes(tmp_path, duels)
+    for duel in duels.duels[:5]:
+        votes.add(duel, choice)
+    votes.close()
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    moved = changed(duels, lambda duel: replace(duel, prompt=replace(duel.prompt, id=f"{duel.prompt.id}'")))
+    again = Votes(tmp_path, moved)
+    for old, new in zip(duels.duels, moved.duels, strict=True):
+        assert (new.prompt.id in again) == (old in duels.duels[:5])
+    assert {again.winner(duel.prompt.id) for duel in moved.duels[:5]} == {
+        None if choice == "tie" else getattr(duel, choice)[0] for duel in duels.duels[:5]
+    }
+    again.close()
+
+    file = "ties.jsonl" if choice == "tie" else "preferences.jsonl"
+    says = rf"{file}, row 1: the vote is on a prompt or answers that are not those of old and new now; .*out"
+    for other in (
+        changed(duels, lambda duel: replace(duel, left=(duel.left[0], f"{duel.left[1]} again"))),
+        changed(duels, lambda duel: replace(duel, right=(duel.right[0], f"{duel.right[1]} again"))),
+        changed(duels, lambda duel: replace(duel, prompt=replace(duel.prompt, prompt=[]))),
+    ):
+        with pytest.raises(UserError, match=says):
+            Votes(tmp_path, other)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+
+def test_runs_whose_names_differ_after_a_dot_do_not_share_their_votes(tmp_path):
+    (tmp_path / "beta0.1").mkdir()
+    paths = [tmp_path / "beta0.1", Path("beta0.2.jsonl"), Path("a.jsonl.gz"), Path("b.csv"), Path("c")]
+    assert list(map(short_name, paths)) == ["beta0.1", "beta0.2", "a", "b", "c"]
 
 
 def test_the_last_vote_can_be_taken_back_once(tmp_path):
     duels = some_duels()
-    votes = Votes(tmp_path, duels.names)
+    votes = Votes(tmp_path, duels)
     votes.add(duels.duels[0], "left")
     before = (tmp_path / "preferences.jsonl").read_bytes()
     votes.add(duels.duels[1], "right")
@@ -151,7 +201,7 @@ from pathlib import Path
 from boresight.arena.votes import Votes
 from tests.arena.test_votes import some_duels
 duels = some_duels()
-votes = Votes(Path(sys.argv[1]), duels.names)
+votes = Votes(Path(sys.argv[1]), duels)
 for duel in duels.duels[:7]:
     votes.add(duel, "left")
 os.kill(os.getpid(), signal.SIGKILL)
@@ -163,7 +213,7 @@ def test_a_killed_process_has_lost_no_vote(tmp_path):
         [sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ, "PYTHONPATH": "."}
     )
     assert done.returncode == -signal.SIGKILL
-    votes = Votes(tmp_path, some_duels().names)
+    votes = Votes(tmp_path, some_duels())
     assert len(votes) == 7
     votes.close()
 

@@ -8,13 +8,14 @@ import pytest
 
 from boresight.cli import main
 from boresight.config.recipe import Recipe
-from boresight.config.recipe_files import FOLDER, recipe_from, recipe_names, recipe_path
+from boresight.config.recipe_files import FOLDER, recipe_from, recipe_names, recipe_path, recipe_stem
 from boresight.core.errors import UserError
 from boresight.data.demo import FILES, data_path
 from boresight.data.reading.load import read
 from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.experiments.study.plan import StudyPlan
 from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.runs.folder import default_folder
 from boresight.synthesis.recipe import SynthesisRecipe
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,13 @@ def test_a_name_is_a_file_of_the_user_first(elsewhere):
     (elsewhere / "sft").touch()
     assert recipe_path("sft") == Path("sft")
     assert recipe_path(elsewhere / "dpo") == elsewhere / "dpo.yaml"
+
+
+def test_folders_of_recipes_whose_names_differ_after_a_dot_differ():
+    paths = ["synth-v1.1", "synth-v1.2", "mine/synth-v1.1.yaml", "dpo.yml", "dpo.json", "dpo"]
+    stems = ["synth-v1.1", "synth-v1.2", "synth-v1.1", "dpo", "dpo", "dpo"]
+    assert [recipe_stem(Path(path)) for path in paths] == stems
+    assert default_folder(Path("synth-v1.1")).name.startswith("synth-v1.1-")
 
 
 @pytest.mark.parametrize("name", ["../config/x", f"{FOLDER}/none", "", ".", "x\0y", "n" * 300, "study"])

@@ -6,7 +6,9 @@ import yaml
 import boresight
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.experiments.sweep.recipe import SweepRecipe
+from boresight.synthesis.recipe import SynthesisRecipe
 
 MINIMAL = {"method": {"name": "dpo"}, "data": {"train": "x.jsonl"}, "optim": {"lr": 1e-5}}
 ONLINE = MINIMAL | {"method": {"name": "rloo"}, "reward": "length"}
@@ -111,3 +113,149 @@ def test_a_sweep_over_what_cannot_act_is_refused(tmp_path):
         yaml.safe_dump({"recipe": ONLINE, "space": {"rollout.k": [8, 16]}, "metric": "reward"})
     )
     SweepRecipe.load(tmp_path / "groups.yaml")
+
+
+URL = "http://127.0.0.1:8000/v1"
+SYNTHESIS = {
+    "endpoints": {"policy": {}, "api": {"base_url": URL}},
+    "answers": {"policy": {"by": "policy"}},
+    "judge": {"name": "checks", "check": "good_answer"},
+}
+SIDED = {
+    "endpoints": {"policy": {}},
+    "answers": {
+        "good": {"by": "policy", "side": "chosen"},
+        "bad": {"by": "policy", "side": "rejected"},
+    },
+}
+GIVEN = {"systems": {"one": {"answers": "one.jsonl"}, "other": {"model": "starter"}}}
+BY_REWARD = GIVEN | {"reward": "length"}
+BY_JUDGE = GIVEN | {"judge": {"name": "checks", "check": "good_answer"}}
+BY_PEOPLE = GIVEN | {"judge": {"name": "recorded", "file": "verdicts.jsonl"}}
+ON_TASKS = {"systems": {"one": {"model": "starter"}}, "lm_eval": {"tasks": ["arc_easy"]}}
+HERE = "since the model runs in this process"
+PRICE = {"input": 1.0, "output": 1.0}
+SERVED = {"base_url": URL, "price": PRICE, "limits": {"rpm": 5}, "timeout": 9.0, "batch": True}
+
+
+def behind(endpoint):
+    return {"prompts": "p.jsonl", "systems": {"api": {"endpoint": endpoint}}, "reward": "length"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "key", "why"),
+    [
+        *[
+            (
+                SynthesisRecipe,
+                SYNTHESIS | {"endpoints": {"policy": {name: value}}},
+                f"endpoints.policy.{name}",
+                f"without endpoints.policy.base_url, {HERE}",
+            )
+            for name, value in {
+                "batch": True,
+                "price": PRICE,
+                "timeout": 9.0,
+                "structured": "prompt",
+                "token_limit": "max_completion_tokens",
+                "key_env": "A_KEY",
+            }.items()
+        ],
+        (
+            SynthesisRecipe,
+            SYNTHESIS | {"endpoints": {"policy": {"limits": {"max_concurrency": 9, "rpm": 5}}}},
+            "endpoints.policy.limits.rpm",
+            f"without endpoints.policy.base_url, {HERE}",
+        ),
+        (
+            EvaluationRecipe,
+            behind({"timeout": 9.0}),
+            "systems.api.endpoint.timeout",
+            f"without systems.api.endpoint.base_url, {HERE}",
+        ),
+        (
+            SynthesisRecipe,
+            SYNTHESIS | {"prompts": {"overlap_words": 9}},
+            "prompts.overlap_words",
+            "without prompts.held_out",
+        ),
+        (
+            SynthesisRecipe,
+            SYNTHESIS | {"pairs": {"leaks": True}},
+            "pairs.leaks",
+            "without answers.side, which alone makes the two sides differ",
+        ),
+        *[
+            (
+                SynthesisRecipe,
+                SIDED | {"pairs": {name: 2}},
+                f"pairs.{name}",
+                "with answers.side, which decides the pairs",
+            )
+            for name in ("margin", "per_prompt")
+        ],
+        (
+            EvaluationRecipe,
+            BY_REWARD | {"layout": "prompts"},
+            "layout",
+            "without prompts, whose layout it names",
+        ),
+        (
+            EvaluationRecipe,
+            BY_REWARD | {"ledger": "x.sqlite"},
+            "ledger",
+            "without rank_by, whose scores it stores",
+        ),
+        (
+            EvaluationRecipe,
+            BY_JUDGE | {"systems": GIVEN["systems"] | {"served": {"model": "starter", "key_env": "A_KEY"}}},
+            "systems.served.key_env",
+            "without systems.served.base_url, the server that it is for",
+        ),
+        (
+            EvaluationRecipe,
+            BY_PEOPLE | {"trust": {"controls": 9}},
+            "trust.controls",
+            "with the judge recorded, which has verdicts on the systems' answers alone",
+        ),
+        (
+            EvaluationRecipe,
+            ON_TASKS | {"generate": {"device": "cpu", "top_k": 5}},
+            "generate.top_k",
+            "with lm_eval, whose tasks have their own settings of sampling",
+        ),
+    ],
+)
+def test_settings_of_other_recipes_that_cannot_act_are_refused(kind, raw, key, why, tmp_path):
+    path = write(tmp_path / "mine", raw)
+    with pytest.raises(UserError) as found:
+        kind.load(path)
+    assert str(found.value) == f"{path}: {key} has no effect {why}; remove it."
+    stored = kind.parse(raw)  # as the folder of an earlier run has it
+    assert kind.parse(stored.to_dict()) == stored
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw"),
+    [
+        (SynthesisRecipe, SYNTHESIS | {"endpoints": {"policy": {"limits": {"max_concurrency": 9}}}}),
+        (SynthesisRecipe, SYNTHESIS | {"endpoints": {"policy": SERVED}}),
+        (SynthesisRecipe, SYNTHESIS | {"prompts": {"overlap_words": 9, "held_out": ["held.jsonl"]}}),
+        (SynthesisRecipe, SIDED | {"pairs": {"leaks": True, "margin": 0.0, "per_prompt": 1}}),
+        (EvaluationRecipe, behind({"base_url": URL, "timeout": 9.0})),
+        (EvaluationRecipe, BY_REWARD | {"prompts": "p.jsonl", "layout": "prompts"}),
+        (EvaluationRecipe, BY_REWARD | {"ledger": "x", "rank_by": BY_JUDGE["judge"]}),
+        (EvaluationRecipe, BY_JUDGE | {"trust": {"controls": 9}, "ledger": "x.sqlite"}),
+        (EvaluationRecipe, BY_PEOPLE | {"trust": {"controls": 0, "repeats": 0}}),
+        (EvaluationRecipe, ON_TASKS | {"generate": {"device": "cpu", "allow_weights": ["x"]}}),
+        (
+            EvaluationRecipe,
+            BY_JUDGE | {"systems": {"a": {"answers": "a.jsonl"}, "b": {"answers": "b.jsonl"}},
+                        "generate": {"temperature": 1.0}},
+        ),
+    ],
+)  # fmt: skip
+def test_settings_of_other_recipes_that_act_are_accepted(kind, raw, tmp_path):
+    recipe = kind.load(write(tmp_path / "mine", raw))
+    assert recipe.without_effect() == {}
+    assert kind.load(write(tmp_path / "resolved", recipe.to_dict())) == recipe

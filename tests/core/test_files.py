@@ -6,10 +6,12 @@ import contextlib
 import errno
 import json
 import math
+import os
 import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +59,35 @@ def test_a_file_is_created_whole_and_once(tmp_path):
     path = tmp_path / "outcome.json"
     assert create_text(path, "first") and not create_text(path, "second")
     assert path.read_text() == "first" and names(tmp_path) == ["outcome.json"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK])
+def test_a_file_is_created_whole_and_once_without_hard_links(tmp_path, monkeypatch, number):
+    def link(source, target):
+        raise OSError(number, os.strerror(number), str(source))
+
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "outcome.json"
+    assert create_text(path, "first") and not create_text(path, "second")
+    assert path.read_text() == "first" and names(tmp_path) == ["outcome.json"]
+
+    def replace(self, target):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OSError, match=r"other\.json"):
+        create_text(tmp_path / "other.json", "{}")
+    assert names(tmp_path) == ["outcome.json"]
+
+
+def test_an_error_of_a_hard_link_that_is_no_lack_of_them_is_raised(tmp_path, monkeypatch):
+    def link(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source))
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(OSError, match=r"No space left on device: .*outcome\.json"):
+        create_text(tmp_path / "outcome.json", "first")
+    assert names(tmp_path) == []
 
 
 def test_json_keeps_its_bytes(tmp_path):
@@ -115,6 +146,19 @@ def test_two_builders_at_once_make_one_whole_folder(tmp_path):
 def test_a_file_in_the_way_is_no_folder_of_another_process(tmp_path):
     (tmp_path / "made").touch()
     with pytest.raises(NotADirectoryError), atomic_folder(tmp_path / "made", replace=False):
+        pass
+    assert names(tmp_path) == ["made"]
+
+
+def test_a_folder_that_the_system_does_not_replace_is_no_folder_of_another_process(tmp_path, monkeypatch):
+    """An empty mount point, of which nobody has made a folder with these files."""
+
+    def rename(self, target):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(self))
+
+    (tmp_path / "made").mkdir()
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match=r"busy: .*made"), atomic_folder(tmp_path / "made", replace=False):
         pass
     assert names(tmp_path) == ["made"]
 

@@ -7,7 +7,9 @@ import fcntl
 
 import pytest
 
+from boresight.core.errors import UserError
 from boresight.core.lock import FileLock
+from boresight.llm.ledger import Ledger
 
 
 @pytest.mark.parametrize("optional", [False, True])
@@ -28,7 +30,11 @@ def test_a_file_system_without_locks_refuses_unless_the_lock_is_optional(tmp_pat
         raise OSError(errno.ENOLCK, "no locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    assert not FileLock(tmp_path / "lock").acquire()
+    said = r"lock: the file system cannot lock it \(no locks available\); use a folder on another one"
+    with pytest.raises(UserError, match=said):
+        FileLock(tmp_path / "lock").acquire()
+    with pytest.raises(UserError, match=r"judgements.lock: the file system cannot lock it"):
+        Ledger(tmp_path / "judgements.sqlite")
     assert FileLock(tmp_path / "lock", optional=True).acquire()
 
 

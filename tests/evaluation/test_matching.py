@@ -6,7 +6,7 @@ import pytest
 
 from boresight.core.schema import Prompt
 from boresight.data.reading.load import read
-from boresight.evaluation.matching import SystemAnswer, distinct_comparisons, matched, repeated
+from boresight.evaluation.matching import SystemAnswer, distinct_comparisons, each_once, matched, repeated
 from boresight.evaluation.win_rate import System, win_rate
 from boresight.stats.intervals import share_interval
 from tests.scorers.fakes import LengthScorer
@@ -42,6 +42,11 @@ def by_id(*pairs):
 )
 def test_the_nth_of_equal_prompts_gets_the_nth_answer(answers, found):
     assert matched("s", prompts("a", "b", "a"), answers, "file").answers == found
+
+
+def test_each_prompt_once_is_in_the_order_in_which_prompts_first_occur():
+    """Of which a limit takes those at the top."""
+    assert [p.id for p in each_once(prompts("a", "b", "a", "c", "b"))] == ["p0", "p1", "p3"]
 
 
 def test_a_prompt_is_asked_as_often_as_a_file_answers_it():

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -263,6 +264,31 @@ def test_the_card_names_every_source_of_a_mixture_without_its_folder(trained, tm
     assert "| train | mine.jsonl (0.25) + org/pairs (0.75) |" in text
     assert "mine.jsonl: 0.25" in text and "org/pairs: 0.75" in text
     assert "\n\n1 malformed row of mine.jsonl (0.25) + org/pairs (0.75) left out.\n\n" in text
+
+
+def test_only_names_of_the_hub_are_links_in_the_cards_header(trained, tmp_path):
+    """Paths of two parts are relative to a folder that is not at hand; a split is no part of an id."""
+    run = tmp_path / "run"
+    shutil.copytree(trained("dpo"), run)
+    recipe = yaml.safe_load((run / "config.yaml").read_text())
+    recipe["model"]["name"] = "runs/gone"
+    (run / "config.yaml").write_text(yaml.safe_dump(recipe))
+    data = json.loads((run / "data.json").read_text())
+    sources = ["org/pairs@train_prefs", "org/pairs:subset@test", "data/gone.jsonl", "../gone", "./gone"]
+    data["train"]["path"] = " + ".join(f"{name} (0.20)" for name in sources)
+    (run / "data.json").write_text(json.dumps(data))
+    export(run, tmp_path / "out", "merged", "float32", QUIET)
+    header = yaml.safe_load((tmp_path / "out/README.md").read_text().split("---")[1])
+    assert header["datasets"] == ["org/pairs"] and "base_model" not in header
+
+
+@pytest.mark.parametrize("name", [".", "{absolute}"])
+def test_the_folder_that_one_is_in_is_not_replaced(trained, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    to = Path(name.format(absolute=tmp_path))
+    with pytest.raises(UserError, match=": is the folder that you are in, which is replaced; give a new"):
+        export(trained("dpo"), to, "merged", "float32", QUIET)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_untrusted_names_stay_text_in_the_card(trained, tmp_path):

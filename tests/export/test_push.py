@@ -24,10 +24,11 @@ def test_a_dry_run_lists_the_files_and_sends_nothing(folder, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", None)
     monkeypatch.setenv("HF_TOKEN", SECRET)
     console = Console(record=True, width=300)
+    folder = folder.rename(folder.with_name("my model"))
     push_folder(folder, plan_push("org/name", dry_run=True), console)
     printed = console.export_text()
     assert "README.md (0.0 MB)" in printed and "model.safetensors (2.5 MB)" in printed
-    assert "Nothing was sent" in printed and f"hf upload org/name {folder}" in printed
+    assert "Nothing was sent" in printed and f"`hf upload --private org/name '{folder}'`" in printed
     assert SECRET not in printed
 
 

@@ -98,7 +98,7 @@ def test_the_arena_marks_the_side_that_was_cut(run, tmp_path):
     ids = [json.loads(line)["id"] for line in (run / "samples.jsonl").read_text().splitlines()]
     assert [ends["start model", id] for id in ids] == list(BEFORE)
     assert [ends["run", id] for id in ids] == list(AFTER)
-    votes = Votes(tmp_path / "votes", duels.names)
+    votes = Votes(tmp_path / "votes", duels)
     with Arena(duels, votes) as server:
         shown = payload(server.page())["duels"]
         assert sorted(mark for duel in shown for mark in duel["cuts"].values()) == [

@@ -77,8 +77,7 @@ def recipe(place, **changes):
         "reward": f"{__name__}:own",
         "reading": f"{__name__}:last_word",
         "k": [1, 2, 4],
-        "ledger": "judgements.sqlite",
-    }
+    } | ({"ledger": "judgements.sqlite"} if "rank_by" in changes else {})
     given = {key: value for key, value in {**raw, **changes}.items() if value is not None}
     (place / "eval.yaml").write_text(json.dumps(given))
     return place / "eval.yaml"
@@ -237,6 +236,14 @@ def test_the_page_is_not_written_over_by_a_runs_report(place, capsys):
         UserError, match=r"out: holds an evaluation and no .*; `boresight evaluate out/config"
     ):
         write_report(Path("out"))
+
+
+def test_a_limit_takes_prompts_from_the_top_where_they_repeat(place):
+    rows = [{"prompt": q, "id": f"q{i}", "gold": "yes"} for i, q in enumerate([*QUESTIONS, QUESTIONS[0]])]
+    jsonl(place / "asked.jsonl", rows)
+    assert evaluate(recipe(place, limit=2, k=[1]), "--run", "out") == 0
+    lines = (place / "out" / "completions-elsewhere.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {"q0", "q1"}
 
 
 def test_prompts_and_gold_answers_come_from_the_first_file_without_prompts(place):

@@ -55,6 +55,16 @@ def test_every_run_of_a_chain_is_looked_at(place):
     ]
 
 
+def test_a_system_behind_an_endpoint_is_not_the_run_in_the_working_folder(place, monkeypatch):
+    """Its recipe names files relative to the folder in which it was trained."""
+    for name in ("pairs.jsonl", "prompts.jsonl"):
+        (place / "runs/dpo" / name).write_text((place / name).read_text())
+    monkeypatch.chdir(place / "runs/dpo")
+    endpoint = {"base_url": "http://127.0.0.1:1/v1"}
+    assert printed(a={"endpoint": endpoint}, b={"model": "starter"}) == []
+    assert printed(a={"model": "."}, b={"model": "starter"})[0].startswith("a: 2 of 5 prompts are trained on")
+
+
 def test_a_folder_whose_data_are_gone_is_said_and_others_are_left_out(place):
     (place / "shown.jsonl").unlink()
     assert printed(warm={"model": "runs/warm"}, file={"answers": "answers.jsonl"}) == [

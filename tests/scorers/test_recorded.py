@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boresight.arena.duels import Duel
+from boresight.arena.duels import Duel, Duels
 from boresight.arena.votes import Votes
 from boresight.core.errors import UserError
 from boresight.scorers.judges import recorded
@@ -73,7 +73,7 @@ def test_an_empty_cell_is_an_empty_answer_where_the_column_is_there(judge):
 
 
 def test_the_folder_of_an_arena_has_its_votes_and_its_ties(tmp_path):
-    votes = Votes(tmp_path / "arena", ("old", "new"))
+    votes = Votes(tmp_path / "arena", Duels(("old", "new"), (), 0, 0))
     for number, choice in enumerate(("left", "right", "tie")):
         votes.add(Duel(prompt(number), ("old", f"x{number}"), ("new", f"y{number}")), choice)
     votes.close()

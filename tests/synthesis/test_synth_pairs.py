@@ -131,6 +131,14 @@ def test_sides_are_taken_as_they_were_made() -> None:
     assert pair(row((a, None), (b, None), sides="rc"))[0] == [(b, a)]
 
 
+@pytest.mark.parametrize(("sides", "surplus"), [("rcc", 1), ("rrr", 3), ("crrr", 2)])
+def test_answers_that_the_other_side_has_no_match_for_are_counted(sides: str, surplus: int) -> None:
+    answers = [(words(10, f"w{i}x"), None) for i in range(len(sides))]
+    made, counts = pair(row(*answers, sides=sides))
+    assert len(made) == (len(sides) - surplus) // 2
+    assert counts == {"answers without one of the other side": surplus}
+
+
 @given(st.lists(st.integers(0, 9), min_size=1), st.lists(st.integers(0, 9), min_size=1))
 def test_auc_is_the_share_of_won_comparisons(a: list[int], b: list[int]) -> None:
     by_hand = sum((x > y) + (x == y) / 2 for x in a for y in b) / (len(a) * len(b))
@@ -150,6 +158,45 @@ def test_length_statistics_by_hand() -> None:
 
 def test_copies_differ_in_case_punctuation_and_spaces_only() -> None:
     assert list(copies(["What is tea?", "what  is tea", "What is a tea?"])) == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 17 + 5?", "What is 17 - 5?"),
+        ("17+5", "17-5"),
+        ("3", "-3"),
+        ("It is -3.", "It is 3."),
+        ("x - y", "x y"),
+        ("a*b", "a/b"),
+        ("2 * 3", "2 / 3"),
+        ("(2) * 3", "(2) - 3"),
+        ("5 %", "5"),
+        ("3 < 4", "3 > 4"),
+        ("3 ≤ 4", "3 ≥ 4"),
+        ("2^3", "2 3"),
+        ("Explain pointers in C.", "Explain pointers in C++."),
+        ("Write C", "Write C#"),
+        ("$5 in yen", "€5 in yen"),
+        ("What does 😀 mean?", "What does 😢 mean?"),
+    ],
+)
+def test_texts_that_differ_in_a_sign_or_an_operator_are_no_copies(one: str, other: str) -> None:
+    assert list(copies([one, other, one])) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("A well-known fact", "a well known fact."),
+        ("**Paris** is it", "Paris is it"),
+        ("Yes - of course!", "“Yes”, of course…"),
+        ("GPT-4, and/or others", "gpt 4 and or others"),
+        ("- tea\n- rain", "tea, rain"),
+    ],
+)
+def test_punctuation_and_markup_make_no_other_text(one: str, other: str) -> None:
+    assert list(copies([one, other])) == [False, True]
 
 
 def test_an_overlap_is_a_run_of_words_or_a_whole_short_prompt() -> None:

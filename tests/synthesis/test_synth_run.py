@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from boresight.core.schema import Preference
 from boresight.data.reading.load import read
 from boresight.llm.client import Stopped
 from boresight.synthesis.dry_run import estimate
-from boresight.synthesis.prompts import read_prompt_source
+from boresight.synthesis.prompts import read_prompt_source, request_for
 from boresight.synthesis.recipe import PromptsSection, SynthesisRecipe
 from boresight.synthesis.run import run_synthesis
 from tests.llm.fake_server import FakeServer, echo, some
@@ -93,6 +94,71 @@ def test_from_prompts_to_pairs_that_training_reads(tmp_path: Path, prompts: Path
     assert card.count("\n### ") == min(5, len(pairs))
 
 
+def with_tools(path: Path) -> Path:
+    """Prompts whose messages have a key that Parquet has no column for."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    turns = [[{"role": "user", "content": row["prompt"], "tools": [{"name": "clock"}]}] for row in rows]
+    path.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in turns))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("hidden", "tools", "why"),
+    [
+        (True, False, "needs the package pyarrow; run `pip install 'boresight[datasets]'`"),
+        (False, True, "Parquet keeps role and words only, and a message has `tools`; write .jsonl instead"),
+    ],
+)
+def test_parquet_is_written_last_where_it_can_be(
+    tmp_path: Path,
+    prompts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    hidden: bool,
+    tools: bool,
+    why: str,
+) -> None:
+    """Everything is paid for by then: nothing but that file is missing, and none of earlier pairs is left."""
+    from boresight.core.console import Terminal
+
+    folder = tmp_path / "run"
+    with FakeServer(answer=answer_and_judge) as server:
+        make(server, folder, prompts)
+        if tools:
+            with_tools(prompts)
+        if hidden:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
+                monkeypatch.setitem(sys.modules, name, None)
+        made = run_synthesis(SynthesisRecipe.parse(raw(server, prompts)), folder, Terminal(soft_wrap=True))
+    said = capsys.readouterr()
+    line = f"pairs.parquet is not written ({why}); pairs.jsonl has the same pairs."
+    assert line in (said.out + said.err).splitlines()
+    assert not (folder / "pairs.parquet").exists()
+    assert made.card.is_file() and len(read(made.file).examples) == made.pairs
+
+
+def test_a_run_that_fails_leaves_no_pairs_of_another_recipe(tmp_path: Path, prompts: Path) -> None:
+    """Neither where an endpoint stops it, nor where no pair is made. A budget is no other recipe."""
+    folder, result = tmp_path / "run", ("pairs.jsonl", "pairs.parquet", "card.md")
+    judge = {"name": "rubric", "by": "api", "scale": 6}
+    with FakeServer(answer=answer_and_judge, key=KEY) as server:
+        make(server, folder, prompts)
+        server.key = "another"
+        with pytest.raises(Stopped):
+            make(server, folder, write_prompts(prompts, 9), budget={"max_requests": 99})
+        assert all((folder / name).exists() for name in result)
+        server.key = KEY
+        server.answer = lambda body, digest: "no rating"
+        with pytest.raises(Stopped):
+            make(server, folder, prompts, judge=judge)
+        assert not any((folder / name).exists() for name in (*result, "answers.jsonl"))
+        server.answer = answer_and_judge
+        make(server, folder, prompts)
+        with pytest.raises(UserError, match="no pair was made"):
+            make(server, folder, prompts, pairs={"max_length_gap": None, "margin": 4.0})
+    assert not any((folder / name).exists() for name in result)
+
+
 def test_the_same_command_again_buys_nothing_and_writes_the_same(tmp_path: Path, prompts: Path) -> None:
     folder = tmp_path / "run"
     with FakeServer(answer=answer_and_judge) as server:
@@ -156,13 +222,15 @@ def test_the_key_is_nowhere_in_the_run_folder(
     folder = tmp_path / "run"
     with FakeServer(answer=answer_and_judge, faults=some({"500": 0.2}), key=KEY) as server:
         run_synthesis(SynthesisRecipe.parse(raw(server, prompts)), folder, Console())
+        made = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
         server.key = "another"
         with pytest.raises(Stopped) as stopped:
             judge = {"name": "rubric", "by": "api", "scale": 7}
             run_synthesis(SynthesisRecipe.parse(raw(server, prompts, judge=judge)), folder)
     files = [file for file in folder.rglob("*") if file.is_file()]
-    assert {"ledger.sqlite", "card.md", "config.yaml", "answers.jsonl"} <= {file.name for file in files}
-    everything = b"".join(file.read_bytes() for file in files).decode("latin-1")
+    assert {"ledger.sqlite", "card.md", "config.yaml", "answers.jsonl"} <= {file.name for file in made}
+    contents = [*made.values(), *(file.read_bytes() for file in files)]
+    everything = b"".join(contents).decode("latin-1")
     assert KEY not in everything + str(stopped.value) + "".join(capfd.readouterr())
 
 
@@ -186,6 +254,29 @@ def test_new_prompts_in_the_style_of_seeds(tmp_path: Path, prompts: Path) -> Non
     card = (tmp_path / "run" / "card.md").read_text()
     assert "new prompts too similar to others" in card
     assert "6 new prompts of 6 wanted, by m (" in card and "on the topics tea, rain." in card
+
+
+@pytest.mark.parametrize("endpoint", [{"structured": "object"}, {"structured": "prompt"}, {"base_url": None}])
+def test_a_request_for_new_prompts_describes_its_json_where_no_schema_does(
+    prompts: Path, endpoint: dict[str, Any]
+) -> None:
+    """OpenAI refuses JSON mode without the word; a request under a schema keeps its text, and so its key."""
+    new = {"by": "api", "count": 6, "per_request": 2, "topics": ["rain {and} sun"]}
+    with FakeServer() as server:
+        given = raw(server, prompts, prompts={"source": str(prompts), "new": new})
+    seeds = read_prompt_source(PromptsSection(source=str(prompts)), seed=0)
+
+    def text(**changes: Any) -> str:
+        given["endpoints"]["api"] |= changes
+        recipe = SynthesisRecipe.parse(given)
+        assert recipe.prompts.new is not None
+        return str(request_for(recipe, recipe.prompts.new, seeds, 0).messages[0]["content"])
+
+    schema = text()
+    assert "JSON" not in schema and "rain {and} sun" in schema
+    described = text(**endpoint)
+    assert described.startswith(schema)
+    assert 'one JSON object of the form {"prompts": ["…", "…"]}, whose list has the 2 new\ntasks' in described
 
 
 @pytest.mark.parametrize(
@@ -389,7 +480,7 @@ def test_a_key_in_the_judge_of_a_recipe_is_refused_and_not_quoted(prompts: Path)
 
 def test_hostile_text_stays_text_in_the_card(tmp_path: Path, prompts: Path) -> None:
     """An answer that writes Markdown and HTML comes out as an indented block, line by line."""
-    attack = "7 words of answer\n# Heading\n<script>alert(1)</script> | x |"
+    attack = "7 words of answer\n# Heading\r<script>alert(1)</script> | x |\r\n<script>alert(2)</script>"
 
     def answer(body: dict[str, Any], digest: str) -> str:
         said = answer_and_judge(body, digest)
@@ -397,8 +488,10 @@ def test_hostile_text_stays_text_in_the_card(tmp_path: Path, prompts: Path) -> N
 
     with FakeServer(answer=answer) as server:
         make(server, tmp_path / "run", prompts)
-    hostile = [line for line in (tmp_path / "run" / "card.md").read_text().splitlines() if "<script>" in line]
+    text = (tmp_path / "run" / "card.md").read_bytes().decode()
+    hostile = [line for line in re.split(r"\r\n|\r|\n", text) if "<script>" in line]
     assert hostile and all(line.startswith("    ") for line in hostile)
+    assert "alert(2)" in text
 
 
 def test_a_judge_of_win_rates_scores_here_too(tmp_path: Path, prompts: Path) -> None:

@@ -6,10 +6,17 @@ import re
 
 from rich.console import Console
 
-from boresight.config.recipe import EvaluateSection
+from boresight.config.recipe import EvaluateSection, Recipe
 from boresight.core.schema import Message, Prompt
 from boresight.data.stop_tokens import wire_stop_tokens
-from boresight.training.probes.answers import GeneratedAnswer, answer_all, write_samples
+from boresight.training.probes.answers import (
+    GeneratedAnswer,
+    answer_all,
+    answer_lengths,
+    prompts_to_answer,
+    write_samples,
+)
+from tests.rows import jsonl
 from tests.tiny import tiny_model, tiny_tokenizer
 
 PROMPTS = [Prompt([Message(role="user", content=f"say {i}")], id=f"p{i}") for i in range(6)]
@@ -35,3 +42,21 @@ def test_the_file_has_the_number_of_tokens_of_answers_that_were_cut(tmp_path):
         ("a", 64, None),
         ("b", None, 64),
     ]
+
+
+def test_prompts_that_share_an_id_are_answered_and_measured_one_by_one(tmp_path):
+    """Constrained requests of several files that were put together, each with ids from 1."""
+    constraint = {"kind": "max_words", "params": {"n": 3}}
+    rows = [
+        {"id": f"p{n % 2}", "prompt": f"say {n}", "topic": "tea", "constraint": constraint} for n in range(4)
+    ]
+    prompts_file = jsonl(tmp_path / "p.jsonl", rows)
+    raw = {"method": {"name": "dpo"}, "data": {"train": "x.jsonl"}, "optim": {"lr": 1e-5}}
+    asked = prompts_to_answer(Recipe.parse(raw | {"evaluate": {"prompts": prompts_file}}), [])
+    assert [prompt.id for prompt in asked] == ["p0", "p1", "p0#2", "p1#2"]
+    before = [GeneratedAnswer("one two three four")] * 4
+    after = [*before[:3], GeneratedAnswer("tea.")]
+    metrics = {metric.name: metric for metric in write_samples(tmp_path, asked, before, after)}
+    assert (metrics["constraint_met"].after.value, metrics["constraint_met"].after.n) == (1 / 4, 4)
+    lengths = answer_lengths(tiny_tokenizer(), asked, before, after)[0]
+    assert lengths.after is not None and lengths.after.n == 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from boresight.arena.duels import read_duels
+from boresight.arena.duels import read_duels, short_name
 from boresight.arena.result import win_rate_sentence
 from boresight.arena.server import Arena, votes_wanted
 from boresight.arena.votes import Votes
@@ -32,15 +32,15 @@ def arena(
         goal: votes after which the result is shown; None asks for one on every prompt.
 
     Raises:
-        UserError: nothing to vote on, a goal that cannot be reached, votes on other systems in `out`, or a
-            port that is taken.
+        UserError: nothing to vote on, a goal that cannot be reached, votes on other systems or answers in
+            `out`, or a port that is taken.
     """
     console = console or Terminal(soft_wrap=True)
     duels = read_duels(a, b, seed)
     goal = votes_wanted(duels, goal)
     check_port(port)  # before there is a folder for votes
-    other = "start" if b is None else b.resolve().stem
-    votes = Votes(out or Path("runs") / f"arena-{a.resolve().stem}-{other}", duels.names)
+    other = "start" if b is None else short_name(b)
+    votes = Votes(out or Path("runs") / f"arena-{short_name(a)}-{other}", duels)
     show = partial(console.print, markup=False, highlight=False)
     try:
         with Arena(duels, votes, port, goal, show) as server:

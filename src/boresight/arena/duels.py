@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from boresight.evaluation.matching import distinct_comparisons, matched, repeate
 from boresight.evaluation.systems import prompts_of, read_answers, read_start_answers
 from boresight.evaluation.win_rate import System
 
+FILE_TYPE = re.compile(r"(\.[A-Za-z]+)?(\.gz)?$")
 START_MODEL = "start model"
 """Name of the system that a run was trained from."""
 
@@ -94,8 +96,8 @@ def make_duels(prompts: Sequence[Prompt], systems: tuple[System, System], seed: 
 def _names(a: Path, b: Path | None) -> tuple[str, str]:
     """Of both systems; paths where the names are equal."""
     if b is None:
-        return START_MODEL, _name(a)
-    names = (_name(a), _name(b))
+        return START_MODEL, short_name(a)
+    names = (short_name(a), short_name(b))
     if names[0] == names[1]:
         names = (str(a), str(b))
     if names[0] == names[1]:
@@ -103,9 +105,9 @@ def _names(a: Path, b: Path | None) -> tuple[str, str]:
     return names
 
 
-def _name(path: Path) -> str:
-    """A run folder's name, or a file's without its ending."""
-    return path.resolve().name if path.is_dir() else path.name.split(".")[0]
+def short_name(path: Path) -> str:
+    """A run folder's name, such as `beta0.1`, or a file's without the ending of its type."""
+    return path.resolve().name if path.is_dir() else FILE_TYPE.sub("", path.name)
 
 
 def _drawn(seed: int, what: str, id: str) -> bytes:

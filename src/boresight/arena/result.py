@@ -49,7 +49,7 @@ def win_rate_sentence(votes: Votes) -> str:
 
 
 def judged_prompts(duels: Duels, votes: Votes) -> list[JudgedPrompt]:
-    """All votes on prompts that are still among `duels`, in the order in which they were shown."""
+    """All votes, in the order in which the duels are shown."""
     return [_judged(duel, votes) for duel in duels.duels if duel.prompt.id in votes]
 
 

@@ -5,6 +5,9 @@
 
 A vote is one line, written and flushed to the disk. If a power failure leaves the last line incomplete, it is
 removed when the folder is opened again; earlier lines are complete. Files without a vote are not touched.
+
+A vote counts for the prompt and the two answers that it was given on, whatever their ids are now. A folder
+with a vote on others is refused: after another training of a run, it does not compare the run's answers.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ import errno
 import json
 import os
 import time
+from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
-from boresight.arena.duels import Duel
+from boresight.arena.duels import Duel, Duels
 from boresight.core.errors import UserError
 from boresight.core.files import json_line
 from boresight.core.lock import FileLock
@@ -35,12 +39,13 @@ class Votes:
     """The votes in a folder, open for more. One process at a time.
 
     Raises:
-        UserError: another arena writes there, or the files there are not votes on these systems; nothing is
+        UserError: another arena writes there, or the files there are not votes on these duels; nothing is
             changed then.
     """
 
-    def __init__(self, folder: Path, names: tuple[str, str]) -> None:
-        self.folder, self.names = folder, names
+    def __init__(self, folder: Path, duels: Duels) -> None:
+        self.folder, self.names = folder, duels.names
+        self._duels = {_content(d.prompt.prompt, dict((d.left, d.right))): d for d in duels.duels}
         self._winners: dict[str, str | None] = {}
         self._asked: dict[str, str] = {}
         self._last: tuple[str, str, int] | None = None
@@ -130,10 +135,10 @@ class Votes:
     def _remember(self, line: bytes, where: str) -> None:
         try:
             row = json.loads(line)
-            id, asked, voted = row["id"], repr(row["prompt"]), row["meta"]["arena"]
-            winner, systems = voted["winner"], set(map(str, voted["systems"]))
-            hash(id)
-        except (ValueError, KeyError, TypeError, RecursionError):
+            winner = row["meta"]["arena"]["winner"]
+            systems = set(map(str, row["meta"]["arena"]["systems"]))
+            content = _content(row["prompt"], _answers(row, winner, systems))
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise UserError(
                 f"{where}: is not a vote of an arena; move the file away or choose another --out."
             ) from None
@@ -143,8 +148,28 @@ class Votes:
             )
         if winner not in (*self.names, None):
             raise UserError(f"{where}: the vote is for neither of the two systems; choose another --out.")
-        self._winners[id] = winner
-        self._asked[id] = asked
+        duel = self._duels.get(content)
+        if duel is None:
+            now = " and ".join(self.names)
+            raise UserError(
+                f"{where}: the vote is on a prompt or answers that are not those of {now} now; choose "
+                "another --out."
+            )
+        self._winners[duel.prompt.id] = winner
+        self._asked[duel.prompt.id] = repr(duel.prompt.prompt)
+
+
+def _content(prompt: object, answers: Mapping[str, str]) -> str:
+    """A text that is equal for equal prompts and answers."""
+    return json.dumps([prompt, answers], sort_keys=True)
+
+
+def _answers(row: Mapping[str, Any], winner: str | None, systems: set[str]) -> Mapping[str, str]:
+    """The answer of each system in the row of a vote; `winner` is None for a tie."""
+    if winner is None:
+        return row["answers"]
+    answer = {True: row["chosen"][0]["content"], False: row["rejected"][0]["content"]}
+    return {name: answer[name == winner] for name in systems}
 
 
 def _preference(

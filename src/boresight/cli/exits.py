@@ -35,9 +35,9 @@ def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code and prints the sentence that explains it."""
     with tolerating_closed_pipes():
         try:
-            app(list(arguments))
-        except SystemExit as end:  # how Typer ends every verb
-            return end.code if isinstance(end.code, int) else int(end.code is not None)
+            code = _code_of(app, arguments)
+            sys.stdout.flush()  # the last lines may not fit on a disk, or have no reader
+            return code
         except UserError as error:
             return _end(BAD_INPUT, error.closing, "red")
         except Interrupted as error:
@@ -54,6 +54,13 @@ def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
             ):  # a library that raises errors of its own for a full disk
                 return _end(BAD_INPUT, _os_sentence(OSError(number, os.strerror(number))), "red")
             return _end(INTERNAL, _internal(error), "red")
+
+
+def _code_of(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
+    try:
+        app(list(arguments))
+    except SystemExit as end:  # how Typer ends every verb
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return DONE
 
 

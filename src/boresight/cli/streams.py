@@ -140,6 +140,16 @@ def tolerating_closed_pipes() -> Iterator[None]:
     finally:
         sys.stdout, sys.stderr = plain
         for stream in ours:
-            if stream.left:  # what is still buffered goes nowhere, and Python does not complain when it ends
+            if stream.left or not _flushed(stream):
+                # What is still buffered goes nowhere, and Python does not complain when it ends.
                 with contextlib.suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _flushed(stream: TolerantStream) -> bool:
+    """Flush the stream; False if its disk is full or its reader has gone."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True

@@ -40,6 +40,11 @@ def recipe_path(name: str | Path) -> Path:
     return next((file for file in (path, Path(f"{path}.yaml"), *packaged) if _is_there(file)), path)
 
 
+def recipe_stem(path: Path) -> str:
+    """The name of a recipe, for its folder: without the ending of a file, which `synth-v1.1` has none of."""
+    return path.stem if path.suffix in (".yaml", ".yml", ".json") else path.name
+
+
 def recipe_from(folder: Path, name: str) -> Path:
     """Path of the recipe that a sweep or plan in `folder` names: a path relative to the folder, or a name
     as for `recipe_path`."""

@@ -9,6 +9,7 @@ Lines end at "\\n" and nowhere else: text may contain every other character that
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -22,6 +23,7 @@ from typing import Any, Literal
 
 from boresight.core.errors import UserError, system_error_number
 
+NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 CHECKSUM = "checksum"
 """Key of a state file's digest, which covers all other keys."""
 
@@ -174,7 +176,7 @@ def create_text(path: Path, text: str) -> bool:
         with _naming(path, temporary):
             temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
             write_point("temporary", path)
-            os.link(temporary, path)
+            _name_unless_there(temporary, path)
     except FileExistsError:
         return False
     finally:
@@ -370,9 +372,28 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
 
 
+def _name_unless_there(temporary: Path, path: Path) -> None:
+    """Give a file its name. Raises FileExistsError if another file has it.
+
+    Where the file system has no hard links (exFAT, many network file systems), the name is taken by an empty
+    file, which the file then replaces.
+    """
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        path.touch(exist_ok=False)
+        try:
+            temporary.replace(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
 def _rename_unless_there(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
-    except OSError:
-        if not folder.is_dir():
+    except OSError as error:  # a folder that is empty is replaced, unless the system refuses: a mount point
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not folder.is_dir():
             raise

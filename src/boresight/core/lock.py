@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import IO
 
+from boresight.core.errors import UserError
+
 
 class FileLock:
     """Exclusive lock on a file, which is created if missing and never changed.
@@ -21,16 +23,26 @@ class FileLock:
 
     def acquire(self) -> bool:
         """Take the lock without waiting; False if another process holds it. Does nothing if this process
-        holds it."""
+        holds it.
+
+        Raises:
+            UserError: the file system has no locks, and the lock is not optional.
+        """
         if self._file is not None:
             return True
         file = self._path.open("a", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
         except OSError as error:
-            if isinstance(error, BlockingIOError) or not self._optional:
+            if not self._optional:
                 file.close()
-                return False
+                raise UserError(
+                    f"{self._path}: the file system cannot lock it ({error.strerror}); use a folder on "
+                    "another one, such as a local disk."
+                ) from None
         self._file = file
         return True
 

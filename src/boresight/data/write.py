@@ -29,6 +29,8 @@ def write_examples(examples: Sequence[Example], path: str | Path) -> None:
         found = " and ".join(sorted(kind.__name__ for kind in kinds)) or "no examples"
         raise UserError(f"{path}: a file holds examples of one kind, not {found}.")
     writer = writer_of(path)
+    if writer is _parquet:
+        _refuse_more_than_words(examples, path)
     with atomic_file(path) as temporary:
         writer(examples, temporary)
 
@@ -78,10 +80,6 @@ def _parquet(examples: Sequence[Example], path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    if other := next((key for e in examples for m in _turns(e) for key in m if _is_more(key, m)), None):
-        raise UserError(
-            f"{path}: Parquet keeps role and words only, and a message has `{other}`; name it .jsonl."
-        )
     message = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
     turns, text, number = pyarrow.list_(message), pyarrow.string(), pyarrow.float64()
     columns = {
@@ -99,6 +97,13 @@ def _parquet(examples: Sequence[Example], path: Path) -> None:
     schema = pyarrow.schema({"id": text, **columns, "meta_json": text})
     table = pyarrow.Table.from_pylist([_flat(to_record(example)) for example in examples], schema)
     pyarrow.parquet.write_table(table, path)
+
+
+def _refuse_more_than_words(examples: Sequence[Example], path: Path) -> None:
+    if other := next((key for e in examples for m in _turns(e) for key in m if _is_more(key, m)), None):
+        raise UserError(
+            f"{path}: Parquet keeps role and words only, and a message has `{other}`; write .jsonl instead."
+        )
 
 
 def _is_more(key: str, message: Message) -> bool:

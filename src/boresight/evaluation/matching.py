@@ -37,7 +37,10 @@ def prompt_text(prompt: Prompt) -> str:
 
 def each_once(prompts: Sequence[Prompt]) -> list[Prompt]:
     """The first of the prompts with equal text, in their order."""
-    return list({prompt_text(p): p for p in reversed(prompts)}.values())[::-1]
+    first: dict[str, Prompt] = {}
+    for p in prompts:
+        first.setdefault(prompt_text(p), p)
+    return list(first.values())
 
 
 def matched(

@@ -26,9 +26,10 @@ from typing import Any, Self
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from boresight.config.base import BaseRecipe
+from boresight.config.refusals.without_effect import Rule, refusals_by
 from boresight.config.reward import RewardConfig, RewardList
 from boresight.config.secrets import Address, KeyVariable
-from boresight.config.section import Section, UnknownKey, WrongSetting
+from boresight.config.section import Section, UnknownKey, WrongSetting, non_default_settings
 from boresight.core.errors import UserError
 from boresight.llm.budget import BudgetSection
 from boresight.llm.endpoint import EndpointSection
@@ -38,6 +39,8 @@ from boresight.tasks.countdown.scorer import Mode
 
 KINDS = ("judge", "reward", "countdown", "lm_eval")
 """Sections of which an evaluation has one."""
+LOADING = ("device", "allow_weights")
+"""Settings of `generate` that are for loading a model."""
 
 
 class SystemSection(Section):
@@ -140,6 +143,34 @@ class EvaluationRecipe(BaseRecipe):
             return super(EvaluationRecipe, RewardRecipe).parse(raw, source)
         return super(EvaluationRecipe, WinRateRecipe).parse(raw, source)
 
+    def without_effect(self) -> dict[str, str]:
+        """Settings of prompts and systems that cannot act."""
+        prompts = self.prompts is not None
+        rules: list[Rule] = [(["layout"], prompts, "without prompts, whose layout it names"), *self._rules()]
+        for name, system in self.systems.items():
+            why = f"without systems.{name}.base_url, the server that it is for"
+            rules.append(([f"systems.{name}.key_env"], system.base_url is not None, why))
+        found = refusals_by(rules, self._changed())
+        for name, system in self.systems.items():
+            if system.endpoint is not None:
+                found |= system.endpoint.without_effect(f"systems.{name}.endpoint")
+        return found
+
+    def _rules(self) -> list[Rule]:
+        """Rules of one kind of evaluation."""
+        return []
+
+    def _changed(self) -> dict[str, Any]:
+        """Settings that differ from their defaults, by dotted key; sections only where a rule needs them."""
+        sections = {"generate": self.generate, "trust": getattr(self, "trust", None)}
+        sections |= {f"systems.{name}": system for name, system in self.systems.items()}
+        return non_default_settings(self) | {
+            f"{section}.{name}": value
+            for section, settings in sections.items()
+            if settings is not None
+            for name, value in non_default_settings(settings).items()
+        }
+
     def refuse_without_prompts(self) -> None:
         """Raise a `ValueError` without prompts, and without answers of the first system to take them from."""
         if self.prompts is None and next(iter(self.systems.values())).answers is None:
@@ -192,6 +223,9 @@ class RewardRecipe(EvaluationRecipe):
     """File in which scores of `rank_by` are stored, for all evaluations together."""
 
     _each_once = field_validator("k")(each_k_once)
+
+    def _rules(self) -> list[Rule]:
+        return [(["ledger"], self.rank_by is not None, "without rank_by, whose scores it stores")]
 
     @model_validator(mode="after")
     def _drawn_as_asked(self) -> Self:
@@ -267,6 +301,10 @@ class HarnessRecipe(EvaluationRecipe):
 
     lm_eval: HarnessSection
 
+    def _rules(self) -> list[Rule]:
+        sampling = [f"generate.{name}" for name in GenerateSection.model_fields if name not in LOADING]
+        return [(sampling, False, "with lm_eval, whose tasks have their own settings of sampling")]
+
     @model_validator(mode="after")
     def _models_alone(self) -> Self:
         if self.prompts is not None or self.layout is not None:
@@ -294,6 +332,11 @@ class WinRateRecipe(EvaluationRecipe):
     ledger: str = "runs/judgements.sqlite"
     """File in which replies of endpoints and scores of reward models are stored, for all evaluations
     together, so that no request is sent twice."""
+
+    def _rules(self) -> list[Rule]:
+        judges_others = judges.name_of(self.judge) != "recorded"
+        why = "with the judge recorded, which has verdicts on the systems' answers alone"
+        return [(["trust.controls", "trust.repeats"], judges_others, why)]
 
     @model_validator(mode="after")
     def _prompts_from_somewhere(self) -> Self:

@@ -13,6 +13,7 @@ import yaml
 
 from boresight.core.files import read_json, write_text
 from boresight.core.wording import percent, plural
+from boresight.data.reading.files import is_hub_id
 from boresight.data.reading.sources.mixture import JOINED
 from boresight.export.plan import exported_model, note_on_4_bits
 from boresight.models.source import embedded_in
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from boresight.export.plan import ExportPlan
     from boresight.export.weights import Drift
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SHARE = re.compile(r" \([0-9.e+-]+\)$")
 """A share at the end of the name of a source of several."""
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -61,7 +62,7 @@ def render_card(
         task="text-classification" if plan.head == "score" else "text-generation",
         base_model=_hub_id(start),
         relation="adapter" if plan.form == "adapter" else "finetune",
-        datasets=[name for split in _splits(run) for name in _sources(split) if _hub_id(name)],
+        datasets=list(_data_sets(run)),
         summary=_summary(plan, run, start),
         malformed=_malformed(run),
         splits=[_split_row(name, split) for name, split in run.data.items() if _has_rows(split)],
@@ -105,6 +106,12 @@ def _splits(run: RunData) -> Iterator[dict[str, Any]]:
 def _sources(split: Mapping[str, Any]) -> list[str]:
     """Names of the sources of a split, without their shares."""
     return [SHARE.sub("", name) for name in str(split.get("path", "")).split(JOINED)]
+
+
+def _data_sets(run: RunData) -> dict[str, None]:
+    """Hub ids of the data, each once, without splits and subsets, for the card's header."""
+    names = [name.partition("@")[0].partition(":")[0] for s in _splits(run) for name in _sources(s)]
+    return dict.fromkeys(name for name in names if _hub_id(name) == name)
 
 
 def _has_rows(split: object) -> bool:
@@ -175,7 +182,12 @@ def _hub_id(name: str) -> str | None:
     bare = name.partition("@")[0]
     if bare == "starter":
         return STARTER
-    return bare if HUB_ID.fullmatch(bare) and not Path(bare).exists() else None
+    return bare if HUB_ID.fullmatch(bare) and not _is_local(bare) else None
+
+
+def _is_local(name: str) -> bool:
+    """Whether a name of two parts is a path, also where the folder that it is relative to is not at hand."""
+    return Path(name).exists() or name.startswith("runs/") or not is_hub_id(name)
 
 
 def _short_path(text: str) -> str:

@@ -49,6 +49,8 @@ def export(
     plan = export_plan(run, form, dtype, gguf, answers)
     if to.is_file() or (to.is_dir() and any(to.iterdir())):
         raise UserError(f"{to}: something is there already; give a new folder with --to.")
+    if to.is_dir() and to.samefile(Path.cwd()):
+        raise UserError(f"{to}: is the folder that you are in, which is replaced; give a new one with --to.")
 
     with unless_interrupted(to), atomic_folder(to, replace=False) as folder:
         readback: Drift | list[GgufFile] | None = None

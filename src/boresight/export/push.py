@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def push_folder(folder: Path, push: Push, console: Console) -> None:
         said = (
             f"Dry run: {plural(len(files), 'file')} would go to {push.repository}, private if it is new. "
             "Nothing was sent; repeat with --no-dry-run and a new --to, or run "
-            f"`hf upload {push.repository} {folder}`."
+            f"`hf upload --private {push.repository} {shlex.quote(str(folder))}`."
         )
         console.print(said, markup=False, highlight=False)
         return

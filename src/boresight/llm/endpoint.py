@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from boresight.config.refusals.without_effect import refusals_by
 from boresight.config.secrets import Address, KeyVariable
-from boresight.config.section import Section
+from boresight.config.section import Section, non_default_settings
 from boresight.llm.budget import Price
 from boresight.llm.rate_limits import LimitSection
 from boresight.llm.transports.inprocess import IN_PROCESS
@@ -37,6 +38,23 @@ class EndpointSection(Section):
     """Dollars per million tokens; null looks it up in genai-prices where that is installed."""
     limits: LimitSection = LimitSection()
     """Requests and tokens per minute, and concurrency."""
+
+    def without_effect(self, field: str) -> dict[str, str]:
+        """Settings of the section `field` that do not act on a model in this process, with the sentences that
+        refuse them."""
+        changed = {f"{field}.{name}": value for name, value in non_default_settings(self).items()}
+        changed |= {
+            f"{field}.limits.{name}": value for name, value in non_default_settings(self.limits).items()
+        }
+        acting = {f"{field}.{name}" for name in ("model", "limits", "limits.max_concurrency")}
+        why = f"without {field}.base_url, since the model runs in this process"
+        keys = [key for key in changed if key not in acting]
+        return refusals_by([(keys, self.base_url is not None, why)], changed)
+
+    @property
+    def enforces_schemas(self) -> bool:
+        """Whether a request's JSON schema reaches the model; otherwise only its text can ask for JSON."""
+        return self.structured == "schema" and self.base_url is not None
 
     @property
     def url(self) -> str:

@@ -36,6 +36,11 @@ from boresight.evaluation.systems import (
 )
 from boresight.evaluation.win_rate import System, Tournament, WinRate, tournament
 from boresight.runs.evaluation_folder import EvaluationFolder
+from boresight.runs.evaluations.answering_model import (
+    model_digest,
+    refuse_other_models,
+    write_model_digest,
+)
 from boresight.runs.trained_prompts import print_trained_prompts
 from boresight.scorers.judges.base import Judge
 from boresight.scorers.judges.recorded import RecordedJudge
@@ -122,6 +127,7 @@ def _evaluated(recipe: WinRateRecipe, files: EvaluationFolder, console: Console)
     print_trained_prompts(recipe, each_once(prompts), console)
     with open_judge(recipe.judge, recipe.ledger, console) as judge:
         files.open(recipe.to_dict())  # what can be refused has been refused: nothing is left behind
+        refuse_other_models(files, recipe)
         systems = [
             matched(name, prompts, given[name], s.answers)
             if s.answers is not None
@@ -219,8 +225,9 @@ def _generated(
     """A model's answers, one to each different prompt: as this folder already has them, or generated now."""
     kept = folder.answers(name)
     if not kept.exists():
-        asked = each_once(prompts)
+        asked, digest = each_once(prompts), section.model and model_digest(section.model)
         found = responses_of(name, section, asked, recipe, 1, folder.ledger, console)
+        write_model_digest(kept, digest)
         write_answers(kept, asked, as_system(name, asked, found))
     refuse_changed_rows(kept)
     return matched(name, prompts, read_answers(kept), kept)

@@ -5,10 +5,11 @@ ledger.sqlite           paid answers of systems behind endpoints
 environment.json        versions, machine, commit
 answers-SYSTEM.jsonl    generated answers, which a continued evaluation reads instead of generating them again
 answers-SYSTEM.sha256   its hash
+answers-SYSTEM.model    digest of the files of the model that generated them
 problems-SYSTEM.jsonl   graded completions of Countdown problems, of earlier versions; still read
 comparisons.jsonl       one line per prompt and pair of systems
 completions-SYSTEM.jsonl  by a reward: one line per completion, with its grades
-documents-SYSTEM.jsonl  of tasks: one line per document and filter, with its scores, and its hash beside
+documents-SYSTEM.jsonl  of tasks: one line per document and filter, with its scores, and hash and model beside
 evaluation.json         metrics
 report.html             the page
 """

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from boresight.config.base import BaseRecipe
 from boresight.config.dotted import as_yaml, differences
+from boresight.config.recipe_files import recipe_stem
 from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError
 from boresight.core.files import create_text, write_json
@@ -25,7 +26,7 @@ LONGEST_VALUES = 80
 
 def default_folder(recipe_path: Path) -> Path:
     """A new folder under `runs/` named after the recipe and the time."""
-    return Path("runs") / f"{recipe_path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return Path("runs") / f"{recipe_stem(recipe_path)}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def recipe_to_resume(run: Path, other: Path | None) -> Path:

@@ -26,8 +26,9 @@ def print_trained_prompts(recipe: EvaluationRecipe, prompts: Sequence[Prompt], c
     Systems that come from no run folder are skipped: their training is unknown.
     """
     keys = [prompt_key(p) for p in prompts]
-    for name, system in recipe.systems.items():
-        for run, trained in _runs(Path(system.model or system.answers or "")):
+    sources = {name: system.model or system.answers for name, system in recipe.systems.items()}
+    for name, source in sources.items():
+        for run, trained in _runs(Path(source)) if source else ():
             try:
                 known = _trained_on(trained)
             except UserError as error:

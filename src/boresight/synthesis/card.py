@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from boresight.synthesis.pairs import lengths
 from boresight.synthesis.recipe import Decoding, SynthesisRecipe
 
 EXAMPLES = 5
+LINE_END = re.compile(r"\r\n?|\n")
+"""Line endings of Markdown. What stands after one of them unindented is no code."""
 LEAKY = 0.65
 """AUC of predicting the label by length, over all answers or within pairs, above which a warning is
 written."""
@@ -249,4 +252,4 @@ def _inline(text: str) -> str:
 def _quoted(turns: Sequence[Message]) -> str:
     """Untrusted text as an indented block, which Markdown shows as it is."""
     text = "\n\n".join(m["content"] for m in turns)
-    return "\n".join(f"    {line}" for line in text.split("\n"))
+    return "\n".join(f"    {line}" for line in LINE_END.split(text))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from boresight.config.recipe_files import recipe_stem
 from boresight.core.interrupt import Interrupted
 from boresight.synthesis.dry_run import Estimate, estimate, print_estimate
 from boresight.synthesis.filters import Sieve
@@ -25,7 +26,7 @@ def synthesize(
         Interrupted: Ctrl-C; all replies received so far are stored.
     """
     recipe = SynthesisRecipe.load(path, overrides)
-    folder = folder or Path("runs") / path.stem
+    folder = folder or Path("runs") / recipe_stem(path)
     if dry_run:
         sieve = Sieve()
         estimates = estimate(recipe, folder, sieve)

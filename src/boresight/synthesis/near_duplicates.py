@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,6 +12,14 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Message
 from boresight.evaluation.shingles import shingles, word_list
 
+TOKEN = re.compile(
+    r"\w+|[+<=>^$]"
+    r"|(?<![^\W\d_]{2})-(?=\s?\d)|(?<=\d\s)-"  # a sign or minus, but no hyphen as in gpt-4
+    r"|[*/%](?=\s?\d)|(?<=\d)[*/%]|(?<=\d\s)[*/%]"
+    r"|(?<=\b\w\s)[-*/](?=\s\w\b)|(?<=\b\w)[-*/](?=\w\b)"  # between variables
+    r"|(?<=\w)#|[^\w\s\x00-\x7f]"
+)
+"""Words, ASCII signs that are no punctuation where they stand, and all other characters."""
 PERMUTATIONS = 128
 SHINGLE = 3
 FEWEST = 4
@@ -21,8 +31,16 @@ def text_of(messages: Sequence[Message]) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """A key that is equal for texts that differ only in case, punctuation and white space."""
-    return hashlib.sha256(" ".join(word_list(text)).encode("utf-8", "surrogatepass")).hexdigest()
+    """A key that is equal for texts that differ only in case, punctuation and white space.
+
+    Signs with a meaning of their own count: `17 + 5` and `17 - 5`, `3` and `-3`, `C` and `C++`, emoji.
+    """
+    tokens = filter(_is_meant, TOKEN.findall(text.lower()))
+    return hashlib.sha256(" ".join(tokens).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_meant(token: str) -> bool:
+    return token[0] < "\x80" or token[0].isalnum() or unicodedata.category(token[0]).startswith("S")
 
 
 class HeldOut:
@@ -83,7 +101,7 @@ class NearDuplicates:
 
 
 def copies(texts: Iterable[str]) -> Iterator[bool]:
-    """For each text, whether it occurred before, ignoring letter case, punctuation and spaces."""
+    """For each text, whether a text with the same `fingerprint` occurred before."""
     seen: set[str] = set()
     for text in texts:
         print_ = fingerprint(text)

@@ -1,5 +1,7 @@
-"""Stage 4, pairs: the best answer against the worst of similar length; ties and inconsistent judgments are
-dropped."""
+"""Stage 4, pairs: the best answer against the worst of similar length; ties are dropped.
+
+Judgments that the order of the answers changes are counted on the card (`Tally.flips`); their mean is used.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +83,9 @@ def _by_side(kept: Sequence[Scored], settings: PairsSection, sieve: Sieve) -> It
             yield better, worse
         else:
             sieve.drop("pairs of too different length", better.answer.text)
+    paired = min(len(chosen), len(rejected))
+    for surplus in (*chosen[paired:], *rejected[paired:]):
+        sieve.drop("answers without one of the other side", surplus.answer.text)
 
 
 def _by_score(

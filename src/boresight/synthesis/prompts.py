@@ -34,6 +34,14 @@ assistant can answer in text. Do not answer them.
 """
 
 
+FORM = """
+Answer with nothing but one JSON object of the form {{"prompts": ["…", "…"]}}, whose list has the {count} new
+tasks as texts.
+"""
+"""End of `ASK` where the endpoint does not enforce a JSON schema. Requests to others keep their keys in the
+ledger."""
+
+
 class PromptList(BaseModel):
     """What a request for new prompts must bring."""  # part of the JSON schema in the requests' ledger keys
 
@@ -171,8 +179,9 @@ def request_for(recipe: SynthesisRecipe, new: NewPrompts, seeds: Sequence[Prompt
     shown = draw.sample(list(seeds), min(new.shots, len(seeds)))
     shots = "\n\n".join(f"Task {i}:\n{text_of(s.prompt)}" for i, s in enumerate(shown, 1))
     topic = f", about {new.topics[number % len(new.topics)]}" if new.topics else ""
-    text = ASK.format(count=new.per_request, topic=topic, shots=shots)
     endpoint = recipe.endpoints[new.by]
+    form = "" if endpoint.enforces_schemas else FORM
+    text = (ASK + form).format(count=new.per_request, topic=topic, shots=shots)
     message = Message(role="user", content=text)
     return Request(endpoint.url, endpoint.model, [message], new.params(), sample=number, stage=STAGE)
 

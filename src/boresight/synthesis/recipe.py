@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializeAsAny, model_validator
 
 from boresight.config.base import BaseRecipe
-from boresight.config.section import Section
+from boresight.config.refusals.without_effect import Rule, refusals_by
+from boresight.config.section import Section, non_default_settings
 from boresight.core.errors import UserError
 from boresight.llm.budget import BudgetSection
 from boresight.llm.endpoint import EndpointSection
@@ -144,6 +145,25 @@ class SynthesisRecipe(BaseRecipe):
                 "instead of quality; use one setting for both, or set pairs.leaks=true to do it on purpose"
             )
         return self
+
+    def without_effect(self) -> dict[str, str]:
+        """Settings of models in this process, of pairs and of the overlap that cannot act."""
+        sided = any(answers.side for answers in self.answers.values())
+        by_side = "with answers.side, which decides the pairs"
+        rules: list[Rule] = [
+            (["pairs.margin", "pairs.per_prompt"], not sided, by_side),
+            (["pairs.leaks"], sided, "without answers.side, which alone makes the two sides differ"),
+            (["prompts.overlap_words"], bool(self.prompts.held_out), "without prompts.held_out"),
+        ]
+        changed = {
+            f"{section}.{name}": value
+            for section in ("pairs", "prompts")
+            for name, value in non_default_settings(getattr(self, section)).items()
+        }
+        found = refusals_by(rules, changed)
+        for name, endpoint in self.endpoints.items():
+            found |= endpoint.without_effect(f"endpoints.{name}")
+        return found
 
     @property
     def leaking(self) -> str:

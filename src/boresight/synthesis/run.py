@@ -5,8 +5,9 @@
       ledger.sqlite    every paid response; if it is deleted, all requests are sent again
       prompts.jsonl    the prompts
       answers.jsonl    every answer with its score, or why it has none
-      pairs.jsonl      the data for `boresight train`; pairs.parquet contains the same
+      pairs.jsonl      the data for `boresight train`
       card.md          description of the data set
+      pairs.parquet    the pairs again, where Parquet can hold them and its package is installed
 
 Run the same command again to resume. Requests in the ledger are not sent again, so a change of the recipe
 costs only the requests that it changes.
@@ -14,7 +15,7 @@ costs only the requests that it changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +24,10 @@ from typing import Any
 from rich.console import Console
 
 from boresight.core.console import print_warning
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, first_line
 from boresight.core.files import atomic_file, json_line, write_text
 from boresight.core.printable import Printable
-from boresight.core.schema import Prompt
+from boresight.core.schema import Preference, Prompt
 from boresight.core.wording import is_or_are, plural
 from boresight.data.write import write_examples
 from boresight.llm.endpoint import EndpointSection
@@ -44,6 +45,9 @@ from boresight.synthesis.prompts import make_prompts, read_prompt_source
 from boresight.synthesis.recipe import SynthesisRecipe
 
 LEDGER = "ledger.sqlite"
+RESULTS = ("pairs.jsonl", "pairs.parquet", "card.md")
+SPENDING = ("budget", "stuck_after")
+"""Sections that decide how much is made, and nothing about what is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         ledger, endpoints, recipe.budget, stuck_after=recipe.stuck_after, console=console
     ) as session:
         # The ledger is locked now: nothing before this line has changed a file.
-        write_text(folder / "config.yaml", recipe.to_yaml())
+        _begin(recipe, folder)
         say = partial(console.print, highlight=False, markup=False) if console else (lambda _: None)
         warn = partial(print_warning, console) if console else say
         if session.unpriced and recipe.budget.max_usd:
@@ -95,12 +99,14 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         judged = _written(judge_all(session, recipe, answered), folder / "answers.jsonl", tally)
         pairs = list(make_pairs(judged, recipe.pairs, sieve))
         if not pairs:
+            _remove(folder, RESULTS)
             raise UserError(_nothing(folder, session, sieve))
         write_examples(pairs, folder / "pairs.jsonl")
-        write_examples(pairs, folder / "pairs.parquet")
         over = session.client.over_budget
         text = card(recipe, tally, pairs, sieve, session.ledger, identical, session.unpriced, over)
         write_text(folder / "card.md", text)
+        if why := _without_parquet(pairs, folder):
+            warn(f"pairs.parquet is not written ({why}); pairs.jsonl has the same pairs.")
         if sieve.counts:
             say(f"dropped: {sieve.say()}")
         if over:
@@ -131,7 +137,41 @@ def _refuse_foreign(folder: Path) -> None:
     """
     ledger = folder / LEDGER
     if not (ledger.exists() or ledger.with_suffix(".lock").exists()):
-        RunFolder(folder, noun="synthesis", section="endpoints").refuse_foreign()
+        _run_folder(folder).refuse_foreign()
+
+
+def _run_folder(folder: Path) -> RunFolder:
+    return RunFolder(folder, noun="synthesis", section="endpoints")
+
+
+def _begin(recipe: SynthesisRecipe, folder: Path) -> None:
+    """Write the recipe. Results of another recipe are deleted before: a run that fails would leave them
+    beside this one."""
+    old = _run_folder(folder).recipe()
+    if old is not None and _what(SynthesisRecipe.completed(old)) != _what(recipe.to_dict()):
+        _remove(folder, ("answers.jsonl", *RESULTS))
+    write_text(folder / "config.yaml", recipe.to_yaml())
+
+
+def _what(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {section: value for section, value in recipe.items() if section not in SPENDING}
+
+
+def _remove(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _without_parquet(pairs: Sequence[Preference], folder: Path) -> str:
+    """Write `pairs.parquet`; returns the reason if it cannot be written, '' otherwise. No file of earlier
+    pairs is left."""
+    path = folder / "pairs.parquet"
+    try:
+        write_examples(pairs, path)
+    except (UserError, ValueError, TypeError) as error:  # pyarrow's errors are of the latter two types
+        _remove(folder, [path.name])
+        return first_line(error).removeprefix(f"{path}: ").rstrip(".")
+    return ""
 
 
 def _prompts(

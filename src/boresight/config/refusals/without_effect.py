@@ -1,10 +1,12 @@
-"""Settings of a training recipe that cannot act beside its other settings."""
+"""Settings of a recipe that cannot act beside its other settings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+Rule = tuple[Iterable[str], bool, str]
+"""Dotted keys, whether they act, and why they do not: `without rollout.backend=vllm`."""
 SERVER_ONLY = (
     "rollout.key_env",
     "rollout.shared_folder",
@@ -27,7 +29,8 @@ MEASURED_ON_ROWS = ("data.eval", "evaluate.kl_rows")
 def settings_without_effect(
     changed: Mapping[str, Any], method: str, samples: Literal["group", "pair"] | None
 ) -> dict[str, str]:
-    """Sentences by dotted key: `rollout.k has no effect with dpo, which samples no answers; remove it`.
+    """Sentences of a training recipe by dotted key: `rollout.k has no effect with dpo, which samples no
+    answers; remove it`.
 
     Args:
         changed: settings that differ from their defaults, by dotted key.
@@ -38,7 +41,7 @@ def settings_without_effect(
     prompts = bool(changed.get("evaluate.prompts"))
     nothing_held_out = "with data.eval_rows=0, which holds out no rows"
     two = f"with {method}, which samples two answers per prompt at every step"
-    rules: list[tuple[Iterable[str], bool, str]] = [
+    rules: list[Rule] = [
         (rollout, samples is not None, f"with {method}, which samples no answers"),
         (["rollout.k"], samples != "pair" or changed.get("rollout.k") == 2, two),
         (["rollout.updates"], samples != "pair", two),
@@ -46,6 +49,11 @@ def settings_without_effect(
         (MEASURED_ON_ROWS, held_out, nothing_held_out),
         (MEASURED, held_out or prompts, nothing_held_out),
     ]
+    return refusals_by(rules, changed)
+
+
+def refusals_by(rules: Sequence[Rule], changed: Mapping[str, Any]) -> dict[str, str]:
+    """Sentences by dotted key for the settings among `changed` that do not act, by the first rule of each."""
     found: dict[str, str] = {}
     for keys, acts, why in rules:
         for key in keys:

@@ -134,9 +134,10 @@ def _remove_abandoned(cache: Path) -> None:
     """Remove what killed runs have left half-written."""
     for lock in cache.glob(f".*.part/{LOCK}"):
         held = FileLock(lock)
-        if held.acquire():
-            shutil.rmtree(lock.parent, ignore_errors=True)
-            held.release()
+        with suppress(UserError):  # without locks its writer may still be running
+            if held.acquire():
+                shutil.rmtree(lock.parent, ignore_errors=True)
+                held.release()
 
 
 def _in_temporary_folder(make: MakeRows, why: str, console: Console | None) -> StoredRows | None:

@@ -33,8 +33,10 @@ def answer_prompts(study: Study, model: str, path: Path, console: Console) -> No
 
 
 def read_prompts_to_answer(study: Study) -> list[Prompt]:
-    """The held-out prompts with the constraints that their answers are checked by. Raises `UserError`."""
+    """The held-out prompts with the constraints that their answers are checked by, under distinct ids. Raises
+    `UserError`."""
     from boresight.data.reading.split import prompts_in
+    from boresight.data.stored.digests import distinct_ids
 
     assert study.plan.answers is not None
-    return prompts_in(study.plan.answers.prompts)
+    return list(distinct_ids(prompts_in(study.plan.answers.prompts)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from boresight.config.recipe_files import recipe_names, recipe_path
+from boresight.config.recipe_files import recipe_names, recipe_path, recipe_stem
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.wording import format_duration, plural
@@ -82,7 +82,7 @@ def run_study(
     if listed:
         console.print(listing(loaded, path.parent, only), markup=False, highlight=False, soft_wrap=True)
         return UnfinishedRuns()
-    folder = folder or Path("runs") / f"study-{path.stem.removeprefix('plan-')}"
+    folder = folder or Path("runs") / f"study-{recipe_stem(path).removeprefix('plan-')}"
     if report_only:
         _print_reports(console, _written(loaded, path.parent, folder, overrides))
         return UnfinishedRuns()

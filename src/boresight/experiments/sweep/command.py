@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from boresight.config.recipe_files import recipe_stem
 from boresight.core.wording import plural
 from boresight.experiments.engine.processes import run_workers
 from boresight.experiments.engine.worker import work
@@ -32,7 +33,7 @@ def run_sweep(
         Interrupted: a signal; what was computed is kept.
     """
     recipe = SweepRecipe.load(path, overrides)
-    return run_sweep_recipe(recipe, folder or Path("runs") / f"sweep-{path.stem}", console, workers)
+    return run_sweep_recipe(recipe, folder or Path("runs") / f"sweep-{recipe_stem(path)}", console, workers)
 
 
 def run_sweep_recipe(

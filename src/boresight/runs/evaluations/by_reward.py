@@ -29,6 +29,11 @@ from boresight.evaluation.response import Response
 from boresight.evaluation.systems import refuse_missing_systems, responses_of
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.runs.evaluations.against_reference import EvaluationAgainstReference
+from boresight.runs.evaluations.answering_model import (
+    model_digest,
+    refuse_other_models,
+    write_model_digest,
+)
 from boresight.runs.trained_prompts import print_trained_prompts
 from boresight.scorers.correctness import threshold_of
 from boresight.scorers.judge_reward import LEDGER, judge_settings
@@ -89,6 +94,7 @@ def run_by_reward(
     print_trained_prompts(recipe, prompts, console)
     with EvaluationFolder(folder) as files, _grader(recipe, prompts, console) as grader:
         files.open((written or recipe).to_dict())  # what can be refused has been refused
+        refuse_other_models(files, recipe)
         systems = []
         for name, section in recipe.systems.items():
             if name not in ready:
@@ -110,7 +116,10 @@ def _prompts(recipe: RewardRecipe, given: Given, console: Console) -> list[Promp
         asked = prompts_of_completions(given[next(iter(recipe.systems))])
     else:
         asked = read_prompts(recipe, console)
-    prompts = list({prompt_key(prompt): prompt for prompt in reversed(asked)}.values())[::-1]
+    first: dict[str, Prompt] = {}
+    for prompt in asked:
+        first.setdefault(prompt_key(prompt), prompt)
+    prompts = list(first.values())
     repeated = 0 if recipe.prompts is None else len(asked) - len(prompts)
     if repeated:
         said = f"{repeated:,} of {len(asked):,} prompts repeat an earlier one and are dropped."
@@ -177,7 +186,9 @@ def _generated(
     """A model's completions: as this folder already has them, or generated now."""
     kept = next((file for file in (files.answers(name), files.problems(name)) if file.exists()), None)
     if kept is None:
+        digest = section.model and model_digest(section.model)
         found = responses_of(name, section, prompts, recipe, recipe.samples, files.ledger, console)
+        write_model_digest(files.answers(name), digest)
         write_completions(files.answers(name), prompts, found)
         return found
     refuse_changed_rows(kept)

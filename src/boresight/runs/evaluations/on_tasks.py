@@ -15,6 +15,11 @@ from boresight.evaluation.systems import refuse_missing_systems
 from boresight.models.source import print_note_on_base
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.runs.evaluations.against_reference import EvaluationAgainstReference
+from boresight.runs.evaluations.answering_model import (
+    model_digest,
+    refuse_other_models,
+    write_model_digest,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,6 +61,7 @@ def run_on_tasks(recipe: HarnessRecipe, folder: Path, console: Console) -> TaskE
     tasks = open_tasks(recipe.lm_eval)
     with EvaluationFolder(folder) as files:
         files.open(recipe.to_dict())  # what can be refused has been refused
+        refuse_other_models(files, recipe)
         systems = {name: _documents(name, recipe, tasks, files, console) for name in recipe.systems}
         found = TaskComparison(systems)
         files.write_results(found.as_dict())
@@ -78,8 +84,9 @@ def _documents(
         named = ", ".join(recipe.lm_eval.tasks)
         console.print(f"{name}: running {named} on {model}", markup=False, highlight=False)
         print_note_on_base(model, console)
-        allowed = Allowed(tuple(settings.allow_weights))
+        allowed, digest = Allowed(tuple(settings.allow_weights)), model_digest(model)
         policy = load_model(model, device=settings.device, allowed=allowed)
         found = run_tasks(policy, load_tokenizer(model), recipe.lm_eval, tasks, recipe.limit)
+        write_model_digest(kept, digest)
         write_documents(kept, found)
     return read_documents(kept)

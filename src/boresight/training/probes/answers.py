@@ -18,6 +18,7 @@ from boresight.core.wording import cut_at_tokens, format_duration, plural
 from boresight.data.chat import encode_prompt
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.reading.split import half, read_data
+from boresight.data.stored.digests import distinct_ids
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.limits import position_table, room_for_answers
 from boresight.models.policy import Policy
@@ -38,7 +39,7 @@ class GeneratedAnswer:
 
 
 def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt]:
-    """All prompts to answer: those of `evaluate.prompts`, or of the held-out rows.
+    """All prompts to answer, under distinct ids: those of `evaluate.prompts`, or of the held-out rows.
 
     A prompt with several labeled answers is included once.
     """
@@ -47,7 +48,7 @@ def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Promp
         own_names = recipe.data.model_copy(update={"columns": None})  # the mapping is for train and eval
         found = read_data(recipe.evaluate.prompts, "prompt", own_names).examples
         examples = half(found, recipe.data.eval_half)
-    return [to_prompt(example) for example in _without_copies(examples)]
+    return list(distinct_ids([to_prompt(example) for example in _without_copies(examples)]))
 
 
 def _without_copies(examples: Sequence[Example]) -> Iterator[Example]:
