@@ -391,6 +391,12 @@ def test_gradient_spike(last, count, found):
     )
 
 
+@pytest.mark.parametrize("last", [0.0, 3.0])
+def test_there_is_no_spike_over_gradients_of_zero(last):
+    """Constant rewards without a KL term: the median of the steps before is 0."""
+    assert says(checks.gradient_spike, {"grad_norm": [2.0] * 5 + [0.0] * 20 + [last]}) == ""
+
+
 @pytest.mark.parametrize(
     ("clipped", "found"), [([1.0] * 50, True), ([1.0] * 49, False), ([1.0] * 49 + [0.0], False)]
 )

@@ -182,7 +182,7 @@ def entropy_collapse(h: History) -> Finding | None:
     if len(h.values("logp_per_token")) < 20:
         return None
     before, now = -mean(early), -mean(late)
-    if now > 0.25 * before or now > 0.1:
+    if before <= 0 or now > 0.25 * before or now > 0.1:
         return None
     return warning(
         "entropy-collapse",
@@ -295,12 +295,15 @@ def repetition(h: History) -> Finding | None:
 def gradient_spike(h: History) -> Finding | None:
     """A gradient ten times the usual one."""
     norms = h.recent("grad_norm", WINDOW)
-    if len(norms) < 20 or norms[-1] < 10 * median(norms[:-1]):
+    if len(norms) < 20:
+        return None
+    usual = median(norms[:-1])
+    if not usual or norms[-1] < 10 * usual:  # most steps without a gradient have no usual one
         return None
     return warning(
         "gradient-spike",
-        f"The gradient norm is {norms[-1]:.3g} at step {h.step}, {norms[-1] / median(norms[:-1]):.0f} times "
-        "the median of the steps before.",
+        f"The gradient norm is {norms[-1]:.3g} at step {h.step}, {norms[-1] / usual:.0f} times the median of "
+        "the steps before.",
         "Look at the rows of this step; keep optim.clip on, and lower optim.lr if spikes recur.",
     )
 
