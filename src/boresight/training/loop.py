@@ -375,7 +375,7 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
     gathered, norm, clipped = gradient(task, batch, step, trainable)
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
         optimizer.zero_grad(set_to_none=True)
-        return batch.numbers | {"skipped": 1.0}
+        return _without_loss(gathered) | batch.numbers | {"skipped": 1.0}
     if not math.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)
         overflowed = {"overflowed": 1.0, "loss_scale": task.loss_scale.value}
@@ -400,6 +400,13 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
             "peak_memory_gb": peak_memory_gb(),
         }
     )
+
+
+def _without_loss(gathered: Gathered) -> dict[str, float]:
+    """Means over the rows of a step that has no loss: the shares of their answers that were cut, without a
+    score or of equal rewards are the reason."""
+    numbers = gathered.summary() if gathered.ids else {}
+    return {name: value for name, value in numbers.items() if name != "loss"}
 
 
 def gradient(
