@@ -328,8 +328,9 @@ def _recipe(run: RunData) -> Recipe | None:
 
 def _replayed(run: RunData) -> Monitor:
     held = run.data.get("eval")
-    rows = held.get("kept") if isinstance(held, Mapping) else 0
-    monitor = Monitor(History(run.last_step, rows if is_count(rows) else 0))
+    counts = [held.get(key) for key in ("kept", "prompts")] if isinstance(held, Mapping) else [0, 0]
+    rows, prompts = (count if is_count(count) else 0 for count in counts)
+    monitor = Monitor(History(run.last_step, rows, eval_prompts=prompts))
     for line in sorted([*run.train, *run.eval], key=lambda line: int(line["step"])):
         monitor.see(int(line["step"]), str(line["split"]), _numbers(line))
     return monitor

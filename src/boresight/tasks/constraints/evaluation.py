@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from boresight.stats.paired import Measured, paired_metric
+from boresight.core.errors import UserError
+from boresight.stats.paired import Measured, Repeats, paired_metric
 from boresight.tasks.constraints.constraint import Constraint, quality, words
 
 LABELS = {
@@ -52,14 +53,16 @@ def compare_constraints(
     metas: Sequence[Mapping[str, Any]],
     before: Sequence[str],
     after: Sequence[str],
+    same: Repeats | None = None,
 ) -> list[Measured]:
-    """Share of every check before and after, and the difference paired by prompt."""
+    """Share of every check before and after, and the difference paired by prompt; `same` are the ids of equal
+    prompts."""
     old, new = check_answers(metas, before), check_answers(metas, after)
 
     def side(checks: list[dict[str, bool | int]], name: str) -> dict[str, float]:
         return {id: float(check[name]) for id, check in zip(ids, checks, strict=True)}
 
     return [
-        paired_metric(name, label, "share", "higher", side(old, name), side(new, name))
+        paired_metric(name, label, "share", "higher", side(old, name), side(new, name), same)
         for name, label in LABELS.items()
     ]
