@@ -22,11 +22,21 @@ LABELS = {
     "no_task_talk": "answers not about the task",
     "good_answer": "answers that pass every check",
 }
+TRIED = ("It is 1.", '{"it": 1}')
+"""Answers whose checks use every parameter of a constraint."""
 
 
 def checkable(meta: Mapping[str, Any]) -> bool:
-    """Whether a prompt's `meta` contains what the checks need."""
-    return "constraint" in meta and "topic" in meta
+    """Whether a prompt's `meta` contains what the checks need: a constraint of this package, and a topic.
+
+    A column of another data set may have either name; its rows are ordinary prompts.
+    """
+    try:
+        for text in TRIED:
+            check_answer(meta, text)
+    except (UserError, AttributeError, LookupError, TypeError, ValueError):
+        return False
+    return True
 
 
 def check_answer(meta: Mapping[str, Any], text: str) -> dict[str, bool]:
