@@ -202,6 +202,7 @@ def test_reward_flat_held_out(gain, noise, held, settings, found):
         (-0.3, -0.075, 10, True),
         (-0.3, -0.08, 10, False),
         (-1.0, -0.1, 9, False),
+        (0.0, 0.0, 10, False),  # greedy from the start: nothing has fallen
     ],
 )
 def test_entropy_collapse(before, now, count, found):

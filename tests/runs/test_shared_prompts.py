@@ -11,6 +11,7 @@ from boresight.core.files import read_state, write_state
 from boresight.reports.headline import headline
 from boresight.reports.read_run import read_run
 from boresight.runs.explain import explain
+from boresight.runs.training_folder import TrainingFolder
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -60,5 +61,9 @@ def test_a_folder_without_that_knowledge_counts_rows_and_says_so(place):
     evaluation = read_state(place / "run" / "evaluation.json")
     del evaluation["same_prompts"]
     write_state(place / "run" / "evaluation.json", evaluation)
+    data = read_state(place / "run" / "data.json")
+    older = {**data, "eval": {name: value for name, value in data["eval"].items() if name != "prompts"}}
+    write_state(place / "run" / "data.json", older)
+    TrainingFolder(place / "run").refuse_other_data(data)  # it can be resumed and measured again
     run = read_run(place / "run")
     assert run.same_prompts is None and " rows" in headline(run).detail
