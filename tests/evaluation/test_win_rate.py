@@ -144,6 +144,31 @@ def test_many_systems_are_compared_directly_and_ranked():
     json.dumps(found.as_dict())
 
 
+def test_systems_that_always_tie_are_not_ranked():
+    """The verdicts of all pairs stay; no number takes the place of a scale or of a rate at equal length."""
+    prompts = [prompt(i) for i in range(4)]
+    entrants = [System(name, {f"p{i}": "same" + "." * i for i in range(4)}) for name in "abc"]
+    found = tournament(prompts, entrants, LengthScorer())
+    assert found.ranking is None and found.unranked == "Every game is a tie, so there is no ranking."
+    assert all(pair.controlled is None and pair.rate.value == 0.5 for pair in found.pairs)
+
+
+def test_ties_at_unequal_lengths_have_no_rate_at_equal_length():
+    prompts = [prompt(i) for i in range(6)]
+    old = System("old", {f"p{i}": "x" * 10 for i in range(6)})
+    new = System("new", {f"p{i}": "x" * (7 + i) for i in range(6)})
+
+    class Undecided:
+        name = "undecided"
+
+        def compare(self, prompts, a, b, repeat=0):
+            return [Judgment(0.5) for _ in prompts]
+
+    found = win_rate(prompts, old, new, Undecided())
+    assert found.controlled is None and "all 6 prompts were tied" in found.uncontrolled
+    assert "length-controlled" not in found.verdict
+
+
 def test_systems_apart_from_all_others_are_not_ranked():
     prompts = [prompt(0), prompt(1)]
     entrants = [System(str(n), {"p0": "x" * n, "p1": "x" * n}) for n in (1, 2, 3)]

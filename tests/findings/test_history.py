@@ -7,6 +7,7 @@ import math
 import pytest
 
 from boresight.findings.history import History, apart, mean, median, variance
+from boresight.findings.live_checks import overfitting
 from tests.findings.logs import logged
 
 
@@ -49,6 +50,17 @@ def test_what_cannot_be_averaged_is_broken_too(value):
 def test_a_share_outside_of_0_and_1_has_no_interval(value):
     history = logged({}, {"accuracy": [0.5, value], "stopped_share": [0.5, value], "answers": [4.0, 4.0]})
     assert history.held_out_share() is None and history.answer_shares("stopped_share") is None
+
+
+def test_rows_that_share_prompts_have_the_limits_of_their_prompts():
+    history = logged({"accuracy": [1.0] * 30}, {"accuracy": [0.5, 0.6]}, eval_rows=400)
+    of_rows = history.held_out_share()
+    history.eval_prompts = 100
+    assert history.held_out_share() == logged({}, {"accuracy": [0.5, 0.6]}, eval_rows=100).held_out_share()
+    assert of_rows.n == 400 and history.held_out_units == "prompts"
+    assert "held-out accuracy 0.60 [0.50, 0.70] of 100 prompts" in overfitting(history).why
+    history.eval_prompts = 400  # one row each
+    assert history.held_out_share() == of_rows and history.held_out_units == "rows"
 
 
 def test_a_held_out_share_has_limits_after_the_first_step():

@@ -202,6 +202,7 @@ def test_reward_flat_held_out(gain, noise, held, settings, found):
         (-0.3, -0.075, 10, True),
         (-0.3, -0.08, 10, False),
         (-1.0, -0.1, 9, False),
+        (0.0, 0.0, 10, False),  # greedy from the start: nothing has fallen
     ],
 )
 def test_entropy_collapse(before, now, count, found):
@@ -389,6 +390,12 @@ def test_gradient_spike(last, count, found):
         if found
         else not said
     )
+
+
+@pytest.mark.parametrize("last", [0.0, 3.0])
+def test_there_is_no_spike_over_gradients_of_zero(last):
+    """Constant rewards without a KL term: the median of the steps before is 0."""
+    assert says(checks.gradient_spike, {"grad_norm": [2.0] * 5 + [0.0] * 20 + [last]}) == ""
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from boresight.methods.inputs import GroupLogps
+from boresight.methods import grpo, rloo
+from boresight.methods.inputs import GroupLogps, GroupTokenLogps
 from boresight.methods.rloo import Config, all_equal, leave_one_out, loss
 
 NAN = float("nan")
@@ -150,10 +151,23 @@ def test_masking_and_penalising_exclude_each_other():
 
 
 def test_zero_variance_groups_are_counted_before_the_kl():
-    """The second group's rewards tie though its KL differs; one scorable completion counts as a tie too."""
-    x = groups([[1, 0, 1], [1, 1, NAN], [NAN, 1, NAN]], ref=[[-10.0, -12.0, -14.0]] * 3)
-    assert loss(x, Config()).metrics["zero_variance"].tolist() == [0.0, 1.0, 1.0]
-    assert all_equal(x.reward).tolist() == [False, True, True]
+    """The second group's rewards tie though its KL differs; in the others fewer than two are known."""
+    x = groups([[1, 0, 1], [1, 1, NAN], [NAN, 1, NAN], [NAN] * 3], ref=[[-10.0, -12.0, -14.0]] * 4)
+    found = loss(x, Config()).metrics
+    assert found["zero_variance"].tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert found["too_few_scored"].tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert all_equal(x.reward).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("method", [rloo, grpo])
+def test_masked_truncations_are_no_equal_rewards(method):
+    """All answers of a group are cut, and all but one of the other: nothing was compared."""
+    x = groups([[1, 0, 1], [1, 0, 1]], truncated=[[True] * 3, [True, True, False]])
+    x = GroupTokenLogps(x.policy, x.old, x.ref, x.reward, x.length, x.truncated)
+    out = method.loss(x, method.Config(mask_truncated=True))
+    assert out.weight == 0.0
+    assert out.metrics["zero_variance"].tolist() == [0.0, 0.0]
+    assert out.metrics["truncated"].tolist() == pytest.approx([1.0, 2 / 3])
 
 
 def test_shuffling_completions_within_their_group_changes_nothing():

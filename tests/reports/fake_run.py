@@ -52,7 +52,8 @@ def write_fake_run(folder: Path, seed: int = 0, steps: int = 200, hostile: bool 
     _write_lines(folder / "metrics.jsonl", _metric_lines(rng, steps))
     _write_lines(folder / "samples.jsonl", samples)
     _write_lines(folder / "probes.jsonl", _probe_lines(samples[:4], steps, hostile))
-    _write_json(folder / "evaluation.json", {"metrics": _evaluation(rng, samples, hostile)})
+    evaluation = {"metrics": _evaluation(rng, samples, hostile), "same_prompts": {"rows": {}, "answers": {}}}
+    _write_json(folder / "evaluation.json", evaluation)
     return folder
 
 

@@ -23,6 +23,7 @@ from boresight.reports.figures import overlaid
 from boresight.reports.headline import comparison_headline
 from boresight.reports.read_run import Metric, RunData, RunSample, read_run
 from boresight.stats.intervals import share_interval
+from boresight.stats.paired import SamePrompts
 from tests.reports.fake_run import ATTACK, write_fake_run
 
 
@@ -81,6 +82,19 @@ def test_verdicts_are_paired_by_prompt_and_adjusted():
     assert to_b.endswith("n = 20; p = 0.0039 after Holm's adjustment.")
     assert "do not differ significantly" in to_itself and "p = 1 after" in to_itself
     assert verdicts([a, RunData(name="c", folder=None, finished=True)]) == []
+
+
+def test_answers_to_other_prompts_with_the_same_ids_are_not_paired():
+    """Ids that are row numbers of two files of prompts."""
+    a, b = _answered("a", [False] * 10), _answered("b", [True] * 10)
+    other = [replace(s, prompt=[{"role": "user", "content": s.id}]) for s in b.samples]
+    assert verdicts([a, b]) != [] and verdicts([a, replace(b, samples=other)]) == []
+
+
+def test_of_equal_prompts_the_first_counts():
+    same = SamePrompts(answers={"p1": "p0", "p3": "p2"})
+    a, b = (replace(_answered(n, [ok] * 4), same_prompts=same) for n, ok in (("a", False), ("b", True)))
+    assert "+100.0 points [-34.9, 100.0], n = 2;" in verdicts([a, b])[0]
 
 
 def test_values_that_differ_are_in_words_and_hashes_short():

@@ -9,6 +9,7 @@ from boresight.reports.headline import headline
 from boresight.reports.read_run import Metric, RunData
 from boresight.reports.tables.metrics import draw_intervals, metric_rows
 from boresight.stats.intervals import Interval
+from boresight.stats.paired import SamePrompts
 from boresight.stats.units import unit_named
 
 UP = Metric(
@@ -26,7 +27,8 @@ WORSE = Metric(
 
 
 def _run(*metrics, **fields):
-    return RunData(name="r", folder=None, **({"finished": True, "metrics": list(metrics)} | fields))
+    known = {"finished": True, "metrics": list(metrics), "same_prompts": SamePrompts()}
+    return RunData(name="r", folder=None, **(known | fields))
 
 
 def test_the_first_metric_leads_and_costs_are_told():
@@ -36,6 +38,12 @@ def test_the_first_metric_leads_and_costs_are_told():
     assert found.asides == ["But length rose from 10.0 words to 12.0 words (+2.0 words [1.0, 3.0])."]
     (aside,) = headline(_run(UP, replace(WORSE, label="KL per token"))).asides
     assert aside.startswith("But KL per token rose")
+
+
+def test_without_known_prompts_rows_are_counted():
+    """A folder of an earlier version: two rows of one prompt were two units."""
+    found = headline(_run(UP, same_prompts=None))
+    assert found.detail == "+45.0 points [36.0, 54.0] at 95 %, paired over 120 rows (2 missing)."
 
 
 ACCURACY = Metric(

@@ -10,6 +10,7 @@ import pytest
 from boresight.reports.compare import verdicts
 from boresight.reports.read_run import Metric, RunData, RunSample, read_run
 from boresight.reports.same_rows import differences_by_row
+from boresight.stats.paired import SamePrompts
 
 FILE = {"eval": {"sha256": "5e1f"}}
 MARGIN = Metric("margin", "margin of chosen over rejected", None, None, None, unit="nats")
@@ -36,6 +37,16 @@ def test_margins_are_paired_by_hand():
     assert differences_by_row([a, b]) == [
         "Margin of chosen over rejected: b against a +2.0 nats [1.1, 2.9], n = 6, paired by row."
     ]
+
+
+def test_rows_of_one_prompt_are_one_unit():
+    """The six rows above in pairs of one prompt: the differences 1, 2 and 3 of three prompts."""
+    shared = SamePrompts(rows={f"r{i}": f"r{i - 3}" for i in (3, 4, 5)})
+    a, b = (run(n, v * 2, same_prompts=shared) for n, v in (("a", [1, 11, 31]), ("b", [2, 13, 34])))
+    (said,) = differences_by_row([a, b])
+    assert "b against a +2.0 nats [-0.48, 4.5], n = 3, paired by prompt: " in said
+    (said,) = differences_by_row([a, replace(b, same_prompts=None)])  # of an earlier version
+    assert "n = 6, paired by row" in said
 
 
 def test_shares_that_all_agree_are_not_certainty():

@@ -211,7 +211,8 @@ def test_the_cause_comes_first_in_a_log_of_trl(situation, tmp_path):
         any(f"see {name}" in line or f"and {name}" in line for line in done.looked_for)
         or name == "not-finite"
     )
-    if name not in ("reward-hacking", "length-drift"):
+    # the log does not contain the number of generations, which the last two would raise
+    if name not in ("reward-hacking", "length-drift", "reward-constant-live", "zero-variance-groups"):
         assert done.commands[name].startswith(("trl ", "boresight check ", "boresight data show "))
 
 

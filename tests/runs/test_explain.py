@@ -225,6 +225,42 @@ def test_rows_without_a_scored_token_get_the_command_that_makes_room(tmp_path):
     )
 
 
+def constant_log(steps=100):
+    return b.log(steps, loss=lambda t: 0.0, reward=lambda t: 0.1, zero_variance=lambda t: 1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes"),
+    [
+        (("rollout.k=32", "rollout.temperature=1.5"), "rollout.k=64"),
+        (("rollout.k=4",), "rollout.temperature=1.2 rollout.k=8"),
+    ],
+)
+def test_a_command_raises_what_its_fix_raises(tmp_path, settings, changes):
+    """The values are those of the run, which may have more samples or a higher temperature than usual."""
+    sections = {"reward": [{"function": "length"}], "model": {"name": "Qwen/Qwen2.5-0.5B"}}
+    done = explain(write_run(tmp_path / "run", b.recipe("rloo", *settings, **sections), constant_log()))
+    assert done.commands["reward-constant-live"].endswith(f" --run runs/run-next {changes}")
+
+
+def displaced_log(steps=200):
+    return b.log(
+        steps,
+        loss=lambda t: 0.69 - 0.3 * t,
+        margin=lambda t: 8 * t,
+        held_margin=lambda t: 8 * t,
+        held_chosen_logratio=lambda t: -30 * t,
+        held_accuracy=lambda t: 0.5 + 0.3 * t,
+    )
+
+
+@pytest.mark.parametrize(("weight", "tried"), [("0", "0.2"), ("1", "2")])
+def test_a_likelihood_term_that_is_there_gets_more_weight(tmp_path, weight, tried):
+    recipe = b.recipe("dpo", f"method.sft_weight={weight}", model={"name": "Qwen/Qwen2.5-0.5B"})
+    done = explain(write_run(tmp_path / "run", recipe, displaced_log()))
+    assert done.commands["likelihood-displacement"].endswith(f" method.sft_weight={tried}")
+
+
 def test_memorized_labels_get_the_command_that_prints_rows(tmp_path):
     """A check would print nothing new: the labels have to be read."""
     settings = ("data.train=my pairs.jsonl", "model.chat_template=chatml")

@@ -110,6 +110,18 @@ def test_the_completion_that_raises_is_missing_and_told_and_the_others_are_judge
     assert failure.error == "RuntimeError: cannot judge a question mark"
 
 
+def lacks_columns(prompts, completions, rows):
+    """Raises for a batch, as a function of one prompt does, and then for a row without its column."""
+    if len(completions) > 1:
+        raise RuntimeError("one at a time")
+    raise UserError("the column gold is missing; add it to the data.")
+
+
+def test_data_that_lack_what_a_reward_needs_stop_the_run_one_by_one_too():
+    with pytest.raises(UserError, match="the column gold is missing"):
+        rewarded((named(lacks_columns), 1.0))
+
+
 def test_a_reward_may_decline():
     got = rewarded((named(selective), 1.0))
     assert got.total[:2] == [0.5, 0.5] and math.isnan(got.total[2]) and got.failures == []

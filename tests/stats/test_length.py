@@ -87,6 +87,14 @@ def test_refuses_to_extrapolate():
         ([1, 1, 0, 0], [12, 11, 9, 8], "length alone decides"),
         ([0, 0, 1, 1], [12, 11, 9, 8], "length alone decides"),
         ([1, 1, 1, 1], [12, 11, 9, 8], "all 4 prompts were won"),
+        ([0, 0, 0, 0], [12, 11, 9, 8], "all 4 prompts were lost"),
+        ([0.5, 0.5, 0.5, 0.5], [12, 11, 9, 8], "all 4 prompts were tied"),
+        ([0.75, 0.75, 0.75, 0.75], [12, 11, 9, 8], "all 4 prompts have the same outcome"),
+        (
+            [0.75, 0.75, 0.25, 0.25],
+            [11, 11, 9, 9],
+            "reproduces all 4 outcomes, so it has no interval",
+        ),
         ([1, 0, 0.5, 0], [12, 12, 12, 12], "the same on every prompt"),
         ([None, None, None, None], [12, 11, 9, 8], "all 4 judgments are missing"),
     ],
@@ -186,3 +194,4 @@ def test_missing_outcomes_are_counted_at_equal_length_too():
 
 def test_a_share_of_impossible_odds_is_zero():
     assert _sigmoid(-1000.0) == 0.0 and _sigmoid(0.0) == 0.5
+    assert math.isnan(_sigmoid(math.nan))

@@ -59,6 +59,12 @@ def test_refuses_a_system_that_never_lost():
         bradley_terry(_games("A", "B", 2, 0, 2) + _games("D", "A", 3, 0, 0))
 
 
+def test_refuses_games_that_are_all_ties():
+    """The rate of ties has no finite estimate."""
+    with pytest.raises(UserError, match="Every game is a tie, so there is no ranking"):
+        bradley_terry([*_games("A", "B", 0, 4, 0), *_games("B", "C", 0, 4, 0), Game("x", "A", "C", None)])
+
+
 def test_intervals_cover_with_correlated_games():
     """Three systems, 80 prompts; on each prompt a shared effect pushes all of A's games the same way."""
     rng = np.random.default_rng(0)

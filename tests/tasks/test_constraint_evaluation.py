@@ -7,6 +7,7 @@ import math
 import pytest
 
 from boresight.core.schema import Message
+from boresight.tasks.constraints.constraint import CONSTRAINT_KINDS
 from boresight.tasks.constraints.evaluation import (
     LABELS,
     check_answer,
@@ -32,6 +33,33 @@ def test_a_fragment_meets_the_constraint_and_is_not_a_good_answer():
     assert not fragment["enough_words"] and not fragment["on_topic"] and not fragment["good_answer"]
     assert not check_answer(META, LONG)["good_answer"]
     assert [checks["words"] for checks in check_answers([META] * 2, [GOOD, FRAGMENT])] == [9, 1]
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"topic": "tea", "constraint": "at most 12 words"},
+        {"topic": "tea", "constraint": None},
+        {"topic": "tea", "constraint": {"kind": "min_words", "params": {"n": 12}}},
+        {"topic": "tea", "constraint": {"kind": ["max_words"], "params": {"n": 12}}},
+        {"topic": "tea", "constraint": {"kind": "max_words", "params": {"words": 12}}},
+        {"topic": "tea", "constraint": {"kind": "max_words", "params": {"n": "twelve"}}},
+        {"topic": "tea", "constraint": {"kind": "includes", "params": {"word": 5}}},
+        {"topic": "tea", "constraint": {"kind": "json_keys", "params": {"keys": 5}}},
+        META | {"topic": "?!"},
+        META | {"topic": None},
+        META | {"topic": 5},
+    ],
+)
+def test_columns_of_another_meaning_make_an_ordinary_prompt(meta):
+    assert not checkable(meta)
+
+
+def test_every_kind_of_constraint_is_checkable():
+    values = {"n": 3, "low": 1, "high": 9, "word": "it", "phrase": "It", "keys": ["it"]}
+    for name, kind in CONSTRAINT_KINDS.items():
+        constraint = {"kind": name, "params": {param: values[param] for param in kind.params}}
+        assert checkable({"topic": "tea", "constraint": constraint}), name
 
 
 def test_shares_before_and_after_are_paired_by_prompt():

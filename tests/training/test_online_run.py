@@ -90,6 +90,22 @@ def test_a_completion_that_a_reward_raises_on_is_told_kept_and_missing(place, ca
     assert (after.n, after.missing) == (len(COLOURS) - 1, 1)
 
 
+def scores_every_second(prompts, completions, rows):
+    """With k = 2, each group has one known reward, so none has an advantage."""
+    return [float(len(text) % 7) if i % 2 == 0 else None for i, text in enumerate(completions)]
+
+
+@pytest.mark.parametrize("method", ["rloo", "grpo"])
+def test_a_step_without_a_gradient_logs_why(place, method):
+    boresight.train(recipe(method, {"function": f"{__name__}:scores_every_second"}), run="run", quiet=True)
+    lines = [json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["split"] == "train"]
+    assert [line["skipped"] for line in steps] == [1.0, 1.0]
+    for line in steps:
+        assert (line["unscorable"], line["too_few_scored"], line["zero_variance"]) == (0.5, 1.0, 0.0)
+        assert 0 <= line["truncated"] <= 1 and "loss" not in line
+
+
 GOLD = []
 """Gold answers that `right_number` was given."""
 

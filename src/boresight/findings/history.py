@@ -26,8 +26,8 @@ SCALED_BY_BETA = "(beta times nats)"
 class History:
     """Logged numbers by split and name, in order of step.
 
-    `steps` is the planned length of the run, `eval_rows` the number of held-out rows behind a share, `unit`
-    the unit of margins and log-ratios.
+    `steps` is the planned length of the run, `eval_rows` the number of held-out rows behind a share,
+    `eval_prompts` that of their prompts (0 where unknown), `unit` the unit of margins and log-ratios.
     """
 
     steps: int
@@ -37,6 +37,7 @@ class History:
     series: dict[str, dict[str, list[tuple[int, float]]]] = field(
         default_factory=lambda: {"train": {}, "eval": {}}
     )
+    eval_prompts: int = 0
     broken: dict[str, int] = field(default_factory=dict)
     """Step at which a number was first NaN, infinite or missing, by its name."""
 
@@ -79,13 +80,21 @@ class History:
         return found[-1][1] if found else None
 
     def held_out_share(self, name: str = "accuracy") -> Interval | None:
-        """Latest share of the held-out rows with its 95 % interval; None before one step is done."""
+        """Latest share of the held-out rows with its 95 % interval; None before one step is done.
+
+        Rows of one prompt are not independent, so n counts prompts where it is known that some share one.
+        """
         value = self.held_out(name)
         if value is None or not self.eval_rows or self.series["eval"][name][-1][0] == 0:
             return None
         if not 0 <= value <= 1:
             return None
-        return _share(value, self.eval_rows)
+        return _share(value, self.eval_prompts or self.eval_rows)
+
+    @property
+    def held_out_units(self) -> str:
+        """What n counts in `held_out_share`: rows, or prompts that several rows share."""
+        return "prompts" if 0 < self.eval_prompts < self.eval_rows else "rows"
 
     @property
     def answers(self) -> int:

@@ -40,7 +40,7 @@ def labels_reversed(h: History) -> Finding | None:
         return None
     return error(
         "labels-reversed",
-        f"Training accuracy is {mean(trained):.2f} and held-out accuracy {_of_rows(held)}, "
+        f"Training accuracy is {mean(trained):.2f} and held-out accuracy {_of_held_out(h, held)}, "
         "below chance: the two sets prefer opposite answers.",
         "Look for swapped chosen and rejected in one of the two sets.",
     )
@@ -49,13 +49,13 @@ def labels_reversed(h: History) -> Finding | None:
 def memorizing(h: History) -> Finding | None:
     """Training accuracy rises; held-out accuracy stays at 50 %."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
-    if held is None or len(trained) < 5 or h.eval_rows < 50 or h.progress < QUARTER:
+    if held is None or len(trained) < 5 or held.n < 50 or h.progress < QUARTER:
         return None
     if mean(trained) < 0.8 or not held.low <= 0.5 <= held.high:
         return None
     return warning(
         "memorizing",
-        f"Training accuracy is {mean(trained):.2f} while held-out accuracy is {_of_rows(held)}, "
+        f"Training accuracy is {mean(trained):.2f} while held-out accuracy is {_of_held_out(h, held)}, "
         "no better than chance: the labels follow no rule that generalizes.",
         "Check the labels on a few rows by hand; half of them may be swapped.",
     )
@@ -74,7 +74,7 @@ def not_learning(h: History) -> Finding | None:
     said = "" if margin is None else f" and a {h.margin_name} of {margin:.2g} {h.unit}"
     return warning(
         "not-learning",
-        f"After {percent(h.progress)} of the run held-out accuracy is {_of_rows(held)}{said}, "
+        f"After {percent(h.progress)} of the run held-out accuracy is {_of_held_out(h, held)}{said}, "
         f"not significantly different from chance{budget}.",
         "Raise the sum of learning rates as `boresight check` suggests, or check the labels.",
     )
@@ -182,7 +182,7 @@ def entropy_collapse(h: History) -> Finding | None:
     if len(h.values("logp_per_token")) < 20:
         return None
     before, now = -mean(early), -mean(late)
-    if now > 0.25 * before or now > 0.1:
+    if before <= 0 or now > 0.25 * before or now > 0.1:
         return None
     return warning(
         "entropy-collapse",
@@ -221,7 +221,7 @@ def over_optimization(h: History) -> Finding | None:
         )
     if len(kl) < 5 or len(score) < 5 or kl[-3] <= 0.01:
         return None
-    n = h.eval_rows if h.values("accuracy", "eval") else h.answers
+    n = h.eval_prompts or h.eval_rows if h.values("accuracy", "eval") else h.answers
     if n < FEWEST_SCORED or kl[-1] < 1.5 * kl[-3] or max(score[-2:]) > max(score[:-2]):
         return None
     return _over_optimized(
@@ -233,13 +233,13 @@ def over_optimization(h: History) -> Finding | None:
 def overfitting(h: History) -> Finding | None:
     """Training accuracy runs ahead of held-out accuracy."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
-    if held is None or len(trained) < 10 or h.eval_rows < 100 or h.progress < QUARTER:
+    if held is None or len(trained) < 10 or held.n < 100 or h.progress < QUARTER:
         return None
     if mean(trained) - held.high < 0.1:
         return None
     return note(
         "overfitting",
-        f"Training accuracy is {mean(trained):.2f}, held-out accuracy {_of_rows(held)}.",
+        f"Training accuracy is {mean(trained):.2f}, held-out accuracy {_of_held_out(h, held)}.",
         "Use fewer epochs or more data; a gap of 0.1 is common and mild.",
     )
 
@@ -295,12 +295,15 @@ def repetition(h: History) -> Finding | None:
 def gradient_spike(h: History) -> Finding | None:
     """A gradient ten times the usual one."""
     norms = h.recent("grad_norm", WINDOW)
-    if len(norms) < 20 or norms[-1] < 10 * median(norms[:-1]):
+    if len(norms) < 20:
+        return None
+    usual = median(norms[:-1])
+    if not usual or norms[-1] < 10 * usual:  # most steps without a gradient have no usual one
         return None
     return warning(
         "gradient-spike",
-        f"The gradient norm is {norms[-1]:.3g} at step {h.step}, {norms[-1] / median(norms[:-1]):.0f} times "
-        "the median of the steps before.",
+        f"The gradient norm is {norms[-1]:.3g} at step {h.step}, {norms[-1] / usual:.0f} times the median of "
+        "the steps before.",
         "Look at the rows of this step; keep optim.clip on, and lower optim.lr if spikes recur.",
     )
 
@@ -329,9 +332,9 @@ def _drifted(before: float, now: float) -> bool:
     return before > 0 and not 0.5 < now / before < 2
 
 
-def _of_rows(held: Interval) -> str:
+def _of_held_out(h: History, held: Interval) -> str:
     """0.51 [0.46, 0.56] of 400 rows."""
-    return f"{held.value:.2f} [{held.low:.2f}, {held.high:.2f}] of {held.n:,} rows"
+    return f"{held.value:.2f} [{held.low:.2f}, {held.high:.2f}] of {held.n:,} {h.held_out_units}"
 
 
 def _of_answers(share: Interval) -> str:

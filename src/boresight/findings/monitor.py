@@ -112,9 +112,11 @@ def report(finding: Finding, folder: Path, tracker: Log) -> None:
     tracker.say(told, STYLES[finding.severity])
 
 
-def watch(folder: Path, tracker: Log, recipe: Recipe, steps: int, eval_rows: int) -> None:
+def watch(
+    folder: Path, tracker: Log, recipe: Recipe, steps: int, eval_rows: int, eval_prompts: int = 0
+) -> None:
     """Attach a monitor to everything that `tracker` logs."""
-    history = History(steps, eval_rows)
+    history = History(steps, eval_rows, eval_prompts=eval_prompts)
     tracker.listeners.append(Watch(folder, history, tracker, stop=recipe.check.stop))
 
 

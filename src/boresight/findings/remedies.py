@@ -9,7 +9,11 @@ from boresight.findings.finding import Finding
 
 LESS_RATE = "optim.lr={less_rate}", "--learning_rate {less_rate}"
 MORE_RATE = "optim.lr={more_rate}", "--learning_rate {more_rate}"
-MORE_LIKELIHOOD = "method.sft_weight=0.2", "--loss_type sigmoid sft --loss_weights 1.0 0.2"
+MORE_LIKELIHOOD = "method.sft_weight={more_likelihood}", ""
+FIRST_LIKELIHOOD = 0.2
+"""Weight of the likelihood of chosen answers for a run that had none."""
+WARM = 1.2
+"""Temperature that is tried for samples that are all alike."""
 MOST = 10.0
 """Largest factor by which a learning rate is raised from one run to the next."""
 CHECKS: Mapping[str, str] = {"labels-reversed": "", "rewards-stay-zero": " --overfit 32"}
@@ -31,11 +35,8 @@ SETTINGS: Mapping[str, tuple[str, str]] = {
     "kl-negative": ("", "--temperature 1.0 --top_p 1.0 --top_k 0"),
     "reward-fell": LESS_RATE,
     "reward-stuck": MORE_RATE,
-    "reward-constant-live": (
-        "rollout.temperature=1.2 rollout.k=16",
-        "--temperature 1.2 --num_generations 16",
-    ),
-    "zero-variance-groups": ("rollout.k=16", "--num_generations 16"),
+    "reward-constant-live": ("{warmer}rollout.k={more_samples}", ""),
+    "zero-variance-groups": ("rollout.k={more_samples}", ""),
     "answers-truncated": ("rollout.max_new_tokens={more_tokens}", "--max_completion_length {more_tokens}"),
     "entropy-collapse": LESS_RATE,
     "stops-failing": LESS_RATE,
@@ -51,18 +52,22 @@ class LogSource:
 
     `train` is the beginning of a command that trains again, `check` that of a `boresight check`, `show` that
     of a `boresight data show` of the training data. `rate` is the highest learning rate of the log, `tokens`
-    the limit or the mean length of completions and `length` the longest row in tokens, None where unknown.
+    the limit or the mean length of completions, `length` the longest row in tokens, `samples` the number of
+    completions per prompt and `temperature` theirs, None where unknown.
     """
 
     train: str
     check: str
     show: str
     of_trl: bool = False
-    adds_likelihood: bool = False
-    """Whether the method can add the likelihood of the chosen answers to its loss."""
+    sft_weight: float | None = None
+    """Weight of the likelihood of the chosen answers in the loss; None where unknown, or if the method cannot
+    add it."""
     rate: float | None = None
     tokens: float | None = None
     length: int | None = None
+    samples: int | None = None
+    temperature: float | None = None
 
     def command(self, finding: Finding) -> str | None:
         """The command to try; None if there is no general remedy, or if a number in it is unknown."""
@@ -74,7 +79,7 @@ class LogSource:
     def _training(self, finding: Finding) -> str | None:
         """A command that trains again with other settings."""
         by_program = SETTINGS.get(finding.name, ("", ""))
-        if by_program == MORE_LIKELIHOOD and not self.adds_likelihood:
+        if by_program == MORE_LIKELIHOOD and self.sft_weight is None:
             by_program = LESS_RATE
         settings = by_program[self.of_trl]
         if not settings:
@@ -93,4 +98,10 @@ class LogSource:
             known["more_length"] = f"{2 * self.length}"
         if self.tokens:
             known["more_tokens"] = f"{2 * self.tokens:.0f}"
+        if self.samples:
+            known["more_samples"] = f"{2 * self.samples}"
+        if self.temperature is not None:
+            known["warmer"] = f"rollout.temperature={WARM:g} " if self.temperature < WARM else ""
+        if self.sft_weight is not None:
+            known["more_likelihood"] = f"{2 * self.sft_weight or FIRST_LIKELIHOOD:g}"
         return known

@@ -86,9 +86,15 @@ def leave_one_out(reward: Tensor) -> Tensor:
     return torch.where(scorable, differences.nansum(-1) / siblings, torch.nan)  # 0 / 0 for one alone
 
 
+def too_few_scored(reward: Tensor) -> Tensor:
+    """True `(groups,)` where fewer than two rewards of the group are scorable, so none has an advantage."""
+    return (~reward.isnan()).sum(-1) < 2
+
+
 def all_equal(reward: Tensor) -> Tensor:
-    """True `(groups,)` where no two scorable rewards of the group differ, so there is nothing to learn."""
-    return reward.nan_to_num(-torch.inf).amax(-1) <= reward.nan_to_num(torch.inf).amin(-1)
+    """True `(groups,)` where two or more rewards of the group are scorable and no two of them differ."""
+    equal = reward.nan_to_num(-torch.inf).amax(-1) <= reward.nan_to_num(torch.inf).amin(-1)
+    return equal & ~too_few_scored(reward)
 
 
 def clipped_gain(policy: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -124,6 +130,7 @@ def group_metrics(x: GroupLogps, reward: Tensor, advantage: Tensor, cfg: Config)
         "reward": x.reward.nanmean(-1),
         "advantage": advantage.abs().mean(-1),
         "zero_variance": all_equal(reward).to(kl),
+        "too_few_scored": too_few_scored(reward).to(kl),
         "unscorable": x.reward.isnan().to(kl).mean(-1),
         "truncated": x.truncated.to(kl).mean(-1),
     }

@@ -205,8 +205,11 @@ CHARTS = (
     Chart(
         "Prompts without a gradient",
         "share",
-        "All samples of these prompts have the same reward.",
-        (Curve("zero_variance", "sampled", "after"),),
+        "All samples of these prompts have the same reward, or fewer than two have one.",
+        (
+            Curve("zero_variance", "same reward", "after"),
+            Curve("too_few_scored", "fewer than two scored", "before"),
+        ),
     ),
     Chart(
         "Pairs without a preference",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -233,8 +234,8 @@ def _difference_cell(metric: Metric, found: PairedDifference) -> DifferenceCell:
 def verdicts(runs: Sequence[RunData]) -> list[str]:
     """Each later run against the first: checks of answers, and held-out numbers.
 
-    Answers are paired by prompt id, numbers by row. With several comparisons, p-values (McNemar's for the
-    answers) are adjusted by Holm's method.
+    Answers are paired by the prompt's id and text, numbers by row or prompt. With several comparisons,
+    p-values (McNemar's for the answers) are adjusted by Holm's method.
     """
     baseline, *others = runs
     outcomes = [_all_checks_met(run) for run in runs]
@@ -256,7 +257,14 @@ def verdicts(runs: Sequence[RunData]) -> list[str]:
 
 
 def _all_checks_met(run: RunData) -> dict[str, bool]:
-    return {sample.id: all(sample.checks[-1].values()) for sample in run.samples if sample.checks[-1]}
+    """By id and text of each prompt, since ids may be row numbers of different files; of equal prompts the
+    first one counts."""
+    repeated = run.same_prompts.answers if run.same_prompts else {}
+    return {
+        json.dumps([sample.id, sample.prompt]): all(sample.checks[-1].values())
+        for sample in run.samples
+        if sample.checks[-1] and sample.id not in repeated
+    }
 
 
 def shared_prompts(runs: Sequence[RunData]) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ def headline(run: RunData) -> Headline:
         return _unevaluated(run)
     first, *others = changes
     resolved = [_other_change(change) for change in others if direction(change.metric) != "unresolved"]
-    return Headline(movement(first), evidence(first), [*_stopped(run), *resolved])
+    return Headline(movement(first), evidence(first, run.units), [*_stopped(run), *resolved])
 
 
 COMPARED = {
@@ -152,11 +152,11 @@ def _moved(change: Change) -> str:
     return f"{label} {'rose' if change.difference.value > 0 else 'fell'} from {before} to {after}."
 
 
-def evidence(change: Change) -> str:
+def evidence(change: Change, units: str = "prompt") -> str:
     """The paired difference with its interval as text; for an insignificant one also the number of prompts
-    that would be needed."""
+    that would be needed. `units` is what n counts, in the singular."""
     unit, difference = unit_named(change.metric.unit), change.difference
-    sentence = f"{unit.change(difference)} at 95 %, paired over {plural(difference.n, 'prompt')}"
+    sentence = f"{unit.change(difference)} at 95 %, paired over {plural(difference.n, units)}"
     if difference.missing:
         sentence += f" ({difference.missing:,} missing)"
     if not difference.excludes_zero:

@@ -31,7 +31,7 @@ from boresight.findings.monitor import read_findings
 from boresight.findings.trl_log import trainer_state_in
 from boresight.models.source import base_in_4_bits
 from boresight.stats.intervals import Interval
-from boresight.stats.paired import ByRow
+from boresight.stats.paired import ByRow, SamePrompts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,6 +95,9 @@ class RunData(Printable):
     """Findings before and during the run, most severe first."""
     by_row: ByRow = field(default_factory=dict)
     """Numbers after training, by metric and id of the held-out row or the prompt."""
+    same_prompts: SamePrompts | None = None
+    """Which rows and prompts share a prompt; None in folders of earlier versions, whose intervals are over
+    rows."""
     kept_step: int | None = None
     """Step of the trained model, if the guard stopped the run later; else None."""
     ramp: Ramp | None = None
@@ -115,6 +118,11 @@ class RunData(Printable):
     def model_step(self) -> int:
         """Number of steps that the trained model was trained for."""
         return self.last_step if self.kept_step is None else self.kept_step
+
+    @property
+    def units(self) -> str:
+        """What n of its intervals counts, in the singular: prompts, or rows where these are not known."""
+        return "row" if self.same_prompts is None else "prompt"
 
     @property
     def page(self) -> Path:
@@ -254,6 +262,7 @@ def read_run(folder: Path) -> RunData:
         notes=notes,
         findings=ranked(without_refuted_forecast(read_findings(folder), steps)),
         by_row=_by_row(end) | _by_row(evaluation),
+        same_prompts=SamePrompts.read(evaluation),
         ramp=_ramp(folder, notes),
     )
     if base_in_4_bits(run.config):

@@ -1,4 +1,5 @@
-"""Runs on the same held-out rows: differences of their numbers after training, paired by row.
+"""Runs on the same held-out rows: differences of their numbers after training, paired by row, or by prompt
+where several rows share one.
 
 Two intervals that overlap say little about a difference: rows that are hard for one run are hard for the
 other, and that part of the spread cancels in a pair.
@@ -14,6 +15,7 @@ from typing import final
 from boresight.reports.read_run import Metric, RunData
 from boresight.stats.intervals import DIFFERENCE, SIGNIFICANCE_LEVEL, Interval, bounds_of, holm
 from boresight.stats.over_seeds import OverSeeds, difference_over_seeds
+from boresight.stats.paired import Repeats, one_per_prompt
 from boresight.stats.units import Unit, unit_named
 from boresight.stats.verdict import after_holm, needed_prompts_in_words
 
@@ -73,12 +75,24 @@ def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
     alike = any((m.name, m.subject, m.unit) == (metric.name, metric.subject, metric.unit) for m in b.metrics)
     ours, theirs = (rows_of(run, metric.name) for run in (a, b))
     same_rows = _source(a, metric.name) == _source(b, metric.name) is not None
-    known = [id for id in ours.keys() & theirs.keys() if not math.isnan(ours[id] + theirs[id])]
+    known = [id for id in ours if id in theirs and not math.isnan(ours[id] + theirs[id])]
     if not alike or not same_rows or len(known) < 2:
         return None
     shared = [{id: values[id] for id in ours if id in theirs} for values in (ours, theirs)]
     graded = bounds_of(metric.unit, [value for values in shared for value in values.values()])
+    same = _same_prompts(metric.name, a, b)
+    if any(id in same for id in known):
+        shared = [one_per_prompt({id: values[id] for id in known}, same) for values in shared]
+        if len(shared[0]) < 2:
+            return None
     return difference_over_seeds(shared[:1], shared[1:], bounds=DIFFERENCE if graded else None)
+
+
+def _same_prompts(metric: str, a: RunData, b: RunData) -> Repeats:
+    """Ids among the rows of both runs that share a prompt; none where a run does not store them."""
+    if a.same_prompts is None or b.same_prompts is None:
+        return {}
+    return a.same_prompts.of(metric)
 
 
 def rows_of(run: RunData, metric: str) -> Mapping[str, float]:
@@ -93,9 +107,11 @@ def _sentence(metric: Metric, a: RunData, b: RunData, found: Interval) -> str:
     label = metric.subject[:1].upper() + metric.subject[1:]
     if metric.name == "answer_tokens" and any(s.cut_at and s.cut_at[-1] for s in [*a.samples, *b.samples]):
         label += ", of which the token limit cut some"
+    ids = rows_of(a, metric.name).keys() & rows_of(b, metric.name).keys()
+    by = "row" if ids.isdisjoint(_same_prompts(metric.name, a, b)) else "prompt"
     if found.low == found.high == 0:
-        return f"{label}: {b.name} and {a.name} are equal on all {found.n:,} rows."
-    said = f"{label}: {b.name} against {a.name} {unit.change(found)}, n = {found.n:,}, paired by row"
+        return f"{label}: {b.name} and {a.name} are equal on all {found.n:,} {by}s."
+    said = f"{label}: {b.name} against {a.name} {unit.change(found)}, n = {found.n:,}, paired by {by}"
     return f"{said}." if found.excludes_zero else f"{said}: {needed_prompts_in_words(found, unit)}."
 
 

@@ -1,4 +1,4 @@
-"""Number of rows or answers over which the metrics of a chart are means."""
+"""Number of rows, prompts or answers over which the metrics of a chart are means."""
 
 from __future__ import annotations
 
@@ -25,18 +25,25 @@ def sample_sizes(run: RunData, metrics: Collection[str]) -> list[str]:
 
 
 def held_out_size(run: RunData, metric: str) -> str:
-    """Size of the held-out set of a metric, e.g. 64 rows; empty where there is none or it is not known."""
+    """Size of the held-out set of a metric, e.g. 64 rows; empty where there is none or it is not known.
+
+    Where rows share prompts, these are counted.
+    """
     size = held_out_count(run, metric)
-    return plural(size, "answer" if metric.startswith(OF_ANSWERS) else "row") if size else ""
+    rows, prompts = (lookup(run.data, "eval", key) for key in ("kept", "prompts"))
+    of_rows = "row" if prompts is None or prompts == rows else "prompt"
+    return plural(size, "answer" if metric.startswith(OF_ANSWERS) else of_rows) if size else ""
 
 
 def held_out_count(run: RunData, metric: str) -> int:
-    """Number of held-out rows or answers over which a metric is a mean; 0 where it is not known."""
+    """Number of independent values over which a metric is a mean: held-out rows, their prompts where they are
+    known, or answers; 0 where it is not known."""
     lines = [line for line in run.eval if metric in line]
     if not lines:
         return 0
     measured = next((m.after.n for m in run.metrics if m.name == metric and m.after), None)
-    found = lines[-1].get("answers") if metric.startswith(OF_ANSWERS) else lookup(run.data, "eval", "kept")
+    kept, prompts = (lookup(run.data, "eval", key) for key in ("kept", "prompts"))
+    found = lines[-1].get("answers") if metric.startswith(OF_ANSWERS) else prompts or kept
     size = measured if measured is not None else found
     if isinstance(size, float) and size.is_integer():
         size = int(size)

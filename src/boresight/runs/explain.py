@@ -279,7 +279,6 @@ def _source_in_trl(h: History) -> LogSource:
         check=f"boresight check {method} data.train=DATA.jsonl",
         show="boresight data show DATA.jsonl --model MODEL",
         of_trl=True,
-        adds_likelihood=margins and accuracies,
         rate=max(h.values("lr"), default=None),
         tokens=length,
     )
@@ -289,14 +288,17 @@ def _source_of(run: RunData, recipe: Recipe | None) -> LogSource:
     """Commands on the run's own recipe; the next run gets a folder of its own."""
     config, after = shlex.quote(str(run.folder / "config.yaml")), shlex.quote(f"runs/{run.name}-next")
     rate = recipe.optim.lr if recipe and isinstance(recipe.optim.lr, float) else None
+    weight = getattr(recipe.method, "sft_weight", None) if recipe else None
     return LogSource(
         train=f"boresight train {config} --run {after}",
         check=f"boresight check {config}",
         show=_show(recipe),
-        adds_likelihood=recipe is not None and "sft_weight" in type(recipe.method).model_fields,
+        sft_weight=float(weight) if isinstance(weight, int | float) else None,
         rate=rate,
         tokens=recipe.rollout.max_new_tokens if recipe else None,
         length=recipe.data.max_length if recipe else None,
+        samples=recipe.rollout.k if recipe else None,
+        temperature=recipe.rollout.temperature if recipe else None,
     )
 
 
@@ -326,8 +328,9 @@ def _recipe(run: RunData) -> Recipe | None:
 
 def _replayed(run: RunData) -> Monitor:
     held = run.data.get("eval")
-    rows = held.get("kept") if isinstance(held, Mapping) else 0
-    monitor = Monitor(History(run.last_step, rows if is_count(rows) else 0))
+    counts = [held.get(key) for key in ("kept", "prompts")] if isinstance(held, Mapping) else [0, 0]
+    rows, prompts = (count if is_count(count) else 0 for count in counts)
+    monitor = Monitor(History(run.last_step, rows, eval_prompts=prompts))
     for line in sorted([*run.train, *run.eval], key=lambda line: int(line["step"])):
         monitor.see(int(line["step"]), str(line["split"]), _numbers(line))
     return monitor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +13,8 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.schema import Prompt
-from boresight.data.prepare import Dataset, DatasetCache, Prepared, prepare
+from boresight.data.prepare import Dataset, DatasetCache, Prepared, PreparedSide, prepare
+from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.rendering.choose import ensure_chat_template
 from boresight.data.rendering.clock import pin_day, today
 from boresight.data.tokenizer import Tokenizer
@@ -24,6 +25,7 @@ from boresight.models.kernels.libraries import Libraries, libraries, use_librari
 from boresight.models.load import load_tokenizer
 from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sharding import shard
+from boresight.stats.paired import SamePrompts, repeats
 from boresight.training.build import build_task
 from boresight.training.checkpoints.checkpoint import load_weights
 from boresight.training.choices import Choices
@@ -62,7 +64,10 @@ class LoadedRun:
         """The content of `data.json` of the run."""
         asked = json.dumps([(p.id, p.prompt) for p in self.prompts], ensure_ascii=False)
         digest = sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
-        return self.data.facts() | {"prompts": {"asked": len(self.prompts), "sha256": digest}}
+        facts = self.data.facts()
+        held_out = len(self.data.eval.rows) - len(self.task.same_prompts.rows)
+        facts["eval"] = facts["eval"] | {"prompts": held_out}
+        return facts | {"prompts": {"asked": len(self.prompts), "sha256": digest}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ def load_run(
     reuse = choose_reuse(recipe, policy, data, console, recompute, earlier.choices)
     outputs = LinearOutputs(reuse.tokens) if reuse is not None and reuse.reuse else None
     task = build_task(recipe, policy, tokenizer, data, prompts, folder, console, outputs)
+    task.same_prompts = same_prompts(data.eval, prompts)
     if earlier.choices is not None:
         task.eval_every = earlier.choices.eval_every
     if trained is not None:
@@ -141,6 +147,18 @@ def load_run(
         reuse=None if reuse is None else reuse.reuse,
     )
     return LoadedRun(task, data, prompts[: recipe.evaluate.samples], leftovers, choices)
+
+
+def same_prompts(held_out: PreparedSide, prompts: Sequence[Prompt]) -> SamePrompts:
+    """Which held-out rows, and which of the prompts to answer, share a prompt.
+
+    The rows of a conversation, one for each assistant's turn, share that of the conversation.
+    """
+    keys = list(map(prompt_key, held_out.examples))
+    return SamePrompts(
+        repeats([row.id for row in held_out.rows], [keys[owner] for owner in held_out.owners]),
+        repeats([prompt.id for prompt in prompts], map(prompt_key, prompts)),
+    )
 
 
 def put_trained_weights(task: Task, folder: Path) -> None:

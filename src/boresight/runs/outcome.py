@@ -15,7 +15,7 @@ from boresight.core.schema import Prompt
 from boresight.models.sharding import whole
 from boresight.runs.training_folder import TrainingFolder
 from boresight.stats import paired
-from boresight.stats.paired import ByRow, Measured
+from boresight.stats.paired import ByRow, Measured, Repeats
 from boresight.training.checkpoints import trained
 from boresight.training.checkpoints.checkpoint import drop_unwanted
 from boresight.training.checkpoints.rewind import logs_now
@@ -101,7 +101,9 @@ def likelihood_of_answers(
 ) -> list[Measured]:
     """Log-likelihood of the answers before and after training under the start model, nats per token."""
     with whole(task.policy):
-        return likelihood.under_start_model(task.policy, task.tokenizer, prompts, before.texts, after.texts)
+        return likelihood.under_start_model(
+            task.policy, task.tokenizer, prompts, before.texts, after.texts, task.same_prompts.answers
+        )
 
 
 def write_outcome(
@@ -117,14 +119,14 @@ def write_outcome(
     """
     first = collectives.is_first()
     folder.refuse_replaced()  # generating answers may have taken long
-    checks = _write_samples(folder, prompts, before, after) if first else []
-    method = task.recipe.method
+    same, method = task.same_prompts, task.recipe.method
+    checks = _write_samples(folder, prompts, before, after, same.answers) if first else []
     of_answers = [
-        *answers.answer_lengths(task.tokenizer, prompts, before.answers, after.answers),
+        *answers.answer_lengths(task.tokenizer, prompts, before.answers, after.answers, same.answers),
         *likelihood_of_answers(task, prompts, before, after),
     ]
     metrics = [
-        *paired.paired_metrics(before.numbers, after.numbers, method.margin_unit, method.metric_labels),
+        *paired.paired_metrics(before.numbers, after.numbers, method.margin_unit, method.metric_labels, same),
         *checks,
         *of_answers,
     ]
@@ -132,17 +134,16 @@ def write_outcome(
         numbers = {
             metric.name: metric.after_by_row for metric in of_answers
         }  # others: end.json, samples.jsonl
-        write_state(
-            folder.evaluation, {"metrics": [metric.as_dict() for metric in metrics], "numbers": numbers}
-        )
+        found = {"metrics": [metric.as_dict() for metric in metrics], "numbers": numbers}
+        write_state(folder.evaluation, found | {paired.SAME_PROMPTS: same.as_dict()})
     return metrics
 
 
 def _write_samples(
-    folder: TrainingFolder, prompts: Sequence[Prompt], before: Snapshot, after: Snapshot
+    folder: TrainingFolder, prompts: Sequence[Prompt], before: Snapshot, after: Snapshot, same: Repeats
 ) -> list[Measured]:
     """Write both models' answers, and their hash, by which they need not be generated again."""
-    checks = answers.write_samples(folder.path, prompts, before.answers, after.answers)
+    checks = answers.write_samples(folder.path, prompts, before.answers, after.answers, same)
     if prompts:
         trained.write_hashes(folder.path, [folder.samples])
     return checks

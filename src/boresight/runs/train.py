@@ -195,7 +195,7 @@ def guard_of(task: Task, before: ByRow) -> Guard | None:
     bounds = task.recipe.train.guard
     if bounds is None:
         return None
-    guard = Guard(task.run, bounds, before, partial(save_policy, task))
+    guard = Guard(task.run, bounds, before, partial(save_policy, task), task.same_prompts)
     return guard if guard.readings(before) else None
 
 
@@ -244,7 +244,7 @@ def open_tracker(
     if collectives.is_first():
         steps = task.batches.steps
         tracker = Tracker(task.run, steps, console, task.recipe.method.status_metrics)
-        watch(task.run, tracker, task.recipe, steps, eval_rows)
+        watch(task.run, tracker, task.recipe, steps, eval_rows, eval_rows - len(task.same_prompts.rows))
         integrations.connect(tracker, task.recipe, task.run, steps)
     tracker.listeners += listeners
     return tracker

@@ -256,4 +256,6 @@ class TrainingFolder(LockedFolder):
         for side in new.keys() & old.keys():
             if "tokens_sha256" not in old[side]:  # nor of the tokens
                 new[side].pop("tokens_sha256", None)
+            if "prompts" not in old[side]:  # nor the number of held-out prompts
+                new[side].pop("prompts", None)
         self._refuse_differences("data", old, new)

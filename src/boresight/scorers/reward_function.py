@@ -102,6 +102,8 @@ class RewardFunction(Scorer):
     def _alone(self, batch: RewardBatch) -> Score:
         try:
             return self._scores(batch)[0]
+        except UserError:
+            raise
         except (Exception, SystemExit) as error:
             return _failed(error)
 

@@ -125,15 +125,33 @@ def clustered_share(outcomes_by_prompt: Sequence[Sequence[Value]], level: float 
     prompts. A prompt with more outcomes weighs more, as it does in the mean (ratio estimate, Cochran 1977,
     §6.4). `n` counts prompts, `missing` counts outcomes.
     """
-    mean, units, missing = _ratio_estimate(outcomes_by_prompt)
+    mean, units, missing = ratio_estimate(outcomes_by_prompt)
     return Interval(mean, *_share_limits(units, level), units.size, missing)
 
 
 def clustered_mean(values_by_prompt: Sequence[Sequence[Value]], level: float = 0.95) -> Interval:
     """The mean of values without bounds, such as a reward model's scores, of which a prompt has several,
     with Student's interval of the prompts' means."""
-    mean, units, missing = _ratio_estimate(values_by_prompt)
+    mean, units, missing = ratio_estimate(values_by_prompt)
     return Interval(mean, *_t_limits(units, level), units.size, missing)
+
+
+def ratio_estimate(values_by_prompt: Sequence[Sequence[Value]]) -> tuple[float, Array, int]:
+    """The mean of all values, one value per prompt that has any, and how many values are missing.
+
+    A prompt's value is the mean of its own where all prompts have as many. A prompt with more of them weighs
+    more: the values of the prompts have the mean of all values, and the variance of its ratio estimate
+    (Cochran 1977, §6.4).
+    """
+    groups = [[v for v in values if v is not None and v == v] for values in values_by_prompt]
+    total = sum(map(len, values_by_prompt))
+    present = [group for group in groups if group]
+    if not present:
+        raise UserError(f"There is nothing to average: all {total} values are missing.")
+    sizes = np.array([len(group) for group in present])
+    sums = np.array([float(sum(group)) for group in present])
+    mean, weight = float(sums.sum() / sizes.sum()), sizes / sizes.mean()
+    return mean, weight * sums / sizes + (1 - weight) * mean, total - int(sizes.sum())
 
 
 def grouped(values: Sequence[Value], prompts: Sequence[str]) -> list[list[Value]]:
@@ -345,19 +363,6 @@ def _paired(
     if not both.any():
         raise UserError(f"There is nothing to compare: none of the {x.size} prompts has both values.")
     return x[both], y[both], int(x.size - both.sum())
-
-
-def _ratio_estimate(values_by_prompt: Sequence[Sequence[Value]]) -> tuple[float, Array, int]:
-    """The mean of all values, one value per prompt with that mean, and how many values are missing."""
-    groups = [[v for v in values if v is not None and v == v] for values in values_by_prompt]
-    total = sum(map(len, values_by_prompt))
-    present = [group for group in groups if group]
-    if not present:
-        raise UserError(f"There is nothing to average: all {total} values are missing.")
-    sizes = np.array([len(group) for group in present])
-    sums = np.array([float(sum(group)) for group in present])
-    mean, weight = float(sums.sum() / sizes.sum()), sizes / sizes.mean()
-    return mean, weight * sums / sizes + (1 - weight) * mean, total - int(sizes.sum())
 
 
 def _t_limits(values: Array, level: float) -> tuple[float, float]:

@@ -20,6 +20,8 @@ from boresight.stats.intervals import Array, Interval, Value, clustered_share, g
 LEAST_OVERLAP = 0.05
 """Share of prompts that must lie on either side of equal length. The bound is not from the literature: for
 alpaca-7b against GPT-4 turbo, where 2 % do, the model turns a win rate of 2 % into 22 % at equal length."""
+EXACT = 1e-8
+"""Largest difference of an outcome from a fit that reproduces it; outcomes are shares of few ratings."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def length_controlled_win_rate(
     prompts.
 
     Raises UserError when the data cannot answer: fewer than three prompts; no spread in the length
-    difference; answers of equal length outside the data (`LEAST_OVERLAP`); or length decides every outcome,
-    so that no finite fit exists.
+    difference; answers of equal length outside the data (`LEAST_OVERLAP`); length decides every outcome, so
+    that no finite fit exists; or the outcomes do not vary around the fit, as when all are ties, so that no
+    interval does.
     """
     keys = _keys(prompts, len(outcomes))
     y, d, known = _present_games(outcomes, lengths, opponent_lengths)
@@ -65,6 +68,7 @@ def length_controlled_win_rate(
         )
     _refuse_extrapolation(d)
     x = np.tanh(d / spread)
+    _refuse_constant(y)
     _refuse_separation(y, x)
     design = np.stack([np.ones_like(x), x], axis=1)
     beta, variance = _fit_logistic(design, y, cluster)
@@ -148,15 +152,18 @@ def _refuse_extrapolation(d: Array) -> None:
         )
 
 
+def _refuse_constant(y: Array) -> None:
+    if (y == y[0]).all():
+        outcome = {0.0: "were lost", 0.5: "were tied", 1.0: "were won"}.get(y[0], "have the same outcome")
+        raise UserError(f"The win rate cannot be controlled for length: all {y.size} prompts {outcome}.")
+
+
 def _refuse_separation(y: Array, x: Array) -> None:
     """The fit is finite only if neither direction of x splits what was won from what was lost.
 
     Albert & Anderson 1984, for one covariate and an intercept. A tie is part win, part loss.
     """
     won, lost = x[y > 0], x[y < 1]
-    if not won.size or not lost.size:
-        which = "won" if won.size else "lost"
-        raise UserError(f"The win rate cannot be controlled for length: all {y.size} prompts were {which}.")
     if won.min() >= lost.max() or won.max() <= lost.min():
         raise UserError(
             f"The win rate cannot be controlled for length: length alone decides all {y.size} outcomes; "
@@ -184,6 +191,7 @@ def _fit_logistic(design: Array, y: Array, cluster: np.ndarray, steps: int = 50)
         step = np.linalg.solve(information, design.T @ (y - p))
         beta = beta + step / max(1.0, float(np.abs(step).max()))  # no coefficient moves by more than 1
         if np.abs(step).max() < 1e-10:
+            _refuse_exact(y, p)
             scores, by_prompt = design * (y - p)[:, None], np.zeros((size, beta.size))
             np.add.at(by_prompt, cluster, scores)
             bread = np.linalg.inv(information)
@@ -196,5 +204,15 @@ def _fit_logistic(design: Array, y: Array, cluster: np.ndarray, steps: int = 50)
     )
 
 
+def _refuse_exact(y: Array, p: Array) -> None:
+    """Without a residual, both estimates of a variance are zero or 0/0."""
+    if np.abs(y - p).max() < EXACT:
+        raise UserError(
+            f"The win rate cannot be controlled for length: the fit reproduces all {y.size} outcomes, so it "
+            "has no interval; judge more prompts or use the split by length."
+        )
+
+
 def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+    """The share of these log-odds; NaN for NaN."""
+    return 0.0 if x < -700 else 1 / (1 + math.exp(-x))

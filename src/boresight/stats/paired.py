@@ -1,10 +1,14 @@
-"""Held-out numbers before and after training, with intervals."""
+"""Held-out numbers before and after training, with intervals.
+
+Held-out rows may share a prompt: two labeled answers, or several pairs. Prompts are the independent unit, so
+values of one prompt are one value in every interval (`SamePrompts`).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from statistics import stdev
 from typing import Any
 
@@ -12,13 +16,71 @@ from boresight.stats.intervals import (
     Bounds,
     Interval,
     bounds_of,
-    mean_interval,
+    clustered_mean,
+    clustered_share,
+    grouped,
     paired_difference,
-    share_interval,
+    ratio_estimate,
 )
 
 ByRow = dict[str, dict[str, float]]
 """Metric name to row id to value."""
+Repeats = Mapping[str, str]
+"""Id of a row whose prompt an earlier row has, to the id of the first row with that prompt."""
+SAME_PROMPTS = "same_prompts"
+"""Key of `SamePrompts` in `evaluation.json`."""
+OF_ROWS = ("accuracy", "margin", "kl_per_token", "nll_per_token")
+"""Metrics of held-out rows; all others are of prompts that the models answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamePrompts:
+    """Which held-out rows, and which prompts that are answered, repeat the prompt of an earlier one."""
+
+    rows: Repeats = field(default_factory=dict)
+    answers: Repeats = field(default_factory=dict)
+
+    def of(self, metric: str) -> Repeats:
+        """The repeats among the ids of a metric's values."""
+        return self.rows if metric in OF_ROWS else self.answers
+
+    def as_dict(self) -> dict[str, dict[str, str]]:
+        """The repeats as dictionaries, as in `evaluation.json`."""
+        return {"rows": dict(self.rows), "answers": dict(self.answers)}
+
+    @classmethod
+    def read(cls, evaluation: Mapping[str, Any]) -> SamePrompts | None:
+        """The repeats in the content of an `evaluation.json`; None where it has none, as in folders of
+        earlier versions, whose intervals are over rows."""
+        found = evaluation.get(SAME_PROMPTS)
+        if not isinstance(found, Mapping):
+            return None
+        rows, answers = (found.get(name) for name in ("rows", "answers"))
+        return cls(_repeats(rows), _repeats(answers))
+
+
+def _repeats(stored: object) -> dict[str, str]:
+    return {str(id): str(owner) for id, owner in stored.items()} if isinstance(stored, Mapping) else {}
+
+
+def repeats(ids: Sequence[str], prompts: Iterable[str]) -> dict[str, str]:
+    """Ids of rows whose prompt an earlier row has, each with the id of the first row that has it."""
+    first: dict[str, str] = {}
+    owners = {id: first.setdefault(prompt, id) for id, prompt in zip(ids, prompts, strict=True)}
+    return {id: owner for id, owner in owners.items() if id != owner}
+
+
+def one_per_prompt(values: Mapping[str, float], same: Repeats) -> dict[str, float]:
+    """One value per prompt, by the id of its first row, with the mean of all values (`ratio_estimate`); NaN
+    for a prompt without any. As given where no two rows share a prompt."""
+    groups: dict[str, list[float]] = {}
+    for id, value in values.items():
+        groups.setdefault(same.get(id, id), []).append(value)
+    if len(groups) == len(values):
+        return dict(zip(groups, values.values(), strict=True))
+    known = [prompt for prompt, group in groups.items() if not all(map(math.isnan, group))]
+    means = ratio_estimate([groups[prompt] for prompt in known])[1].tolist() if known else []
+    return dict.fromkeys(groups, math.nan) | dict(zip(known, means, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +118,41 @@ TIE = 0.5
 
 
 def paired_metrics(
-    before: ByRow, after: ByRow, margin_unit: str = "nats", names: Mapping[str, str] | None = None
+    before: ByRow,
+    after: ByRow,
+    margin_unit: str = "nats",
+    names: Mapping[str, str] | None = None,
+    same: SamePrompts | None = None,
 ) -> list[Measured]:
-    """Every labeled metric of held-out rows, paired by row; margins are in `margin_unit`.
+    """Every labeled metric of held-out rows, paired by prompt; margins are in `margin_unit`.
 
     Args:
         names: labels of metrics whose meaning differs from that for pairs.
+        same: rows that share a prompt; none by default.
     """
-    names = names or {}
+    names, same = names or {}, same or SamePrompts()
     units = {name: unit for name, (_, unit, _) in LABELS.items()} | {"margin": margin_unit}
     return [
-        paired_metric(name, names.get(name, label), units[name], better, before[name], after[name])
+        paired_metric(
+            name, names.get(name, label), units[name], better, before[name], after[name], same.of(name)
+        )
         for name, (label, _, better) in LABELS.items()
         if name in after
     ]
 
 
 def paired_metric(
-    name: str, label: str, unit: str, better: str, before: dict[str, float], after: dict[str, float]
+    name: str,
+    label: str,
+    unit: str,
+    better: str,
+    before: dict[str, float],
+    after: dict[str, float],
+    same: Repeats | None = None,
 ) -> Measured:
     """One metric from values by prompt or row id; only ids present on both sides are paired.
 
+    Values of the rows that share a prompt by `same` are one value in every interval, and n counts prompts.
     Shares and graded rewards are given the intervals of outcomes, other values Student's; NaN is missing.
     Where every share before is a tie, the difference has the interval of the share after, less one half.
     """
@@ -86,18 +162,18 @@ def paired_metric(
         label=label,
         unit=unit,
         better=better,
-        before=_interval(before, bounds),
-        after=_interval(after, bounds),
-        difference=_difference(before, after, bounds, unit),
+        before=_interval(before, bounds, same or {}),
+        after=_interval(after, bounds, same or {}),
+        difference=_difference(before, after, bounds, unit, same or {}),
         after_by_row=after,
     )
 
 
-def _interval(values: dict[str, float], bounds: Bounds | None) -> Interval | None:
-    given = list(values.values())
-    if sum(not math.isnan(value) for value in given) < 2:
+def _interval(values: Mapping[str, float], bounds: Bounds | None, same: Repeats) -> Interval | None:
+    groups = grouped(list(values.values()), [same.get(id, id) for id in values])
+    if sum(any(v is not None and v == v for v in group) for group in groups) < 2:
         return None  # one value has no interval
-    return mean_interval(given) if bounds is None else share_interval(given)
+    return clustered_mean(groups) if bounds is None else clustered_share(groups)
 
 
 def mean_of_known(values: Iterable[float]) -> float:
@@ -113,12 +189,17 @@ def standard_error_of_known(values: Iterable[float]) -> float:
 
 
 def _difference(
-    before: dict[str, float], after: dict[str, float], bounds: Bounds | None, unit: str
+    before: dict[str, float], after: dict[str, float], bounds: Bounds | None, unit: str, same: Repeats
 ) -> Interval | None:
     both = [key for key in after if key in before]
-    if sum(not math.isnan(before[key] + after[key]) for key in both) < 2:
-        return None
     if unit == "share" and all(before[key] == TIE for key in both):
         # a policy that is its own reference: the start value is exact, and the difference at most 1 - TIE
-        return share_interval([after[key] for key in both]).transformed(lambda share: share - TIE)
-    return paired_difference([before[key] for key in both], [after[key] for key in both], bounds=bounds)
+        found = _interval({key: after[key] for key in both}, bounds, same)
+        return found and found.transformed(lambda share: share - TIE)
+    # a row that lacks either value is missing on both sides, so that its prompt has as many values on each
+    known = [key for key in both if not math.isnan(before[key] + after[key])]
+    old, new = (one_per_prompt({key: values[key] for key in known}, same) for values in (before, after))
+    if len(old) < 2:
+        return None
+    found = paired_difference(old, new, bounds=bounds)
+    return replace(found, missing=len(both) - len(known))

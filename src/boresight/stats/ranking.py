@@ -56,7 +56,8 @@ class Ranking:
 def bradley_terry(games: Sequence[Game]) -> Ranking:
     """Maximum-likelihood strengths with 95 % intervals.
 
-    Raises UserError when no finite fit exists: some systems never beat or tied with the others (Ford 1957).
+    Raises UserError when no finite fit exists: some systems never beat or tied with the others (Ford 1957),
+    or every game is a tie.
     """
     played = [g for g in games if g.outcome is not None]
     if not played:
@@ -66,6 +67,8 @@ def bradley_terry(games: Sequence[Game]) -> Ranking:
             raise ValueError(f"a game is won (1), tied (0.5), lost (0) or between, not {game.outcome}")
     names = sorted({name for g in played for name in (g.a, g.b)})
     table = _Table.of(played, names)
+    if (table.outcome == 0.5).all():
+        raise UserError("Every game is a tie, so there is no ranking.")
     _refuse_unconnected(table, names)
     parameters, scores, information = _fit(table)
     covariance = _sandwich(table, scores, information)

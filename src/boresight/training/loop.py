@@ -38,7 +38,7 @@ from boresight.models.precision import resolve_dtype, token_noise
 from boresight.models.reference.frozen import Reference
 from boresight.models.reuse.store import LinearOutputs, reusing
 from boresight.models.sharding import is_sharded, whole, whole_weights
-from boresight.stats.paired import ByRow, mean_of_known
+from boresight.stats.paired import ByRow, SamePrompts, mean_of_known
 from boresight.training import initial_loss
 from boresight.training.checkpoints import best, checkpoint, trained
 from boresight.training.checkpoints.checkpoint import STOPPED_BY_GUARD
@@ -108,6 +108,8 @@ class Task:
     run: Path
     probes: Sequence[Probe] = ()
     """Held-out measurements besides the method's own loss and metrics on `eval_rows`."""
+    same_prompts: SamePrompts = field(default_factory=SamePrompts)
+    """Which of `eval_rows`, and which prompts that are answered, share a prompt."""
     tracker: RunLog = field(default_factory=collectives.Silent)
     """Log of metrics; silent until the run folder exists."""
     moved: bool = False
@@ -375,7 +377,7 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
     gathered, norm, clipped = gradient(task, batch, step, trainable)
     if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
         optimizer.zero_grad(set_to_none=True)
-        return batch.numbers | {"skipped": 1.0}
+        return _without_loss(gathered) | batch.numbers | {"skipped": 1.0}
     if not math.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)
         overflowed = {"overflowed": 1.0, "loss_scale": task.loss_scale.value}
@@ -400,6 +402,13 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
             "peak_memory_gb": peak_memory_gb(),
         }
     )
+
+
+def _without_loss(gathered: Gathered) -> dict[str, float]:
+    """Means over the rows of a step that has no loss: the shares of their answers that were cut, without a
+    score or of equal rewards are the reason."""
+    numbers = gathered.summary() if gathered.ids else {}
+    return {name: value for name, value in numbers.items() if name != "loss"}
 
 
 def gradient(
@@ -587,4 +596,4 @@ def measure_held_out(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
         for name, values in probe(step).items():
             by_row[name] = values
             numbers[name] = mean_of_known(values.values())
-    return numbers | support(by_row), by_row
+    return numbers | support(by_row, task.same_prompts.answers), by_row

@@ -65,6 +65,8 @@ def test_prompts_that_told_answers_apart_are_counted():
     assert informative_prompts(pairs, k=8) == pytest.approx(4)
     twice = {"verifier_calls": 8, "zero_variance": 0.5}  # two updates with the same samples
     assert informative_prompts(run_of({1: twice, 2: twice}, {}), k=4) == pytest.approx(1)
+    masked = twice | {"too_few_scored": 0.25}  # half a group more, of which fewer than two have a reward
+    assert informative_prompts(run_of({1: masked, 2: masked}, {}), k=4) == pytest.approx(0.5)
     assert informative_prompts(run_of({1: twice, 2: {"verifier_calls": 16}}, {}), k=4) is None
     assert informative_prompts(run_of({1: {"loss": 1.0}}, {}), k=4) is None
 

@@ -54,6 +54,21 @@ def test_every_run_ranks_the_pairs_of_its_block(ranked, tmp_path):
     assert "| 50.0 % by construction |" in start and "| 0.0 nats by construction |" in start
 
 
+def test_pairs_of_one_prompt_have_it_as_their_topic(ranked, tmp_path):
+    """Of the six pairs that are used, several share one of four prompts."""
+    path = ranked()
+    rows = [json.loads(line) for line in (tmp_path / "held-out.jsonl").read_text().splitlines()]
+    rows = [row | {"prompt": f"tell {n % 4}"} for n, row in enumerate(rows)]
+    (tmp_path / "held-out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    failed, said = carry(path, tmp_path / "study")
+    assert failed == 0, said
+    outcomes = tmp_path / "page" / "outcomes" / "R"
+    for name in ("slow-seed0", "start"):
+        found = read_outcome_file(outcomes / f"{name}.jsonl.gz")
+        assert len(found.prompts) == 6 and len(set(found.topics.values())) == 4
+    assert "6 held-out pairs of 4 prompts ranked right" in (tmp_path / "page" / "results.md").read_text()
+
+
 def test_a_rehearsal_ranks_pairs_too(ranked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     failed, said = carry(ranked(), tmp_path / "study", rehearsing=True)

@@ -9,8 +9,8 @@ from boresight.stats.intervals import SIGNIFICANCE_LEVEL
 from boresight.stats.over_seeds import OverSeeds, over_seeds
 
 
-def measured(*values: float) -> OverSeeds:
-    return over_seeds([{str(n): value for n, value in enumerate(values)}])
+def measured(*values: float, seeds: int = 2) -> OverSeeds:
+    return over_seeds([{str(n): value for n, value in enumerate(values)}] * seeds)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,12 @@ def test_a_gain_of_a_quarter_at_a_level_of_five_percent(p, better, significant, 
     found = Confirmed(1, "lr 1e-05", measured(0.5, 0.7), measured(0.1, 0.4), p)
     assert found.gain.mean.value == 0.25
     assert (found.significant, found.beats(better)) == (significant, beats)
+
+
+def test_one_seed_confirms_nothing():
+    """However small p is: the interval is over prompts alone, and compares two models."""
+    found = Confirmed(1, "lr 1e-05", measured(0.5, 0.7, seeds=1), measured(0.1, 0.4, seeds=1), 1e-9)
+    assert not found.significant and not found.beats("higher")
 
 
 def test_the_default_is_compared_with_nothing():

@@ -59,6 +59,15 @@ def test_rewards_that_differ_have_a_signal(place, method):
     assert rewards_tie(probed.start) is None
 
 
+@pytest.mark.parametrize("method", ["rloo", "online_dpo"])
+def test_a_batch_that_is_larger_than_the_data_counts_the_prompts_that_were_drawn(place, method):
+    """One pass over the 96 prompts that train is one batch of 96, though train.batch is 128."""
+    raw = recipe(place, "tests.rewards:counts_letters", method).to_dict()
+    raw["train"]["batch"] = 128
+    probed = probe_rollouts(Recipe.parse(raw), DatasetCache(), QUIET)
+    assert probed.start.unequal.n == 96 and probed.start.unequal.value > 0.5
+
+
 @pytest.mark.parametrize("method", ["rloo", "xpo"])
 def test_rewards_that_are_all_equal_are_an_error_before_the_run(place, method):
     said = io.StringIO()

@@ -9,6 +9,7 @@ import pytest
 
 from boresight.config.guard import GuardSection
 from boresight.stats.intervals import Interval
+from boresight.stats.paired import SamePrompts
 from boresight.training.guard.bounds import BOUNDS, Reading, readings
 from boresight.training.guard.guard import guard_stopped
 
@@ -36,6 +37,26 @@ def test_kl_by_hand():
     )
     beyond_by_less_than_its_interval = read("kl", 0.1, {}, {"kl_per_token": by_id(0.1, 0.2, 0.3, 0.4)})
     assert not beyond_by_less_than_its_interval.exceeded and not beyond_by_less_than_its_interval.inside
+
+
+def test_rows_of_one_prompt_are_one_unit():
+    """Four prompts, each as two rows of the same value, have the interval of four values."""
+    bounds = GuardSection(**{**OFF, "kl": 0.04, "ending_fall": 0.1})
+    values, ends = by_id(0.1, 0.2, 0.3, 0.4), (by_id(1, 1, 1, 0), by_id(1, 0, 0, 0))
+    once = readings(bounds, {"stopped_share": ends[0]}, {"stopped_share": ends[1], "kl_per_token": values})
+
+    def twice(side):
+        return side | {f"{id}b": value for id, value in side.items()}
+
+    repeated = {f"{id}b": id for id in values}
+    before, now = {"stopped_share": twice(ends[0])}, {"stopped_share": twice(ends[1])}
+    now["kl_per_token"] = twice(values)
+    found = readings(bounds, before, now, SamePrompts(repeated, repeated))
+    assert found == once and [reading.change.n for reading in found] == [4, 4]
+    assert [reading.change.n for reading in readings(bounds, before, now)] == [8, 8]
+    assert (
+        readings(bounds, before, now, SamePrompts(dict.fromkeys(twice(values), "0"), repeated)) == found[1:]
+    )
 
 
 def test_the_fall_of_chosen_answers_is_per_token_of_their_own_length():

@@ -11,6 +11,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.files import refuse_changed_rows
 from boresight.core.schema import Prompt, prompt_of
 from boresight.data.reading.split import read_split
+from boresight.data.stored.digests import distinct_ids
 from boresight.evaluation.matching import matched
 from boresight.evaluation.systems import read_answers
 from boresight.evaluation.win_rate import System
@@ -83,11 +84,11 @@ class PromptsByRow:
         self._known: dict[str, dict[str, str]] = {}
 
     def of(self, recipe: Recipe) -> dict[str, str]:
-        """Text of the prompt by the id of each held-out row of a recipe."""
+        """Text of the prompt by the id of each held-out row of a recipe, ids as in its runs."""
         kind, data = kind_of(recipe).data, recipe.data.model_dump(mode="json")
         key = json.dumps([kind, data, recipe.split_seed])
         if key not in self._known:
-            held_out = read_split(recipe.data, kind, recipe.split_seed).eval.examples
+            held_out = distinct_ids(read_split(recipe.data, kind, recipe.split_seed).eval.examples)
             self._known[key] = {example.id: json.dumps(prompt_of(example)) for example in held_out}
         return self._known[key]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from boresight.core.wording import percent
+from boresight.core.wording import percent, plural
 from boresight.experiments.sweep.recipe import confirm_seeds
 from boresight.experiments.sweep.storage import Sweep, Trial
 from boresight.stats.intervals import DIFFERENCE, SIGNIFICANCE_LEVEL, Bounds, Value, bounds_of, holm
@@ -30,8 +30,9 @@ class Confirmed:
 
     @property
     def significant(self) -> bool:
-        """Whether it differs significantly from the default."""
-        return self.gain is not None and self.p < SIGNIFICANCE_LEVEL
+        """Whether it differs significantly from the default. One seed compares two models, and shows nothing
+        about their settings."""
+        return self.gain is not None and self.gain.seeds > 1 and self.p < SIGNIFICANCE_LEVEL
 
     def beats(self, better: str) -> bool:
         """Whether it is significantly better than the default."""
@@ -135,16 +136,25 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
     assert one.gain is not None
     unit, gain = unit_named(sweep.recipe.unit), one.gain
     interval = gain.mean
-    over = f"over {gain.seeds} fresh seeds and {interval.n:,} unseen prompts"
-    if gain.seeds < 2:
-        over = f"over 1 fresh seed and {interval.n:,} unseen prompts, which cannot separate seed noise"
+    over = f"over {plural(gain.seeds, 'fresh seed')} and {interval.n:,} unseen {_units(sweep)}"
     p = f"p = {one.p:.2g}"
+    if gain.seeds < 2:
+        return (
+            f"{one.name} against the default: {unit.change(interval)} {over}, {p}: one seed cannot separate "
+            "a setting from seed noise, so nothing is confirmed; finish the other seeds."
+        )
     if one.significant:
         return f"{_against_default(one, sweep)} {over}, {p}: beyond seed noise."
     return (
         f"{one.name} and the default do not differ significantly: {unit.change(interval)} {over}, {p}: "
         f"not beyond seed noise; {_remedy(gain)}."
     )
+
+
+def _units(sweep: Sweep) -> str:
+    """What the confirmation was measured on: `prompts`, or `rows` where a run does not store prompts."""
+    finished = filter(sweep.finished, confirm_trials(sweep))
+    return "rows" if any(sweep.units_of(trial) == "rows" for trial in finished) else "prompts"
 
 
 def _against_default(one: Confirmed, sweep: Sweep) -> str:

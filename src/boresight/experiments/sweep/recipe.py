@@ -117,6 +117,11 @@ class SweepRecipe(BaseRecipe):
         if self.metric not in LABELS:
             hint = nearest(self.metric, LABELS)
             raise ValueError(f"metric {self.metric!r} is not a held-out number that ranks runs{hint}")
+        if self.better == "neither":
+            raise ValueError(
+                f"metric {self.metric!r} does not rank runs, since neither more nor less of it is better; "
+                "set a bound on it (train.guard.kl) and rank by another number"
+            )
         if (self.search == "list") != bool(self.settings):
             raise ValueError("`settings` and `search: list` go together")
         if (self.search == "list") == bool(self.space):

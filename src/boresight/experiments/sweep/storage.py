@@ -27,6 +27,7 @@ from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.space import SweepSetting, setting_in_words
 from boresight.runs.folder import RunFolder
 from boresight.stats.intervals import Value
+from boresight.stats.paired import SamePrompts, one_per_prompt
 
 State = Literal["finished", "pruned", "stopped", "failed"]
 
@@ -119,9 +120,22 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         return self.recipe.recipe_with({**(self.setting(trial.setting) or {}), **own})
 
     def by_prompt(self, trial: Trial) -> dict[str, Value]:
-        """The metric after training, by held-out row or prompt, NaN where missing; empty if not measured."""
+        """The metric after training, by prompt, NaN where missing; empty if not measured.
+
+        By held-out row where the run does not store which rows share a prompt, as in earlier versions.
+        """
         numbers = read_state(self.run_folder(trial) / "end.json", types={"numbers": dict})["numbers"]
-        return {key: float(value) for key, value in numbers.get(self.recipe.metric, {}).items()}
+        by_row = {key: float(value) for key, value in numbers.get(self.recipe.metric, {}).items()}
+        same = self._same_prompts(trial) or SamePrompts()
+        return dict[str, Value](one_per_prompt(by_row, same.of(self.recipe.metric)))
+
+    def units_of(self, trial: Trial) -> str:
+        """What the values of a trial are of: `prompts`, or `rows` where their prompts are not known."""
+        return "rows" if self._same_prompts(trial) is None else "prompts"
+
+    def _same_prompts(self, trial: Trial) -> SamePrompts | None:
+        file = self.run_folder(trial) / "evaluation.json"
+        return SamePrompts.read(read_state(file)) if file.is_file() else None
 
     def stopped(self, trial: Trial) -> bool:
         """Whether the guard stopped a trial."""

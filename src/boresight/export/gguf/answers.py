@@ -11,11 +11,12 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
 from boresight.reports.read_run import read_run
-from boresight.stats.paired import Measured
+from boresight.stats.paired import Measured, repeats
 from boresight.tasks.constraints import evaluation
 from boresight.training.probes.answers import answer_all, prompts_to_answer
 
@@ -53,5 +54,6 @@ def answer_checks(
             [prompt.meta for prompt in prompts],
             [answer for _, answer in asked],
             [answer.text for answer in answered],
+            repeats([prompt.id for prompt in prompts], map(prompt_key, prompts)),
         )
     )

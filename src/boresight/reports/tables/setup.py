@@ -40,6 +40,7 @@ DATA = {
     "tokens_sha256": "SHA-256 of the tokens",
     "rows": "rows of this split",
     "kept": "rows used",
+    "prompts": "prompts of these rows",
     "truncated": "rows cut",
     "dropped": "rows dropped",
     "bad": "malformed rows",

@@ -102,11 +102,10 @@ def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> 
                 drawn.append(task.batches.batch(number * updates))
                 advance(1)
         sampling = (time.monotonic() - started) / wanted
-        asked = recipe.train.batch * wanted
         started = time.monotonic()
         signal = signal_to_noise(task, drawn[0].rows)
         return RolloutProbe(
-            start=sampled_start(recipe, drawn, asked),
+            start=sampled_start(recipe, drawn),
             sampling=sampling,
             gradient=time.monotonic() - started,
             signal_to_noise=signal,
@@ -116,9 +115,11 @@ def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> 
         )
 
 
-def sampled_start(recipe: Recipe, drawn: Sequence[Batch], asked: int) -> SampledStart:
-    """Statistics of the rollouts; prompts without a row, such as ties of pairs, count as having equal
+def sampled_start(recipe: Recipe, drawn: Sequence[Batch]) -> SampledStart:
+    """Statistics of the first rollouts; prompts without a row, such as ties of pairs, count as having equal
     rewards."""
+    per_prompt = recipe.rollout.k if kind_of(recipe).samples == "group" else 2
+    asked = round(drawn[-1].numbers["verifier_calls"]) // per_prompt  # the last batch may be smaller
     rows = [row for batch in drawn for row in batch.rows]
     unequal = sum(unequal_scores(row) for row in rows)
     rewards = [score for row in rows for score in row.scores if not math.isnan(score)]
@@ -126,7 +127,7 @@ def sampled_start(recipe: Recipe, drawn: Sequence[Batch], asked: int) -> Sampled
     return SampledStart(
         unequal=share_interval([1.0] * unequal + [0.0] * (asked - unequal)),
         reward=fmean(logged or rewards or [math.nan]),
-        per_prompt=recipe.rollout.k if kind_of(recipe).samples == "group" else 2,
+        per_prompt=per_prompt,
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from boresight.stats.paired import Measured, paired_metric
+from boresight.core.errors import UserError
+from boresight.stats.paired import Measured, Repeats, paired_metric
 from boresight.tasks.constraints.constraint import Constraint, quality, words
 
 LABELS = {
@@ -21,11 +22,21 @@ LABELS = {
     "no_task_talk": "answers not about the task",
     "good_answer": "answers that pass every check",
 }
+TRIED = ("It is 1.", '{"it": 1}')
+"""Answers whose checks use every parameter of a constraint."""
 
 
 def checkable(meta: Mapping[str, Any]) -> bool:
-    """Whether a prompt's `meta` contains what the checks need."""
-    return "constraint" in meta and "topic" in meta
+    """Whether a prompt's `meta` contains what the checks need: a constraint of this package, and a topic.
+
+    A column of another data set may have either name; its rows are ordinary prompts.
+    """
+    try:
+        for text in TRIED:
+            check_answer(meta, text)
+    except (UserError, AttributeError, LookupError, TypeError, ValueError):
+        return False
+    return True
 
 
 def check_answer(meta: Mapping[str, Any], text: str) -> dict[str, bool]:
@@ -52,14 +63,16 @@ def compare_constraints(
     metas: Sequence[Mapping[str, Any]],
     before: Sequence[str],
     after: Sequence[str],
+    same: Repeats | None = None,
 ) -> list[Measured]:
-    """Share of every check before and after, and the difference paired by prompt."""
+    """Share of every check before and after, and the difference paired by prompt; `same` are the ids of equal
+    prompts."""
     old, new = check_answers(metas, before), check_answers(metas, after)
 
     def side(checks: list[dict[str, bool | int]], name: str) -> dict[str, float]:
         return {id: float(check[name]) for id, check in zip(ids, checks, strict=True)}
 
     return [
-        paired_metric(name, label, "share", "higher", side(old, name), side(new, name))
+        paired_metric(name, label, "share", "higher", side(old, name), side(new, name), same)
         for name, label in LABELS.items()
     ]

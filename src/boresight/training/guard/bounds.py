@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from boresight.config.guard import GuardSection
 from boresight.stats.intervals import Interval, mean_interval, paired_difference
-from boresight.stats.paired import ByRow, mean_of_known
+from boresight.stats.paired import ByRow, Repeats, SamePrompts, mean_of_known, one_per_prompt
 from boresight.stats.units import unit_named
 
 WORKING, LOOPING = 0.5, 0.25
@@ -49,15 +49,23 @@ class Reading:
         return f"{self.what}: {measured}, more than {unit.difference(self.bound)} (train.guard.{self.field})"
 
 
-def readings(bounds: GuardSection, before: ByRow, now: ByRow) -> list[Reading]:
+def readings(
+    bounds: GuardSection, before: ByRow, now: ByRow, same: SamePrompts | None = None
+) -> list[Reading]:
     """The changes that can be compared with a bound, from numbers by row of the start model and of this
-    evaluation.
+    evaluation; rows that share a prompt by `same` are one unit of an interval.
 
     Intervals are 95 % for each number, without a correction for repeated evaluations: the numbers of a
     healthy run are far from the bounds (`tests/training/guard/test_bounds.py`).
     """
+    same = same or SamePrompts()
     changes = [(bound, bound.change(bounds, before, now)) for bound in BOUNDS]
-    return [bound.reading(bounds, change) for bound, change in changes if change is not None]
+    found = [
+        bound.reading(bounds, change, same.rows if bound.of_rows else same.answers)
+        for bound, change in changes
+        if change is not None
+    ]
+    return [reading for reading in found if reading.change.n > 1]  # one prompt has no interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +78,20 @@ class Bound:
     measure: Callable[[ByRow, ByRow], Values | Pair | None]
     scale: Callable[[float], float] | None = None
     """Converts the mean from the scale on which values are averaged to that of the bound."""
+    of_rows: bool = False
+    """Whether its values are those of held-out rows; else they are of prompts that are answered."""
 
     def change(self, bounds: GuardSection, before: ByRow, now: ByRow) -> Values | Pair | None:
         """The change of this quantity from `before` to `now`: one value per row, or both sides of a paired
         difference. None if the bound is off or the quantity was not measured."""
         return None if getattr(bounds, self.field) is None else self.measure(before, now)
 
-    def reading(self, bounds: GuardSection, values: Values | Pair) -> Reading:
-        """Compare the mean of `values` over rows, with its interval, with the bound."""
+    def reading(self, bounds: GuardSection, values: Values | Pair, same: Repeats) -> Reading:
+        """Compare the mean of `values` over rows, with its interval over prompts, with the bound."""
         if isinstance(values, Pair):
-            change = paired_difference(values.less, values.more)
+            change = paired_difference(one_per_prompt(values.less, same), one_per_prompt(values.more, same))
         else:
-            change = mean_interval(list(values.values()))
+            change = mean_interval(list(one_per_prompt(values, same).values()))
         if self.scale:
             change = change.transformed(self.scale)
         return Reading(self.field, self.what, self.unit, change, getattr(bounds, self.field))
@@ -136,12 +146,13 @@ def _reward_fall(before: ByRow, now: ByRow) -> Pair | None:
 
 
 BOUNDS = (
-    Bound("kl", "KL to the start model on held-out answers", "nats per token", _kl),
+    Bound("kl", "KL to the start model on held-out answers", "nats per token", _kl, of_rows=True),
     Bound(
         "likelihood_fall",
         "fall in the log-probability of held-out answers to be learned",
         "nats per token",
         _likelihood_fall,
+        of_rows=True,
     ),
     Bound("length", "answers longer or shorter by a factor", "", _length, math.exp),
     Bound("ending_fall", "fall in the share of answers that end", "share", _ending_fall),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from boresight.config.guard import GuardSection
 from boresight.findings.finding import Finding, error
 from boresight.findings.monitor import read_findings
-from boresight.stats.paired import ByRow
+from boresight.stats.paired import ByRow, SamePrompts
 from boresight.training.checkpoints.checkpoint import stopped_by_guard
 from boresight.training.checkpoints.resume_command import resume_command
 from boresight.training.distributed import collectives
@@ -26,10 +26,12 @@ class Guard:
     before: ByRow
     save_policy: Callable[[Path], None]
     """Writes the policy in its current state to a folder; called by all processes."""
+    same_prompts: SamePrompts = field(default_factory=SamePrompts)
+    """Rows and prompts that share a prompt, which are one unit of an interval."""
 
     def readings(self, now: ByRow) -> list[Reading]:
         """The changes that can be compared with a bound at this evaluation."""
-        return readings(self.bounds, self.before, now)
+        return readings(self.bounds, self.before, now, self.same_prompts)
 
     def begin(self, step: int) -> None:
         """Store the start model of a run that has taken no step yet."""

@@ -24,7 +24,7 @@ from boresight.models.limits import position_table, room_for_answers
 from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import SamplingParams
-from boresight.stats.paired import Measured, paired_metric
+from boresight.stats.paired import Measured, Repeats, paired_metric
 from boresight.tasks.constraints import evaluation
 from boresight.training.rollouts.sampling import sample_in_shares
 
@@ -106,21 +106,25 @@ def answer_lengths(
     asked: Sequence[Prompt],
     before: Sequence[GeneratedAnswer],
     after: Sequence[GeneratedAnswer],
+    same: Repeats | None = None,
 ) -> list[Measured]:
     """Mean number of tokens of the answers before and after training, paired by prompt; empty without
-    answers. The label counts answers that the token limit cut, whose length is not known.
+    answers. The label counts answers that the token limit cut, whose length is not known. `same` are the ids
+    of equal prompts.
 
     The texts are tokenized again, so special tokens such as the end of the turn do not count.
     """
     if not asked:
         return []
-    by_side = (
+    lengths = (
         {prompt.id: _length(tokenizer, answer.text) for prompt, answer in zip(asked, answers, strict=True)}
         for answers in (before, after)
     )
+    of_before, of_after = lengths
     old, new = _count_cut(before), _count_cut(after)
     cut = f" ({old:,} of {len(asked):,} cut before, {new:,} after)" if old or new else ""
-    return [paired_metric("answer_tokens", f"length of sampled answers{cut}", "tokens", "neither", *by_side)]
+    label = f"length of sampled answers{cut}"
+    return [paired_metric("answer_tokens", label, "tokens", "neither", of_before, of_after, same)]
 
 
 def _count_cut(answers: Sequence[GeneratedAnswer]) -> int:
@@ -136,14 +140,19 @@ def write_samples(
     asked: Sequence[Prompt],
     before: Sequence[GeneratedAnswer],
     after: Sequence[GeneratedAnswer],
+    same: Repeats | None = None,
 ) -> list[Measured]:
-    """Write `samples.jsonl`; returns metrics over the checks that the prompts carry."""
+    """Write `samples.jsonl`; returns metrics over the checks that the prompts carry. `same` are the ids of
+    equal prompts."""
     if not asked:
         return []
     answered = list(zip(asked, before, after, strict=True))
     write_jsonl(run / "samples.jsonl", [_line(*answers) for answers in answered])
     checked = [(q.id, q.meta, old.text, new.text) for q, old, new in answered if evaluation.checkable(q.meta)]
-    return evaluation.compare_constraints(*zip(*checked, strict=True)) if checked else []
+    if not checked:
+        return []
+    ids, metas, olds, news = zip(*checked, strict=True)
+    return evaluation.compare_constraints(ids, metas, olds, news, same)
 
 
 def _line(prompt: Prompt, old: GeneratedAnswer, new: GeneratedAnswer) -> dict[str, Any]:

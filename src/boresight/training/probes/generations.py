@@ -18,7 +18,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import Sample, SamplingParams
-from boresight.stats.paired import ByRow, standard_error_of_known
+from boresight.stats.paired import ByRow, Repeats, one_per_prompt, standard_error_of_known
 from boresight.training.distributed import collectives
 
 FILE = "probes.jsonl"
@@ -83,13 +83,17 @@ def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
     }
 
 
-def support(by_row: ByRow) -> dict[str, float]:
-    """Number of answers that a probe measured, and the standard errors of its means."""
+def support(by_row: ByRow, same: Repeats | None = None) -> dict[str, float]:
+    """Number of prompts whose answers a probe measured, and the standard errors of its means; `same` are the
+    ids of equal prompts."""
     if "stopped_share" not in by_row:
         return {}
-    averaged = {name: by_row[name].values() for name in ("answer_len", "reward") if name in by_row}
-    errors = {f"{name}_error": standard_error_of_known(values) for name, values in averaged.items()}
-    return {"answers": float(len(by_row["stopped_share"]))} | errors
+    averaged = ("answer_len", "reward", "stopped_share")
+    found = {name: one_per_prompt(by_row[name], same or {}).values() for name in averaged if name in by_row}
+    answers = float(len(found.pop("stopped_share")))
+    return {"answers": answers} | {
+        f"{name}_error": standard_error_of_known(values) for name, values in found.items()
+    }
 
 
 def has_loop(ids: Sequence[int]) -> bool:

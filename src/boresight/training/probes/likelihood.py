@@ -18,7 +18,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models.lora import adapters_off, has_adapters
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy, longest_sequence
-from boresight.stats.paired import Measured, paired_metric
+from boresight.stats.paired import Measured, Repeats, paired_metric
 
 LABEL = "log p per token of answers under the start model"
 
@@ -29,9 +29,10 @@ def under_start_model(
     prompts: Sequence[Prompt],
     before: Sequence[str],
     after: Sequence[str],
+    same: Repeats | None = None,
 ) -> list[Measured]:
     """Log-likelihood of answers before and after training under the start model; empty if that is not in
-    memory.
+    memory. `same` are the ids of equal prompts.
 
     A policy with adapters contains its start model. After full fine-tuning it does not.
     """
@@ -44,7 +45,7 @@ def under_start_model(
     def by_id(values: list[float | None]) -> dict[str, float]:
         return {p.id: value for p, value in zip(prompts, values, strict=True) if value is not None}
 
-    return [paired_metric("start_logp_per_token", LABEL, "nats", "higher", by_id(old), by_id(new))]
+    return [paired_metric("start_logp_per_token", LABEL, "nats", "higher", by_id(old), by_id(new), same)]
 
 
 @torch.no_grad()

@@ -82,7 +82,8 @@ def informative_prompts(run: RunData, k: int) -> float | None:
         if all(_known(line, name) for name in LOST):
             found.append((calls - before) / 2 * (1 - math.fsum(line[name] for name in LOST)))
         elif _known(line, "zero_variance"):
-            found.append((calls - before) / k * (1 - line["zero_variance"]))
+            unknown = line["too_few_scored"] if _known(line, "too_few_scored") else 0.0
+            found.append((calls - before) / k * (1 - line["zero_variance"] - unknown))
         else:
             return None
         before = calls

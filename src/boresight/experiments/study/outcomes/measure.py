@@ -36,6 +36,7 @@ from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.storage import Study
 from boresight.reports.read_run import RunData, read_run
 from boresight.runs.training_folder import TrainingFolder
+from boresight.stats.paired import Repeats, SamePrompts
 from boresight.training.rollouts.rewards import short_names
 
 ACCURACY = "accuracy"
@@ -105,6 +106,8 @@ def _results(
 def ranked_pairs(path: Path) -> list[PromptResult]:
     """Whether each held-out pair of a run is ranked right, and its margin, from a file of held-out numbers.
 
+    Where the run stores that pairs share a prompt, that prompt is their topic: they are not independent.
+
     Raises:
         UserError: the file is torn, or the method of the run ranks no pairs.
     """
@@ -113,11 +116,16 @@ def ranked_pairs(path: Path) -> list[PromptResult]:
         raise UserError(
             f"{path}: no pair is ranked there; a block of pairs takes methods that learn from pairs."
         )
-    margins = numbers[MARGIN]
+    margins, same = numbers[MARGIN], _same_rows(path.parent / "evaluation.json")
     return [
-        PromptResult(id_, None, {REWARD: [right], MARGIN: [margins[id_]]})
+        PromptResult(id_, same.get(id_, id_) if same else None, {REWARD: [right], MARGIN: [margins[id_]]})
         for id_, right in numbers[ACCURACY].items()
     ]
+
+
+def _same_rows(file: Path) -> Repeats:
+    found = SamePrompts.read(read_state(file)) if file.is_file() else None
+    return found.rows if found else {}
 
 
 def judged_block(study: Study, block: Block) -> Block:

@@ -162,6 +162,7 @@ def _about(plan: StudyPlan, found: BlockResults) -> str:
     block, start = found.block, plan.arms.get(found.block.start)
     if block.pairs is not None:
         asked = f"{found.prompts:,} held-out pairs" if found.prompts else "held-out pairs"
+        asked += f" of {found.topics:,} prompts" if found.topics else ""
         name = start.title if start else block.start
         return f"Start model: {name}. Reward: the share of {asked} ranked right ({block.pairs})."
     how = "greedy answers" if block.temperature == 0 else f"sampled at temperature {block.temperature:g}"
