@@ -11,7 +11,7 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from boresight.models.kernels import fused
-from boresight.models.kernels.adapters import DropoutLinear, dropped_inputs
+from boresight.models.kernels.adapters import AdaptedLinear, DropoutLinear, dropped_inputs, only_adapter
 from boresight.training.activations import recompute_activations
 from tests.models.tiny_decoders import CONFIGS, GROUPED, build
 
@@ -64,6 +64,15 @@ def test_dropout_and_linear_against_finite_differences():
     assert gradcheck(lambda x, w: seeded(lambda: DropoutLinear.apply(x, w, 0.4)), (x, weight))
 
 
+def test_a_linear_layer_with_an_adapter_against_its_formula_and_finite_differences():
+    torch.manual_seed(0)
+    x, weight, bias, down, up = double(2, 3, 5), double(4, 5), double(4), double(2, 5), double(4, 2)
+    expected = F.linear(x, weight, bias) + 0.7 * F.linear(F.linear(x, down), up)
+    got = AdaptedLinear.apply(x, weight, bias, down, up, 0.7)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    assert gradcheck(lambda *inputs: AdaptedLinear.apply(*inputs, 0.7), (x, weight, bias, down, up))
+
+
 def adapted(dropout):
     config = LoraConfig(r=2, lora_dropout=dropout, target_modules="all-linear", init_lora_weights=False)
     return get_peft_model(build(hf.LlamaConfig(**GROUPED)), config).train()
@@ -91,9 +100,60 @@ def test_adapters_draw_the_same_dropout_and_give_the_same_gradients():
 
 
 @pytest.mark.parametrize(("dropout", "training"), [(0.0, True), (0.3, False)])
-def test_adapters_without_dropout_keep_their_own_layers(dropout, training):
-    model = adapted(dropout).train(training)
-    assert not [pair for module in model.modules() for pair in dropped_inputs(module)]
+def test_layers_with_adapters_and_without_dropout_are_one_node(dropout, training):
+    """Values and gradients are PEFT's; the layers inside are not called."""
+    model, ids = adapted(dropout).train(training), torch.arange(1, 12)[None]
+    layers = [module for module in model.modules() if hasattr(module, "lora_A")]
+    assert not [pair for module in layers for pair in dropped_inputs(module)]
+
+    def run(context):
+        with context:
+            out = model(input_ids=ids).logits
+        out.square().mean().backward()
+        grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        model.zero_grad()
+        return out.detach(), grads
+
+    with fused.fused_layers(model.base_model):
+        assert layers and all("forward" in vars(module) for module in layers)
+    (got, got_grads), (expected, expected_grads) = (
+        run(context) for context in (fused.fused_layers(model.base_model), nullcontext())
+    )
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert got_grads.keys() == expected_grads.keys() and got_grads
+    for name, gradient in expected_grads.items():
+        assert (got_grads[name] - gradient).abs().max() <= 1e-4 * gradient.abs().max(), name
+
+
+def second_adapter(model):
+    model.add_adapter("other", LoraConfig(r=2, target_modules="all-linear"))
+    model.base_model.set_adapter(["default", "other"])
+
+
+def with_dora(model):
+    model.add_adapter("dora", LoraConfig(r=2, target_modules="all-linear", use_dora=True))
+    model.set_adapter("dora")
+
+
+def adapters_disabled(model):
+    model.base_model.disable_adapter_layers()
+
+
+def merged(model):
+    model.merge_adapter()
+
+
+def of_half_precision(model):
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.bfloat16() if "lora_" in name else parameter.data
+
+
+@pytest.mark.parametrize("change", [second_adapter, with_dora, adapters_disabled, merged, of_half_precision])
+def test_layers_that_compute_something_else_are_left_to_peft(change):
+    model = adapted(0.0)
+    change(model)
+    layers = [module for module in model.modules() if hasattr(module, "lora_A")]
+    assert layers and not any(only_adapter(module) for module in layers)
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gemma", "gemma3"])

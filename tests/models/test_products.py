@@ -16,6 +16,7 @@ from boresight.models.kernels.matmul import (
     gradients_in_place,
     onednn_outer,
     onednn_product,
+    product,
     weight_gradient,
 )
 from boresight.models.packed.head import Head, token_logprobs
@@ -173,12 +174,16 @@ def test_gradients_of_weights_by_onednn_are_the_same(rows, monkeypatch):
 
 @ONEDNN
 def test_products_of_adapters_and_of_no_rows_are_left_to_blas(monkeypatch):
-    """Rank 16 is narrower than `NARROW`; no rows give zeros, as oneDNN need not."""
+    """Rank 16 is narrower than `NARROW`, so its rows are not padded; of no rows the gradient is zeros."""
     monkeypatch.setattr(libraries, "_in_force", Libraries("onednn", "onednn", "onednn"))
     with OneDNNShapes() as seen:
+        product(torch.randn(9, 96), torch.randn(16, 96))
         weight_gradient(torch.randn(9, 16), torch.randn(9, 96), torch.randn(16, 96), in_place=False)
         none = weight_gradient(torch.randn(0, 80), torch.randn(0, 96), torch.randn(80, 96), in_place=False)
     assert not seen.shapes and torch.equal(none, torch.zeros(80, 96))
+    with OneDNNShapes() as seen:
+        product(torch.randn(16, 96), torch.randn(16, 96))  # of a forward that is padded already
+    assert seen.shapes == {(16, 16, 96)}
 
 
 def test_filling_up_adds_a_sixteenth_at_most():

@@ -1,7 +1,10 @@
-"""Low-rank adapters whose dropout saves one byte per entry for the backward.
+"""Layers with low-rank adapters, with fewer passes over memory and fewer saved tensors.
 
-torch saves the mask in float32 and the masked input: eight bytes per entry and adapter. Here the input is
-saved once for all adapters that read it, and the masked input is recomputed by one product.
+A layer with one adapter and without dropout is one autograd node (`AdaptedLinear`), which adds the update to
+the output of the base layer in place.
+
+With dropout, torch saves the mask in float32 and the masked input: eight bytes per entry and adapter. Here
+the input is saved once for all adapters that read it, and the masked input is recomputed by one product.
 """
 
 from __future__ import annotations
@@ -12,7 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from boresight.models.kernels.linear import foldable_adapters
 from boresight.models.kernels.matmul import goes_in_place, product, weight_gradient
+
+
+def only_adapter(layer: Any) -> str | None:
+    """Name of the adapter of a layer that computes x W^T + b + scale * (x A^T) B^T in float32; None for a
+    layer that computes anything else, such as one with dropout."""
+    if not hasattr(layer, "lora_A"):
+        return None
+    names = foldable_adapters(layer) or []
+    if len(names) != 1:
+        return None
+    dropout = layer.lora_dropout[names[0]]
+    dropped = not isinstance(dropout, nn.Identity) and dropout.training and dropout.p > 0
+    small = any(p.dtype != torch.float32 for p in layer.parameters())
+    return None if dropped or small else names[0]
 
 
 def dropped_inputs(layer: nn.Module) -> Iterator[tuple[nn.Dropout, nn.Linear]]:
@@ -30,6 +48,50 @@ def dropped_inputs(layer: nn.Module) -> Iterator[tuple[nn.Dropout, nn.Linear]]:
             continue
         if type(dropout) is nn.Dropout and dropout.training and dropout.p > 0:
             yield dropout, down
+
+
+class AdaptedLinear(torch.autograd.Function):
+    """x W^T + b + scale * (x A^T) B^T with A `(r, in)` and B `(out, r)`.
+
+    With z = scale * grad B: d x = grad W + z A, d A = z^T x, d B = grad^T (scale * x A^T).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+    ) -> Tensor:
+        inner = product(x, down).mul_(scale)
+        ctx.save_for_backward(x, inner, weight, down, up)
+        ctx.in_place = [goes_in_place(matrix) for matrix in (weight, down, up)]
+        ctx.scale = scale
+        out = product(x, weight, bias)
+        out.view(-1, out.shape[-1]).addmm_(inner.flatten(0, -2), up.T)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, inner, weight, down, up = ctx.saved_tensors
+        return *adapted_gradients(ctx, grad, x, inner, weight, down, up), None
+
+
+def adapted_gradients(
+    ctx: Any, grad: Tensor, x: Tensor, inner: Tensor, weight: Tensor, down: Tensor, up: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of x, W, b, A and B, those that `ctx` needs; `inner` is scale * x A^T, `ctx.in_place` whether
+    those of W, A and B are added to `.grad`."""
+    needs, direct = ctx.needs_input_grad, ctx.in_place
+    pulled = product(grad, up.T).mul_(ctx.scale)
+    d_x = None
+    if needs[0]:
+        d_x = product(grad, weight.T)
+        d_x.view(-1, d_x.shape[-1]).addmm_(pulled.flatten(0, -2), down)
+    return (
+        d_x,
+        weight_gradient(grad, x, weight, direct[0]) if needs[1] else None,
+        grad.flatten(0, -2).sum(0) if needs[2] else None,
+        weight_gradient(pulled, x, down, direct[1]) if needs[3] else None,
+        weight_gradient(grad, inner, up, direct[2]) if needs[4] else None,
+    )
 
 
 class DropoutLinear(torch.autograd.Function):

@@ -4,7 +4,8 @@ Each computes the same function as the layer that it replaces:
 
 - RMSNorm and the gated MLP as one autograd node each, which save the results of matrix products and recompute
   the rest, which is elementwise, in the backward;
-- dropout and the first layer of an adapter as one node, which saves one byte per entry (`adapters`);
+- a linear layer with its adapter as one node, or with dropout the two before the adapter's first layer, which
+  saves one byte per entry (`adapters`);
 - matrix products by the library that is faster on this machine (`libraries`).
 
 They are for a CPU, except that of a trained embedding, which is used on every device: its gradient is added
@@ -29,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from boresight.models.kernels.adapters import DropoutLinear, dropped_inputs
+from boresight.models.kernels.adapters import AdaptedLinear, DropoutLinear, dropped_inputs, only_adapter
 from boresight.models.kernels.libraries import libraries
 from boresight.models.kernels.linear import forwards_replaced
 from boresight.models.kernels.matmul import (
@@ -67,6 +68,8 @@ def fused_layers(decoder: nn.Module) -> Iterator[None]:
             recipe = _recipe_of(module) if is_plain else None
             if recipe is not None:
                 found[module] = recipe(module)
+            elif is_plain and (adapter := only_adapter(module)) is not None:
+                found[module] = _adapted(module, adapter)
     with forwards_replaced(found):
         yield
 
@@ -135,6 +138,12 @@ def _gated_mlp(module: Any) -> Forward:
 
 def _linear(module: nn.Linear) -> Forward:
     return lambda x: Linear.apply(x, module.weight, module.bias)
+
+
+def _adapted(module: Any, name: str) -> Forward:
+    base, down, up = module.base_layer, module.lora_A[name], module.lora_B[name]
+    scale = module.scaling[name]
+    return lambda x: AdaptedLinear.apply(x, base.weight, base.bias, down.weight, up.weight, scale)
 
 
 def _dropout_linear(module: nn.Linear, rate: float) -> Forward:

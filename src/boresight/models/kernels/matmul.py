@@ -24,8 +24,8 @@ from torch import Tensor
 from boresight.models.kernels.libraries import libraries, onednn_linear
 
 NARROW = 64
-"""Smallest width for which oneDNN is used; narrower products, as of low-rank adapters, are left to BLAS,
-because padding them costs what oneDNN saves."""
+"""Smallest width for which rows are padded for oneDNN; in narrower products, as of low-rank adapters, that
+costs what oneDNN saves."""
 FEWEST_ROWS = 8
 
 _in_place: ContextVar[bool] = ContextVar("gradients_in_place", default=False)
@@ -56,14 +56,15 @@ def goes_in_place(weight: Tensor) -> bool:
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias` without a gradient: `x` `(…, in)`, `weight` `(out, in)`."""
-    if _for_onednn(x, weight) and x.numel() and libraries().products == "onednn":
-        return onednn_product(x, weight, weight.shape[0], bias)
+    if _float32_on_cpu(x, weight) and x.numel() and libraries().products == "onednn":
+        rows = x.shape[:-1].numel()
+        if min(weight.shape) >= NARROW or filled_rows(rows) == rows:
+            return onednn_product(x, weight, weight.shape[0], bias)
     return F.linear(x, weight, bias)
 
 
-def _for_onednn(x: Tensor, weight: Tensor) -> bool:
-    both_float32 = x.dtype == weight.dtype == torch.float32
-    return both_float32 and x.device.type == "cpu" and min(weight.shape) >= NARROW
+def _float32_on_cpu(x: Tensor, weight: Tensor) -> bool:
+    return x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
 
 
 def onednn_product(x: Tensor, weight: Tensor, out: int, bias: Tensor | None = None) -> Tensor:
@@ -169,7 +170,8 @@ def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, in_place: bool) -> 
 
 
 def _outer_by_onednn(weight: Tensor, x: Tensor) -> bool:
-    return _for_onednn(x, weight) and len(x) > 0 and libraries().weight_gradients == "onednn"
+    wide = _float32_on_cpu(x, weight) and min(weight.shape) >= NARROW
+    return wide and len(x) > 0 and libraries().weight_gradients == "onednn"
 
 
 def onednn_outer(grad: Tensor, x: Tensor) -> Tensor:

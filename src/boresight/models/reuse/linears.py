@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from boresight.models.dropout import dropout_rates
+from boresight.models.kernels.adapters import adapted_gradients
 from boresight.models.kernels.fused import Linear
 from boresight.models.kernels.linear import ModuleForward, foldable_adapters, forwards_replaced
-from boresight.models.kernels.matmul import goes_in_place, product, weight_gradient
+from boresight.models.kernels.matmul import goes_in_place, product
 from boresight.models.packed.last_layer import LastLayer
 from boresight.models.packed.packing import PackedBatch
 from boresight.models.reuse.store import LinearOutputs, reused
@@ -116,10 +117,7 @@ class StoredLinear(torch.autograd.Function):
 
 
 class StoredLora(torch.autograd.Function):
-    """x W^T + b + scale * (x A^T) B^T, whose value is `taken`, the stored output; A `(r, in)`, B `(out, r)`.
-
-    With z = scale * grad B: d x = grad W + z A, d A = z^T x, d B = scale * grad^T (x A^T).
-    """
+    """`AdaptedLinear`, whose value is `taken`, the stored output."""
 
     @staticmethod
     def forward(
@@ -140,14 +138,5 @@ class StoredLora(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, down, up = ctx.saved_tensors
-        needs, direct = ctx.needs_input_grad, ctx.in_place
-        inner = product(grad, up.T).mul_(ctx.scale)
-        return (
-            product(grad, weight.T).add_(product(inner, down.T)) if needs[0] else None,
-            weight_gradient(grad, x, weight, direct[0]) if needs[1] else None,
-            grad.flatten(0, -2).sum(0) if needs[2] else None,
-            weight_gradient(inner, x, down, direct[1]) if needs[3] else None,
-            weight_gradient(grad, product(x, down).mul_(ctx.scale), up, direct[2]) if needs[4] else None,
-            None,
-            None,
-        )
+        inner = product(x, down).mul_(ctx.scale)
+        return *adapted_gradients(ctx, grad, x, inner, weight, down, up), None, None
