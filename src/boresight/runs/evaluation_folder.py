@@ -76,7 +76,9 @@ class EvaluationFolder(LockedFolder):
 
 def _file_name(system: str) -> str:
     """The name, with percent signs for what a file name may not have: two systems never share a file."""
-    return "".join(c if c.isalnum() or c in "-_." else quote(c, safe="") for c in system)
+    return "".join(
+        c if c.isalnum() or c in "-_." else quote(c, safe="", errors="surrogatepass") for c in system
+    )
 
 
 def _without_budgets(recipe: Mapping[str, Any]) -> dict[str, Any]:

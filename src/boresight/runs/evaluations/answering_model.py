@@ -32,7 +32,7 @@ def model_digest(name: str) -> str:
     """
     digest = hashlib.sha256()
     if name in EMBEDDED or not expanded(name).is_dir():
-        digest.update(name.encode())
+        digest.update(name.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
     source = locate(name)
     for folder in (*source.adapters, Path(source.place)):
@@ -56,14 +56,15 @@ def refuse_other_models(files: EvaluationFolder, recipe: EvaluationRecipe) -> No
 
     Answers of earlier versions have no digest and are accepted.
     """
-    for name, section in recipe.systems.items():
+    models = {name: section.model for name, section in recipe.systems.items() if section.model is not None}
+    for name, model in models.items():
         for answers in (files.answers(name), files.documents(name)):
             known = _beside(answers)
-            if section.model is None or not (answers.is_file() and known.is_file()):
+            if not (answers.is_file() and known.is_file()):
                 continue
-            if known.read_text(encoding="utf-8", errors="replace").strip() != model_digest(section.model):
+            if known.read_text(encoding="utf-8", errors="replace").strip() != model_digest(model):
                 raise UserError(
-                    f"{answers}: systems.{name}.model ({section.model}) has other files than when it gave "
+                    f"{answers}: systems.{name}.model ({model}) has other files than when it gave "
                     "these answers; delete this file to generate them again, or give another folder with "
                     "--run."
                 )
