@@ -41,7 +41,7 @@ def recipe_path(name: str | Path) -> Path:
 
 
 def recipe_stem(path: Path) -> str:
-    """The name of a recipe, for its folder: without the ending of a file, which `synth-v1.1` has none of."""
+    """The name of a recipe, for its folder, without a file extension; the `.1` of `synth-v1.1` is not one."""
     return path.stem if path.suffix in (".yaml", ".yml", ".json") else path.name
 
 
