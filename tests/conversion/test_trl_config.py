@@ -500,6 +500,7 @@ def test_nothing_is_replaced_without_being_told(place, capsys):
         ("a.json", b"[" * 100_000, "nested too deeply"),
         ("a.json", b'{"log_history": []}', "boresight explain"),
         ("training_args.bin", b"anything", "a pickle can run code"),
+        ("train.py", b"trainer.train()\n", "a script is not run"),
         ("a.yaml", pickle.dumps({"beta": 0.1}), "a pickle can run code"),
         ("a.yaml", b"PK\x03\x04", "a pickle can run code"),
     ],

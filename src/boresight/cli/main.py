@@ -268,7 +268,7 @@ def evaluate(
 ) -> Result:
     """Compare systems by win rate under a judge, or by any reward.
 
-    Given a run folder, evaluate its model again by the run's own recipe, and rewrite its report.
+    Given a run folder alone, evaluate its model again by the run's own recipe, and rewrite its report.
     """
     from boresight.evaluation.recipe import EvaluationRecipe
     from boresight.runs.folder import default_folder

@@ -21,9 +21,14 @@ def read_trl_file(path: Path) -> dict[str, Any]:
     """The options in a config file by name; nothing in them is checked.
 
     Raises:
-        UserError: no such file, a pickle, no YAML or JSON, or no mapping of names.
+        UserError: no such file, a pickle, a Python script, no YAML or JSON, or no mapping of names.
     """
     _refuse_pickle(path)
+    if path.suffix == ".py" and path.is_file():
+        raise UserError(
+            f"{path}: a script is not run; give what `print(args.to_json_string())` prints of its arguments, "
+            "as a .json file, and after it the model, the data and the options of LoRA, which it lacks."
+        )
     try:
         text = read_text_file(path, "config")
     except FileNotFoundError:
