@@ -26,7 +26,7 @@ from boresight.stats.intervals import (
 ByRow = dict[str, dict[str, float]]
 """Metric name to row id to value."""
 Repeats = Mapping[str, str]
-"""Id of a row whose prompt an earlier row has, to the id of the first row with that prompt."""
+"""The id of each row that has the same prompt as an earlier row, mapped to the id of the first such row."""
 SAME_PROMPTS = "same_prompts"
 """Key of `SamePrompts` in `evaluation.json`."""
 OF_ROWS = ("accuracy", "margin", "kl_per_token", "nll_per_token")
@@ -35,23 +35,23 @@ OF_ROWS = ("accuracy", "margin", "kl_per_token", "nll_per_token")
 
 @dataclass(frozen=True, slots=True)
 class SamePrompts:
-    """Which held-out rows, and which prompts that are answered, repeat the prompt of an earlier one."""
+    """Duplicate prompts, among the held-out rows and among the prompts that are answered."""
 
     rows: Repeats = field(default_factory=dict)
     answers: Repeats = field(default_factory=dict)
 
     def of(self, metric: str) -> Repeats:
-        """The repeats among the ids of a metric's values."""
+        """Duplicate prompts among the rows or answers that a metric is measured on."""
         return self.rows if metric in OF_ROWS else self.answers
 
     def as_dict(self) -> dict[str, dict[str, str]]:
-        """The repeats as dictionaries, as in `evaluation.json`."""
+        """The content of `same_prompts` in `evaluation.json`."""
         return {"rows": dict(self.rows), "answers": dict(self.answers)}
 
     @classmethod
     def read(cls, evaluation: Mapping[str, Any]) -> SamePrompts | None:
-        """The repeats in the content of an `evaluation.json`; None where it has none, as in folders of
-        earlier versions, whose intervals are over rows."""
+        """Read from the content of an `evaluation.json`; None in folders of earlier versions, which do not
+        store duplicate prompts and whose intervals are over rows."""
         found = evaluation.get(SAME_PROMPTS)
         if not isinstance(found, Mapping):
             return None
@@ -64,7 +64,7 @@ def _repeats(stored: object) -> dict[str, str]:
 
 
 def repeats(ids: Sequence[str], prompts: Iterable[str]) -> dict[str, str]:
-    """Ids of rows whose prompt an earlier row has, each with the id of the first row that has it."""
+    """Find duplicate prompts; `ids` and `prompts` are those of the rows, in order."""
     first: dict[str, str] = {}
     owners = {id: first.setdefault(prompt, id) for id, prompt in zip(ids, prompts, strict=True)}
     return {id: owner for id, owner in owners.items() if id != owner}
@@ -171,7 +171,7 @@ def paired_metric(
 
 def _interval(values: Mapping[str, float], bounds: Bounds | None, same: Repeats) -> Interval | None:
     groups = grouped(list(values.values()), [same.get(id, id) for id in values])
-    if sum(any(v is not None and v == v for v in group) for group in groups) < 2:
+    if sum(not all(value is None or math.isnan(value) for value in group) for group in groups) < 2:
         return None  # one value has no interval
     return clustered_mean(groups) if bounds is None else clustered_share(groups)
 
