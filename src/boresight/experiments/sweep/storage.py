@@ -22,6 +22,7 @@ from boresight.config.dotted import differences
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.files import create_state, create_text, read_state
+from boresight.experiments.engine.duplicate_prompts import same_prompts_of
 from boresight.experiments.engine.folder import ExperimentFolder
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.experiments.sweep.space import SweepSetting, setting_in_words
@@ -126,16 +127,12 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         """
         numbers = read_state(self.run_folder(trial) / "end.json", types={"numbers": dict})["numbers"]
         by_row = {key: float(value) for key, value in numbers.get(self.recipe.metric, {}).items()}
-        same = self._same_prompts(trial) or SamePrompts()
+        same = same_prompts_of(self.run_folder(trial)) or SamePrompts()
         return dict[str, Value](one_per_prompt(by_row, same.of(self.recipe.metric)))
 
     def units_of(self, trial: Trial) -> str:
         """What the values of a trial are of: `prompts`, or `rows` where their prompts are not known."""
-        return "rows" if self._same_prompts(trial) is None else "prompts"
-
-    def _same_prompts(self, trial: Trial) -> SamePrompts | None:
-        file = self.run_folder(trial) / "evaluation.json"
-        return SamePrompts.read(read_state(file)) if file.is_file() else None
+        return "rows" if same_prompts_of(self.run_folder(trial)) is None else "prompts"
 
     def stopped(self, trial: Trial) -> bool:
         """Whether the guard stopped a trial."""

@@ -11,6 +11,7 @@ from boresight.core.errors import UserError
 from boresight.core.files import read_state
 from boresight.core.schema import Prompt
 from boresight.evaluation.graded.grading import GradedResponse, Grader
+from boresight.experiments.engine.duplicate_prompts import same_prompts_of
 from boresight.experiments.study import plan as plans
 from boresight.experiments.study.blocks import AREA, MARGIN, REWARD, START, Block
 from boresight.experiments.study.outcomes.chosen_rate import chosen_numbers
@@ -36,7 +37,6 @@ from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.storage import Study
 from boresight.reports.read_run import RunData, read_run
 from boresight.runs.training_folder import TrainingFolder
-from boresight.stats.paired import Repeats, SamePrompts
 from boresight.training.rollouts.rewards import short_names
 
 ACCURACY = "accuracy"
@@ -116,16 +116,12 @@ def ranked_pairs(path: Path) -> list[PromptResult]:
         raise UserError(
             f"{path}: no pair is ranked there; a block of pairs takes methods that learn from pairs."
         )
-    margins, same = numbers[MARGIN], _same_rows(path.parent / "evaluation.json")
+    margins, found = numbers[MARGIN], same_prompts_of(path.parent)
+    same = found.rows if found else {}
     return [
         PromptResult(id_, same.get(id_, id_) if same else None, {REWARD: [right], MARGIN: [margins[id_]]})
         for id_, right in numbers[ACCURACY].items()
     ]
-
-
-def _same_rows(file: Path) -> Repeats:
-    found = SamePrompts.read(read_state(file)) if file.is_file() else None
-    return found.rows if found else {}
 
 
 def judged_block(study: Study, block: Block) -> Block:
