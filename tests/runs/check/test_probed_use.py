@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from boresight.checks.cache import Looked
 from boresight.checks.forecast.ramp_file import read_ramp, write_ramp
@@ -19,6 +18,7 @@ from boresight.checks.run.rollouts import SampledStart
 from boresight.config.lora import LoraConfig
 from boresight.core.errors import UserError
 from boresight.findings.finding import run_checks
+from boresight.models.kernels import matmul
 from boresight.models.lora import attach
 from boresight.runs.check.forecast_table import load_lines
 from boresight.runs.check.preflight import load_of
@@ -122,19 +122,17 @@ def test_the_table_says_what_is_measured_and_what_is_estimated(monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_rate_is_that_of_the_runs_arithmetic(monkeypatch, dtype):
-    measure, multiplied, asked = machine.rate, [], []
-
-    class Products(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            if function is torch.ops.aten.mm.default:
-                multiplied.append({x.dtype for x in args})
-            return function(*args, **kwargs or {})
+    measure, product, multiplied, asked = machine.rate, matmul.product, [], []
 
     def rate(dtype):
         asked.append(dtype)
-        with Products():
-            return measure(dtype)
+        return measure(dtype)
 
+    def counted(x, weight):
+        multiplied.append({x.dtype, weight.dtype})
+        return product(x, weight)
+
+    monkeypatch.setattr(matmul, "product", counted)
     monkeypatch.setattr(machine, "rate", rate)
     assert replace(load(), recipe=b.recipe("dpo", f"model.dtype={dtype}")).hours > 0
     assert asked == [dtype] and multiplied == [{getattr(torch, dtype)}] * machine.TRIES
