@@ -123,9 +123,13 @@ class History:
         found = self.values(name)
         if len(found) < FEWEST:
             return None
-        count = min(20, len(found) // 2)
+        count = self.trend_size(name)
         early, late = found[:count], found[-count:]
         return mean(early), mean(late), math.sqrt((variance(early) + variance(late)) / count)
+
+    def trend_size(self, name: str) -> int:
+        """How many values each of the two means of `trend` covers."""
+        return min(20, len(self.values(name)) // 2)
 
     def gain(self, name: str, count: int = 20) -> tuple[float, float] | None:
         """Mean of the last `count` training values minus that of the first `count`, and its standard error.

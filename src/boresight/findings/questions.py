@@ -38,14 +38,19 @@ def _loss(h: History) -> str | None:
         return None
     if h.values("reward"):
         return "no, a policy-gradient loss stays near 0 by its formula; watch the reward instead"
-    return f"no, it went from {loss[0]:.4g} to {loss[1]:.4g}"
+    return f"no, it went from {loss[0]:.4g} to {loss[1]:.4g}{_ends(h, 'loss')}"
 
 
 def _reward(h: History) -> str | None:
     reward = h.trend("reward")
     if reward is None:
         return None
-    return f"no, it went from {reward[0]:.3g} to {reward[1]:.3g} (± {2 * reward[2]:.2g})"
+    return f"no, it went from {reward[0]:.3g} to {reward[1]:.3g} (± {2 * reward[2]:.2g}){_ends(h, 'reward')}"
+
+
+def _ends(h: History, name: str) -> str:
+    """What the two numbers of a trend are."""
+    return f", means of the first and last {h.trend_size(name)} logged steps"
 
 
 def _kl(h: History) -> str | None:
@@ -60,7 +65,7 @@ def _length(h: History) -> str | None:
     if (cut := _share_cut(h)) is not None and cut >= CUT:
         return f"unknown, {percent(cut)} of them are cut at the token limit"
     if length is not None:
-        return f"no, {length[0]:.0f} tokens at the start, {length[1]:.0f} at the end"
+        return f"no, {length[0]:.0f} tokens at the start, {length[1]:.0f} at the end{_ends(h, 'sampled_len')}"
     return (
         f"no, {held[0]:.0f} tokens at the start, {held[-1]:.0f} at the end, held-out rows"
         if len(held) > 1
@@ -83,7 +88,8 @@ def _cut(h: History) -> str | None:
     if steps := len(h.recent("truncated", 20)):
         return f"{_often(share)}, {percent(share)} in the last {steps} logged steps"
     first = 1 - h.values("stopped_share", "eval")[0]
-    return f"{_often(share)}, {percent(share)} at the last evaluation, {percent(first)} at the start"
+    limit = "; evaluate.max_new_tokens is the limit" if share >= CUT else ""
+    return f"{_often(share)}, {percent(share)} at the last evaluation, {percent(first)} at the start{limit}"
 
 
 def _often(share: float) -> str:
@@ -122,7 +128,7 @@ QUESTIONS = (
         "reward",
         _reward,
     ),
-    AskedQuestion("the KL explodes", ("kl-explodes", "kl-negative", "over-optimization"), "kl", _kl),
+    AskedQuestion("the KL explodes", ("kl-explodes", "kl-negative"), "kl", _kl),
     AskedQuestion("answers get shorter or longer", ("length-drift", "stops-failing"), "sampled_len", _length),
     AskedQuestion(
         "answers are cut at the token limit", ("answers-truncated", "stops-failing"), "truncated", _cut
