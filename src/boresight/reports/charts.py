@@ -127,7 +127,8 @@ CHARTS = (
     Chart(
         "Gradient norm",
         "",
-        "Before clipping. Above the line the step is scaled down to it.",
+        "Before clipping. AdamW divides by the usual size of a gradient, so that runs whose steps are all "
+        "clipped learn as fast. Above the line the step is scaled down to it.",
         (Curve("grad_norm", "norm", "after"),),
         kind="log",
         guide="clip",
