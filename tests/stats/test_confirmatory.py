@@ -71,12 +71,34 @@ def test_enough_data_by_hand():
     question = Question("q", seen(0.02, 0.02), 0.05)
     assert enough_data(question) == EnoughData((11, 11), 1100)
     assert enough_data(Question("q", seen(0.02, 0.02), 0.02)) == EnoughData((32, 32), 3140)
-    assert enough_data(Question("q", seen(0.0, 0.02), 0.05)) == EnoughData((4, 4), 401)
+    # No difference, which either test may miss: ((1.6449 + 1.2816) · 2 / 5)² = 1.370 times.
+    assert enough_data(Question("q", seen(0.0, 0.02), 0.05)) == EnoughData((6, 6), 549)
+    # A run that gives one number has no prompts: 7.849 times 4 seeds.
+    assert enough_data(Question("q", seen(0.02, 0.02, n=1), 0.02)) == EnoughData((32, 32), None)
     assert enough_data(Question("q", seen(0.001, 0.02), 0.0011)) is None
     assert enough_data(Question("q", seen(0.02, None), 0.05)) is None
     # Not worse by 2 points, seen -1 ± 1: ((1.6449 + 0.8416) · 1 / 1)² = 6.183 times.
     assert enough_data(Question("q", seen(-0.01, 0.01), 0.02, asks="not worse")).prompts == 2474
     assert enough_data(Question("q", seen(-0.03, 0.01), 0.02, asks="not worse")) is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "margin", "asks", "verdicts"),
+    [
+        (0.0, 0.05, "difference", {"equivalent"}),
+        (0.01, 0.05, "difference", {"equivalent", "better, within the margin"}),
+        (-0.02, 0.05, "difference", {"equivalent", "worse, within the margin"}),
+        (0.04, 0.05, "difference", {"better", "better, within the margin"}),
+        (-0.01, 0.02, "not worse", {"not worse"}),
+    ],
+)
+def test_four_of_five_studies_of_the_promised_size_decide(difference, margin, asks, verdicts):
+    """3,000 studies, their estimates with the standard error of the promised data: 80 % ± 2 answer."""
+    prompts = enough_data(Question("q", seen(difference, 0.03), margin, asks=asks)).prompts
+    error = 0.03 * math.sqrt(400 / prompts)
+    found = np.random.default_rng(3).normal(difference, error, 3000)
+    made = [decide([Question("q", seen(each, error), margin, asks=asks)])[0] for each in found]
+    assert np.mean([each.verdict in verdicts for each in made]) == pytest.approx(0.8, abs=0.022)
 
 
 def test_an_unknown_variance_decides_nothing():

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from boresight.stats.intervals import SIGNIFICANCE_LEVEL, holm
@@ -55,10 +56,11 @@ class Question:
 
 @dataclass(frozen=True)
 class EnoughData:
-    """Seeds of a and of b, and prompts, that would decide a question with 80 % power."""
+    """Seeds of a and of b, and prompts, that would decide a question with 80 % power; `prompts` is None where
+    a run gives one number."""
 
     seeds: tuple[int, int]
-    prompts: int
+    prompts: int | None
 
 
 @dataclass(frozen=True)
@@ -120,22 +122,44 @@ def enough_data(
 
     k times as many of both divide the variance by k. Of k times the data,
 
-        k = variance · ((z(1 - level/2) + z(power)) / |d|)²           show a difference d
-        k = variance · ((z(1 - level) + z(power)) / (margin - |d|))²  show that it is within the margin
+        k = variance · ((z(1 - level/2) + z(power)) / |d|)²         show a difference d
+        k = variance · ((z(1 - level) + z(power)) / (margin + d))²  show that it is not worse by the margin
 
-    whichever is smaller. None if k is more than `MOST_TIMES`, or if the variance is unknown.
+    and those of `_inverse_error_within` show that it is within the margin; of two ways the shorter counts.
+    None if k is more than `MOST_TIMES`, or if the variance is unknown.
     """
     difference, margin = question.difference, question.margin
     seen, beyond = question.sign * difference.center, float(norm.ppf(power))
     one_sided, two_sided = (float(norm.ppf(1 - each)) + beyond for each in (level, level / 2))
-    room = margin - abs(seen) if question.asks == "difference" else margin + seen
-    ways = [one_sided / room] if room > 0 else []
-    if question.asks == "difference" and seen != 0:
-        ways.append(two_sided / abs(seen))
+    ways = []
+    if question.asks == "not worse":
+        ways += [one_sided / (margin + seen)] if margin + seen > 0 else []
+    else:
+        ways += [_inverse_error_within(margin, seen, level, power)] if abs(seen) < margin else []
+        ways += [two_sided / abs(seen)] if seen != 0 else []
     times = difference.variance * min(ways) ** 2 if ways else math.inf
     if not times <= MOST_TIMES:
         return None
     times = max(times, 1.0)
     (first, second), n = difference.seeds, difference.mean.n
     seeds = math.ceil(first * times), math.ceil(second * times)
-    return EnoughData(seeds, max(n + 1, math.ceil(n * times)))
+    return EnoughData(seeds, max(n + 1, math.ceil(n * times)) if n > 1 else None)
+
+
+def _inverse_error_within(margin: float, seen: float, level: float, power: float) -> float:
+    """x = 1 / standard error at which both one-sided tests show, with this power, that `seen` is within the
+    margin.
+
+        Φ((margin - d)·x - z) + Φ((margin + d)·x - z) - 1 = power,  z = z(1 - level)
+
+    The estimate has to lie between the two bounds (Schuirmann 1987). At d = 0 it may miss either of them, so
+    that more data are needed than for one test of this power.
+    """
+    z, room = float(norm.ppf(1 - level)), margin - abs(seen)
+
+    def missing(x: float) -> float:
+        near, far = (float(norm.cdf(bound * x - z)) for bound in (room, margin + abs(seen)))
+        return power - (near + far - 1)
+
+    enough = (z + float(norm.ppf((1 + power) / 2))) / room  # each test may miss half of what both may
+    return float(brentq(missing, 0.0, 2 * enough))

@@ -10,7 +10,7 @@ from boresight.core.wording import is_or_are, plural
 from boresight.experiments.study.blocks import START, PlannedQuestion
 from boresight.experiments.study.outcomes.collection import Outcomes
 from boresight.experiments.study.outcomes.values import seed_values, share_bounds, topics_of
-from boresight.stats.confirmatory import Decision, Question, decide
+from boresight.stats.confirmatory import Decision, EnoughData, Question, decide
 from boresight.stats.pooled_seeds import paired_by_seed, pooled_difference
 from boresight.stats.units import rounded_up, unit_named
 
@@ -63,8 +63,7 @@ def question_sentence(answered: AnsweredQuestion) -> str:
         tested += f" for not worse by {unit.difference(asked.margin)}"
     sentence = f"{asked.title}: {decision.verdict}, {size}; {tested}"
     if (enough := decision.enough) is not None:
-        seeds = f"{seeds_in_words(asked, enough.seeds)} seeds"
-        sentence += f"; about {seeds} and {rounded_up(enough.prompts):,} prompts would decide"
+        sentence += f"; about {' and '.join(enough_in_words(asked, enough))} would decide"
     return f"{sentence}."
 
 
@@ -73,6 +72,12 @@ def seeds_in_words(asked: PlannedQuestion, counts: tuple[int, int]) -> str:
     seeds."""
     named = zip((asked.of, asked.to), counts, strict=True)
     return " and ".join(f"{count:,}" for arm, count in named if arm != START)
+
+
+def enough_in_words(asked: PlannedQuestion, enough: EnoughData) -> list[str]:
+    """What would decide a question: numbers of seeds, and that of prompts where there is one per prompt."""
+    seeds = f"{seeds_in_words(asked, enough.seeds)} seeds"
+    return [seeds, f"{rounded_up(enough.prompts):,} prompts"] if enough.prompts else [seeds]
 
 
 def questions_headline(answered: Sequence[AnsweredQuestion]) -> str:

@@ -13,13 +13,13 @@ from boresight.core.wording import format_duration, plural
 from boresight.experiments.study.blocks import AREA, MARGIN, REWARD, START
 from boresight.experiments.study.outcomes.block_results import ArmResult, BlockResults
 from boresight.experiments.study.outcomes.label_use import CALLS
-from boresight.experiments.study.outcomes.questions import AnsweredQuestion, seeds_in_words
+from boresight.experiments.study.outcomes.questions import AnsweredQuestion, enough_in_words, seeds_in_words
 from boresight.experiments.study.plan import StudyPlan
 from boresight.reports.by_construction import AT_THE_REFERENCE
 from boresight.reports.tables.files import csv_text, pipe_table, plain_text
 from boresight.reports.tables.intervals import NOTHING, Cell, constant_cell, interval_cell
 from boresight.stats.intervals import Interval
-from boresight.stats.units import Unit, rounded_up, unit_named
+from boresight.stats.units import Unit, unit_named
 
 SECONDS, INFORMATIVE, ROWS, TOKENS = "seconds", "informative_prompts", "training_rows", "trained_tokens"
 DIGITS = 9
@@ -102,9 +102,7 @@ def _verdict(each: AnsweredQuestion) -> list[ResultCell | None]:
         None if within is None else _p(within),
         _text(seeds_in_words(asked, difference.seeds)),
         _text(f"{difference.topics:,}", difference.topics) if difference.mean.n > 1 else None,
-        None
-        if enough is None
-        else _text(f"{seeds_in_words(asked, enough.seeds)} seeds, {rounded_up(enough.prompts):,} prompts"),
+        None if enough is None else _text(", ".join(enough_in_words(asked, enough))),
     ]
 
 
