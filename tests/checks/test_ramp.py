@@ -12,6 +12,7 @@ from boresight.checks.forecast.forecast import (
     answers_of_another_model,
     forecast,
     harm_ahead,
+    learning_rate_budget,
     no_gain_in_ramp,
 )
 from boresight.checks.forecast.ramp import BEYOND, NORMAL, WITHIN, Ramp, RampPoint
@@ -81,6 +82,25 @@ def test_beyond_the_ramp_the_slope_goes_on_within_bounds_and_the_range_opens():
     steep, flat = ramp(point(1e-4, 0.01), point(1e-3, 1.0)), ramp(point(1e-4, 1.0), point(1e-3, 1.0))
     assert steep.expect(1e-2).middle == pytest.approx(10.0)
     assert flat.expect(1e-2).middle == pytest.approx(10**0.25)
+
+
+def test_a_gain_that_levels_off_is_not_continued_to_any_sum():
+    """0.31 nats from 1e-4 on; the slope of the whole curve is log(3.1)/log(25) = 0.351, so that ten times
+    beyond they are 0.31 · 10^0.351 = 0.70, and 3 nats would be 640 times beyond."""
+    flat = ramp(point(1e-5, 0.1), point(1e-4, 0.31), point(2.5e-4, 0.31))
+    assert flat.expect(2.5e-3).middle == pytest.approx(0.696, abs=1e-3)
+    assert flat.budget(3.0) is None and flat.budget(0.2) == pytest.approx(4.1e-5, rel=0.01)
+    found = learning_rate_budget(forecast(recipe("optim.lr=2e-7"), 100, 135_000_000, pairs=[], ramp=flat))
+    assert found.fix.startswith("Reach a sum of 2.5e-04, the largest useful one of the ramp (0.31 nats), 25 ")
+
+
+def test_no_sum_beyond_a_crossed_bound_is_advised():
+    """The KL crosses 0.05 nats per token half way, in logarithms, between 1e-4 and 4e-4: at 2e-4."""
+    harmful = ramp(point(1e-4, 0.3), point(4e-4, 1.2, kl=0.1))
+    made = forecast(recipe("optim.lr=2e-7"), 100, 135_000_000, pairs=[], ramp=harmful)
+    assert harmful.budget(3.0) == pytest.approx(1e-3, rel=0.01) and made.wanted == pytest.approx(
+        2e-4, rel=0.01
+    )
 
 
 def test_the_range_holds_the_noise_of_the_ramp():

@@ -91,7 +91,7 @@ def forecast(
     curve = partial(expected_loss, chosen, recipe.method.at(0.0)) if not kind.online else None
     same = others = margin = wanted = None
     if curve and curve(0.0) is not None and ramp is not None:
-        margin, wanted = ramp.expect(budget), ramp.budget(GOOD_MARGIN)
+        margin, wanted = ramp.expect(budget), _useful_sum(ramp)
     elif curve and curve(0.0) is not None:
         pairs = pair_sources(recipe.data.train, recipe.data.columns) if pairs is None else pairs
         trained = (recipe.model.name, pairs)
@@ -116,6 +116,16 @@ def forecast(
         published=nearest_published(recipe.method_name, parameters),
         ramp=ramp,
     )
+
+
+def _useful_sum(ramp: Ramp) -> float | None:
+    """The sum of learning rates of a good margin; that of the harmless part of the ramp where the margin is
+    reached beyond it or nowhere; None where no gain is significant."""
+    if not ramp.curve:
+        return None
+    harmless = ramp.limit
+    good = ramp.budget(GOOD_MARGIN)
+    return harmless.budget if good is None or (harmless.why and good > harmless.budget) else good
 
 
 def _ends(curve: Callable[[float], float | None], margin: Expectation) -> Ends | None:
@@ -166,7 +176,7 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
             "learning-rate-budget",
             f"{sum_of_rates}, which yields a margin of about {m.middle:.2g} nats ({m.low:.2g} to "
             f"{m.high:.2g}){accuracy}, {m.basis}: {curve_in_words(f)}.",
-            f"Reach a sum of {f.wanted:.1e}, {times}{'; ' + PROBE if m.borrowed else ''}.",
+            f"Reach a sum of {f.wanted:.1e}, {_up_to(f)}{times}{'; ' + PROBE if m.borrowed else ''}.",
             numbers=(("budget", f.budget), ("margin", m.middle), ("wanted", f.wanted)),
         )
     if (e := f.elsewhere) is not None and e.fastest < SMALL_MARGIN:
@@ -179,6 +189,14 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
             numbers=(("budget", f.budget), ("wanted", f.wanted)),
         )
     return None
+
+
+def _up_to(f: Forecast) -> str:
+    """That more than the wanted sum is of no use by the ramp, where the ramp does not reach a good margin."""
+    if f.ramp is None or f.wanted != f.ramp.limit.budget:
+        return ""
+    gain = f.ramp.expect(f.wanted)
+    return f"the largest useful one of the ramp ({gain.middle:.2g} nats), " if gain else ""
 
 
 def over_optimization_ahead(f: Forecast) -> Finding | None:

@@ -2,7 +2,7 @@
 harm.
 
 A ramp measures the gain on pairs that it does not train on over the sum of learning rates. Within the sums
-that it covers a run's gain is read off the curve, above them the curve is continued with its last slope.
+that it covers a run's gain is read off the curve, above them the curve is continued with its slope.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ BEYOND = 0.5
 """Exponent by which the range widens beyond the ramp: factor (budget / ramp's budget)^`BEYOND`."""
 STEEPEST, FLATTEST = 1.0, 0.25
 """Slopes between which a gain is extrapolated beyond a ramp, in logarithms of both."""
+FARTHEST = 10.0
+"""How many times the largest sum of a ramp its curve is searched for a gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +144,11 @@ class Ramp:
         return Expectation(middle / spread, middle, middle * spread, accuracy, source)
 
     def budget(self, gain: float) -> float | None:
-        """The sum of learning rates that gains `gain` nats, by bisection; None where no gain is
-        significant."""
-        if not self.curve:
+        """The sum of learning rates that gains `gain` nats, by bisection; None where no gain is significant,
+        or where even `FARTHEST` times the ramp's end gains less."""
+        low, high = 1e-9, FARTHEST * self.end
+        if not self.curve or self._read_off(high)[0] < gain:
             return None
-        low, high = 1e-9, 10.0
         while high / low > 1.001:
             middle = math.sqrt(low * high)
             low, high = (middle, high) if self._read_off(middle)[0] < gain else (low, middle)
