@@ -1,6 +1,8 @@
 // Run in the page by looks.py: colors of texts and curves, which are judged there, and sentences on what is cut off,
 // covered, without a name or out of reach of the keyboard.
-() => {
+// Only the part of the page that the selector `within` matches is judged, and the width of the whole.
+(within) => {
+  const root = document.querySelector(within);
   const faults = [];
   const quoted = (text) => JSON.stringify(text.trim().replace(/\s+/g, " ").slice(0, 40));
   // An element as a selector and its first words, to be found by.
@@ -9,8 +11,8 @@
     const words = node.getAttribute("aria-label") || node.textContent;
     return words.trim() ? `${name} ${quoted(words)}` : name;
   };
-  const isShown = (node) => node.checkVisibility({ visibilityProperty: true }) && !node.closest(".unseen");
-  document.querySelectorAll("details").forEach((node) => { node.open = true; });
+  const isShown = (node) => node.checkVisibility({ visibilityProperty: true, opacityProperty: true }) && !node.closest(".unseen");
+  root.querySelectorAll("details").forEach((node) => { node.open = true; });
 
   // Colors: red, green and blue from 0 to 255, and alpha ------------------------------------------------------
 
@@ -33,7 +35,7 @@
     return { color: [r, g, b, alpha * opacity(node)], layers: layersBelow(node) };
   };
   const texts = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
   for (let text = walker.nextNode(); text; text = walker.nextNode()) {
     const node = text.parentElement;
     if (!text.data.trim() || ["SCRIPT", "STYLE", "NOSCRIPT"].includes(node.tagName) || !isShown(node) || node.closest(":disabled")) continue;
@@ -42,7 +44,7 @@
     if (color === "none") continue;
     texts.push({ what: `${quoted(text.data)} in ${place(node)}`, size: parseFloat(style.fontSize), weight: Number(style.fontWeight), ...seen(node, color) });
   }
-  const curves = [...document.querySelectorAll(".series path:last-child")].map((path) => ({
+  const curves = [...root.querySelectorAll(".series path:last-child")].map((path) => ({
     what: `curve ${quoted(path.parentElement.dataset.label)}`, ...seen(path, getComputedStyle(path).stroke),
   }));
 
@@ -54,10 +56,10 @@
   const wide = document.documentElement.scrollWidth;
   if (wide > innerWidth) {
     const ends = [...document.body.querySelectorAll("*")].filter((node) => isShown(node) && node.getBoundingClientRect().right > innerWidth + 1 && !isInside(node, clips));
-    faults.push(`the page is ${wide} wide on a screen of ${innerWidth}: ${ends.slice(-1).map(place)}`);
+    if (root === document.body || ends.some((node) => root.contains(node))) faults.push(`the page is ${wide} wide on a screen of ${innerWidth}: ${ends.slice(-1).map(place)}`);
   }
   const FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]";
-  for (const node of document.body.querySelectorAll("*")) {
+  for (const node of root.querySelectorAll("*")) {
     const overflows = (node.scrollWidth > node.clientWidth + 1 && scrolls(node)) || (node.scrollHeight > node.clientHeight + 1 && ["auto", "scroll"].includes(getComputedStyle(node).overflowY));
     if (!overflows || !isShown(node) || !node.clientWidth) continue;
     if (!node.matches("[tabindex]") && !node.querySelector(FOCUSABLE)) faults.push(`${place(node)} scrolls, and no key reaches it`);
@@ -66,7 +68,7 @@
 
   // Drawings: words neither leave their card nor cover each other --------------------------------------------------
 
-  for (const svg of document.querySelectorAll("svg")) {
+  for (const svg of root.querySelectorAll("svg")) {
     if (svg.parentElement.closest("svg") || !isShown(svg)) continue;
     const card = svg.closest("figure")?.getBoundingClientRect();
     const places = [...svg.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
@@ -81,7 +83,7 @@
     const isDecoration = svg.closest("[aria-hidden=true]") || svg.closest("a, button, label, summary");
     if (!named && !isDecoration) faults.push(`${place(svg)} has no text in its place (aria-label or title)`);
   }
-  for (const image of document.querySelectorAll("img"))
+  for (const image of root.querySelectorAll("img"))
     if (!image.hasAttribute("alt")) faults.push(`img ${quoted(image.src.slice(0, 80))} has no alt text`);
 
   // Controls: a name, and a place in the order of the Tab key -------------------------------------------------------
@@ -93,14 +95,14 @@
     return (node.getAttribute("aria-label") || by || labels || node.textContent || inside || node.title).trim();
   };
   const CONTROLS = `${FOCUSABLE}, [role=button], [onclick]`;
-  for (const node of document.querySelectorAll(CONTROLS)) {
+  for (const node of root.querySelectorAll(CONTROLS)) {
     if (!isShown(node) || node.matches(":disabled, [tabindex='-1']") || node.closest("[inert]")) continue;
     if (!nameOf(node)) faults.push(`${place(node)} has no name`);
     node.focus({ preventScroll: true });
     if (node.tabIndex < 0 || document.activeElement !== node) faults.push(`${place(node)} cannot be reached by the Tab key`);
     node.blur();
   }
-  for (const node of document.body.querySelectorAll("*")) {
+  for (const node of root.querySelectorAll("*")) {
     const isPointed = getComputedStyle(node).cursor === "pointer" && getComputedStyle(node.parentElement).cursor !== "pointer";
     if (isPointed && isShown(node) && !node.closest(`${CONTROLS}, label`) && !node.querySelector(CONTROLS)) faults.push(`${place(node)} takes clicks and cannot be reached by the Tab key`);
   }

@@ -77,9 +77,12 @@ def least_contrast(size: float, weight: float) -> float:
     return LEAST_OF_LARGE_TEXT if is_large else LEAST_CONTRAST
 
 
-def faults(page: Any) -> list[str]:
-    """Sentences on what is wrong with a page of playwright as it is shown now; none where all is well."""
-    seen = page.evaluate(SEEN)
+def faults(page: Any, within: str = "body") -> list[str]:
+    """Sentences on what is wrong with a page of playwright as it is shown now; none where all is well.
+
+    `within` is a selector: only what it matches is judged, but for the width of the page.
+    """
+    seen = page.evaluate(SEEN, within)
     pale = [
         *_pale((text, least_contrast(text["size"], text["weight"])) for text in seen["texts"]),
         *_pale((curve, LEAST_OF_LARGE_TEXT) for curve in seen["curves"]),

@@ -99,8 +99,8 @@ def test_one_prompt_is_missing_two_are():
 @pytest.mark.parametrize(
     ("raw", "controlled", "ending"),
     [
-        ((-0.06, -0.13, 0.01), (-0.08, -0.12, -0.04), "; length-controlled -8.0 [-12.0, -4.0]."),
-        ((-0.06, -0.12, 0.0), (-0.08, -0.12, -0.04), "; length-controlled -8.0 [-12.0, -4.0]."),
+        ((-0.06, -0.13, 0.01), (-0.08, -0.12, -0.04), "-8.0 [-12.0, -4.0]: significant at equal length."),
+        ((-0.06, -0.12, 0.0), (-0.08, -0.12, -0.04), "-8.0 [-12.0, -4.0]: significant at equal length."),
         ((-0.06, -0.09, -0.03), (-0.08, -0.12, -0.04), "; length-controlled 8.0 [4.0, 12.0]."),
         ((-0.06, -0.09, -0.03), (0.08, 0.04, 0.12), "-8.0 [-12.0, -4.0]: the other way round."),
     ],

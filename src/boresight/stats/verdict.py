@@ -91,8 +91,9 @@ def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> s
     clause = f"length-controlled {value} {style.limits(shown)}"
     if not shown.excludes_zero:
         return f"{clause}: not significant, {_needs(shown, style)}"
-    reversed_by_length = difference.excludes_zero and shown.value < 0
-    return f"{clause}: the other way round" if reversed_by_length else clause
+    if not difference.excludes_zero:
+        return f"{clause}: significant at equal length"
+    return f"{clause}: the other way round" if shown.value < 0 else clause
 
 
 def needed_prompts_in_words(difference: Interval, style: Unit) -> str:
