@@ -31,7 +31,7 @@ def test_the_largest_forward_is_a_full_one_or_a_whole_batch(tmp_path):
     [("auto", 100.0, False), ("auto", 1e-6, True), ("keep", 1e-6, False), ("recompute", 100.0, True)],
 )
 def test_the_choice(mode, free, recompute, tmp_path, monkeypatch):
-    monkeypatch.setattr(activations, "available_gb", lambda: free)
+    monkeypatch.setattr(activations, "available_gb", lambda device: free)
     model = tiny_model()
     task = make_task(tmp_path, "dpo", f"train.activations={mode}")
     choice = activations.activation_choice(task.recipe, model, tokens=5000)

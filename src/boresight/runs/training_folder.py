@@ -223,7 +223,7 @@ class TrainingFolder(LockedFolder):
         write_state(self.data, data)
         if leftovers:
             write_state(self.weights, {name: asdict(found) for name, found in leftovers.items()})
-        self.write_environment()
+        self.write_environment(recipe.model.device)
         if not measured:  # else the log of findings has those of the first evaluation too
             write_findings(self.path, findings)
 

@@ -98,7 +98,7 @@ def activation_choice(
         recompute: footprint.state_gb + footprint.activations_gb(tokens, recompute=recompute)
         for recompute in (False, True)
     }
-    free, mode = available_gb(), recipe.train.activations
+    free, mode = available_gb(policy.device), recipe.train.activations
     too_much = sizes[False] > SPARE * free and base.supports_gradient_checkpointing
     if mode != "auto":
         recompute, why = mode == "recompute", "set by train.activations"

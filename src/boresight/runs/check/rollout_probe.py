@@ -31,8 +31,8 @@ from boresight.data.rows import Row
 from boresight.runs.loading import load_run
 from boresight.stats.intervals import share_interval
 from boresight.training.forward import kind_of
-from boresight.training.logging.logger import peak_memory_gb
 from boresight.training.loop import Batch, Task, gradient
+from boresight.training.memory import peak_memory_gb
 
 PROMPTS = 64
 """Number of prompts that are sampled, if there are as many."""
@@ -110,7 +110,7 @@ def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> 
             gradient=time.monotonic() - started,
             signal_to_noise=signal,
             batch=recipe.train.batch,
-            memory_gb=peak_memory_gb(),
+            memory_gb=peak_memory_gb(task.policy.device),
             updates=updates,
         )
 

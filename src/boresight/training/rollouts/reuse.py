@@ -78,7 +78,7 @@ def reuse_choice(
     beside = footprint.state_gb + footprint.activations_gb(forward, recompute=False)
     if recipe.method.wants_reference and recipe.model.lora is None:
         beside += replace(footprint, frozen_copy=True).weights_gb - footprint.weights_gb
-    free = available_gb()
+    free = available_gb(policy.device)
     fits = math.isfinite(free) and gb + beside <= SPARE * free
     return ReuseChoice(fits if earlier is None else earlier, tokens, gb, free)
 
