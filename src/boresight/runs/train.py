@@ -17,7 +17,7 @@ from boresight.core.interrupt import Interrupted
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch
-from boresight.models.kernels.allocator import keep_freed_memory
+from boresight.models.kernels.allocator import keep_freed_memory, release_memory
 from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.check.auto_rate import choose_rate
 from boresight.runs.check.preflight import before_training
@@ -186,6 +186,7 @@ def train_and_measure(
         after = Snapshot(answer(task, prompts, console), numbers) if numbers is not None else None
     if after is None:
         del loaded, task  # the model that was kept takes their place in memory
+        release_memory()
         return measure_trained(recipe, folder, datasets, console)
     return write_outcome(folder, task, prompts, before, after)
 

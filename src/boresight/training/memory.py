@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boresight.core.files import read_lines
+from boresight.models.kernels.allocator import free_gpu_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -17,10 +18,8 @@ FLOAT = 4
 
 def available_gb(device: torch.device) -> float:
     """Free memory of a GPU, or else of the machine, within its container's limit."""
-    import torch
-
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] / 1e9
+        return free_gpu_bytes(device) / 1e9
     free = _meminfo("MemAvailable")
     limit = _number(Path("/sys/fs/cgroup/memory.max"))
     used = _number(Path("/sys/fs/cgroup/memory.current")) or 0.0
@@ -28,11 +27,11 @@ def available_gb(device: torch.device) -> float:
 
 
 def held_gb(device: torch.device) -> float:
-    """Memory of this process, GB: reserved memory of a GPU, else resident memory."""
+    """Memory of this process, GB: tensors on a GPU, else resident memory."""
     import torch
 
     if device.type == "cuda":
-        return torch.cuda.memory_reserved(device) / 1e9
+        return torch.cuda.memory_allocated(device) / 1e9
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

@@ -14,7 +14,7 @@ from boresight.core.wording import plural
 from boresight.findings.finding import Finding, error, warning
 from boresight.models.load import device_called
 from boresight.models.precision import resolve_dtype
-from boresight.training.footprint.base import base_form, splits_weights
+from boresight.training.footprint.base import base_form, copies_reference, splits_weights
 from boresight.training.footprint.estimate import Footprint
 from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.footprint.layer import Shape
@@ -54,8 +54,6 @@ class Load:
     kv: int = 0
     """Width of a token's keys in one layer; 0 means that of the hidden states."""
     vocabulary: int = 0
-    copies: int = 1
-    """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
     passes: float = 3.0
     """Forward passes per token: one forward, one for the gradient of activations, one for the gradient of the
     weights that are trained (a fraction of one for adapters), and one more each for a reference and for
@@ -115,14 +113,15 @@ class Load:
             split=splits_weights(self.recipe, kind_of(self.recipe), dtype),
             low_on_host=self.recipe.model.low_bits == "host",
             states=self.recipe.optim.states,
-            frozen_copy=self.copies > 1,
+            frozen_copy=copies_reference(self.recipe, kind_of(self.recipe)),
             cuda=self.device.type == "cuda",
         )
 
     @property
     def _fixed_gb(self) -> float:
         libraries = 0.0 if self.footprint.cuda else LIBRARIES_GB
-        return libraries + self.footprint.weights_gb + self.footprint.state_gb
+        held = self.footprint.weights_gb + self.footprint.frozen_gb + self.footprint.state_gb
+        return libraries + held
 
     def activations_gb(self, tokens: float) -> float:
         """Memory of the activations of a forward of `tokens` tokens, GB, kept or recomputed as in the run."""

@@ -3,7 +3,6 @@ one sentence."""
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine.claim import Claim, NoClaim, TakenOver
 from boresight.experiments.engine.experiment import Attempt, Experiment
 from boresight.experiments.engine.folder import J, O
+from boresight.models.kernels.allocator import release_memory
 
 MOST_LOST_WORKERS = 2
 """A job whose worker died this many times counts as failed."""
@@ -74,7 +74,7 @@ def _run(experiment: Experiment[J, O], job: J, attempt: Attempt) -> O:
         why = error_sentence(error)
     finally:
         experiment.folder.keep_seconds(job, attempt.seconds)
-        gc.collect()  # or the last model stays in memory while the next one is loaded
+        release_memory()  # or the last model stays in memory while the next one is loaded
     return experiment.failure(job, attempt, why)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal
 from boresight.data.prepare import DatasetCache, prepare_few
+from boresight.models.kernels.allocator import releasing_memory
 from boresight.models.load import device_called
 from boresight.models.source import weights_at_hand
 from boresight.runs.loading import load_run
@@ -39,6 +40,7 @@ def why_not(recipe: Recipe, parameters: int | None) -> str | None:
     return None
 
 
+@releasing_memory()
 def rehearse(recipe: Recipe, datasets: DatasetCache) -> None:
     """Load what training loads, answer and measure a few held-out rows, and compute one gradient.
 

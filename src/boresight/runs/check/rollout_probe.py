@@ -28,6 +28,7 @@ from boresight.core.printable import Printable
 from boresight.core.wording import format_duration, percent
 from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
+from boresight.models.kernels.allocator import releasing_memory
 from boresight.runs.loading import load_run
 from boresight.stats.intervals import share_interval
 from boresight.training.forward import kind_of
@@ -84,6 +85,7 @@ class RolloutProbe(Printable):
         return f"{self.signal_to_noise:.2g} in a gradient of {self.batch} prompts; 1 takes about {prompts:,}"
 
 
+@releasing_memory()
 def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> RolloutProbe:
     """Sample and score prompts of the training data as the run's first steps would.
 
