@@ -36,7 +36,7 @@ from boresight.runs.outcome import (
 from boresight.runs.training_folder import Place, Stage, TrainingFolder
 from boresight.scorers.rewards import check_rewards
 from boresight.stats.paired import ByRow, Measured
-from boresight.training.checkpoints import disk_errors
+from boresight.training.checkpoints import disk_errors, memory_errors
 from boresight.training.checkpoints.checkpoint import damaged_in_words
 from boresight.training.checkpoints.space import checkpoints_in_words, refuse_full_disk
 from boresight.training.distributed import collectives
@@ -70,8 +70,8 @@ def run_training(
     Raises:
         UserError: `folder` holds a run that cannot be resumed: a finished one, one of another recipe or other
             data, one whose checkpoints are damaged, one locked by another process. Anything in the recipe or
-            the data is wrong; then the folder is not created. The disk is full; the message names the last
-            complete checkpoint.
+            the data is wrong; then the folder is not created. The disk or the memory is full; the message
+            names the last complete checkpoint.
         Interrupted: a signal asked the run to stop, which it did at a checkpoint, or a process has died.
     """
     keep_freed_memory()
@@ -87,7 +87,7 @@ def run_training(
         ):
             if warning := unmeasured_path(recipe.model.device):
                 print_warning(console, warning)
-            with resumable(run_folder):
+            with resumable(run_folder), memory_errors.explain_memory_errors(folder, recipe):
                 cache = datasets or DatasetCache()
                 _run(recipe, run_folder, console, resume, listeners, cache, arguments)
             collectives.wait()  # so that the folder is complete when any process continues

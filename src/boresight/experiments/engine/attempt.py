@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from boresight.core.console import Terminal
-from boresight.core.errors import UserError, named_first_line
+from boresight.core.errors import UserError, memory_error, named_first_line
 from boresight.core.files import write_text
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine.claim import Claim, NoClaim, TakenOver
@@ -92,8 +92,6 @@ def _refuse_hopeless(experiment: Experiment[J, O], job: J, attempt: Attempt) -> 
 
 def error_sentence(error: Exception) -> str:
     """One sentence for an unexpected error."""
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return "it ran out of memory; lower train.tokens_per_forward for this setting"
+    if reason := memory_error(error):
+        return f"{reason}; lower train.tokens_per_forward for this setting (error.txt has the rest)"
     return f"{named_first_line(error)} (error.txt has the rest)"
