@@ -6,13 +6,15 @@ import errno
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import typer
 
 from boresight.cli import exits
 from boresight.cli.main import app
 from boresight.cli.usage import VerbGroup
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, memory_error
 from boresight.core.interrupt import Interrupted
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +40,18 @@ ENDS = {
         "boresight: No space left on device; check the path",
     ),
     "a path that is too long": (OSError(errno.ENAMETOOLONG, "File name too long"), 2, "File name too long"),
+    "a full GPU": (
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity"),
+        2,
+        "boresight: out of memory (2.00 GiB were requested); for training set train.activations=recompute, "
+        "lower train.tokens_per_forward, or train adapters (model.lora={}); for anything else",
+    ),
+    "a GPU too full for a library": (
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        2,
+        "boresight: out of memory; for training",
+    ),
+    "a full memory": (MemoryError(), 2, "boresight: out of memory; for training"),
     "a stopped run": (Interrupted("stopped after step 3."), 130, "stopped after step 3."),
     "Ctrl-C anywhere else": (KeyboardInterrupt(), 130, "interrupted."),
     "a pipe that nobody reads": (BrokenPipeError(), 141, ""),
@@ -54,6 +68,18 @@ def test_every_end_has_its_code_and_its_sentence(what, capsys, monkeypatch, tmp_
     assert exits.run(raising(error), []) == code
     said = capsys.readouterr().err
     assert sentence in said and len(said.splitlines()) == bool(sentence)
+
+
+def test_the_allocators_say_how_much_was_requested():
+    """Those of torch and of numpy on a CPU, for real."""
+    with pytest.raises(RuntimeError) as of_torch:
+        torch.empty(10**16)
+    with pytest.raises(MemoryError) as of_numpy:
+        np.empty(10**16)
+    assert memory_error(of_torch.value) == "out of memory (40000000000000000 bytes were requested)"
+    assert memory_error(of_numpy.value) == "out of memory (71.1 PiB were requested)"
+    assert memory_error(RuntimeError("CUDA error: an illegal memory access was encountered")) is None
+    assert memory_error(ValueError("out of memory")) is None
 
 
 @pytest.mark.parametrize("path", [["work"], ["data", "work"]])

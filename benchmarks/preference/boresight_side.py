@@ -28,8 +28,9 @@ from boresight.data.rows import Completion, Row  # noqa: E402
 from boresight.models.load import load_model, load_tokenizer  # noqa: E402
 from boresight.models.lora import attach  # noqa: E402
 from boresight.models.reference.frozen import store_reference  # noqa: E402
-from boresight.training.logging.logger import Tracker, peak_memory_gb  # noqa: E402
+from boresight.training.logging.logger import Tracker  # noqa: E402
 from boresight.training.loop import Batch, Task, run_steps  # noqa: E402
+from boresight.training.memory import peak_memory_gb  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def main() -> None:
         "seconds": [step["seconds"] for step in steps],
         "cpu_seconds": np.diff(batches.cpu_clock).tolist(),
         "losses": [step["loss"] for step in steps],
-        "peak_gb": peak_memory_gb(),
+        "peak_gb": peak_memory_gb(torch.device("cpu")),
         "reference_seconds": reference_seconds,
         "gemm_rate": rate,
     }

@@ -14,7 +14,7 @@ keep_freed_memory()  # as the command line does, before anything large exists
 import torch  # noqa: E402
 
 import boresight  # noqa: E402
-from boresight.training.logging.logger import peak_memory_gb  # noqa: E402
+from boresight.training.memory import peak_memory_gb  # noqa: E402
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
             {
                 "seconds": [step["seconds"] for step in steps],
                 "tokens": [step["sampled_len"] for step in steps],
-                "peak_gb": peak_memory_gb(),
+                "peak_gb": peak_memory_gb(torch.device("cpu")),
             }
         )
     )

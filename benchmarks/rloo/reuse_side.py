@@ -19,7 +19,7 @@ from boresight.config.dotted import apply_override  # noqa: E402
 from boresight.config.recipe import Recipe  # noqa: E402
 from boresight.config.recipe_files import read_recipe_file  # noqa: E402
 from boresight.training.choices import read_choices  # noqa: E402
-from boresight.training.logging.logger import peak_memory_gb  # noqa: E402
+from boresight.training.memory import peak_memory_gb  # noqa: E402
 from boresight.training.rollouts import reuse  # noqa: E402
 
 
@@ -45,7 +45,7 @@ def main() -> None:
                 "zero_variance": [step["zero_variance"] for step in steps],
                 "loss": [step["loss"] for step in steps],
                 "grad_norm": [step["grad_norm"] for step in steps],
-                "peak_gb": peak_memory_gb(),
+                "peak_gb": peak_memory_gb(torch.device("cpu")),
             }
         )
     )

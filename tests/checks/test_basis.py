@@ -110,7 +110,7 @@ def test_what_rests_on_check_like_is_called_declared():
 def test_a_size_and_shape_that_are_guessed_are_called_so(monkeypatch):
     """Without its config a model has the parameters of its name and a usual shape."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("boresight.checks.run.machine.available_gb", lambda: 1.0)
+    monkeypatch.setattr("boresight.checks.run.machine.available_gb", lambda device: 1.0)
     chosen = b.recipe("dpo", model={"name": "nowhere/some-0.5B"})
     report = preflight.preflight(chosen, rows=5_000)
     why = next(f.why for f in report.findings if f.name == "memory")

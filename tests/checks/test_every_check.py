@@ -173,8 +173,8 @@ def labeled(good, bad, *settings):
 
 def loaded(monkeypatch, free_gb, **facts):
     """Findings about half a billion trained weights on a machine of 1e11 operations a second."""
-    monkeypatch.setattr(machine, "available_gb", lambda: free_gb)
-    monkeypatch.setattr(machine, "rate", lambda dtype: 1e11)
+    monkeypatch.setattr(machine, "available_gb", lambda device: free_gb)
+    monkeypatch.setattr(machine, "rate", lambda dtype, device: 1e11)
     return run_checks(machine, Load(b.recipe("dpo"), b.QWEN, b.QWEN, **facts))
 
 

@@ -387,17 +387,25 @@ def test_graphs_are_captured_into_one_pool_and_replayed(monkeypatch):
             calls.append("replay")
 
     @contextmanager
-    def graph(captured, pool):
+    def graph(captured, pool, stream):
         assert isinstance(captured, Graph)
-        calls.append(f"capture into {pool}")
+        calls.append(f"capture into {pool} by {stream}")
+        yield
+
+    @contextmanager
+    def device(current):
+        calls.append(f"on {current}")
         yield
 
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool", raising=False)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda of: f"stream of {of}")
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "device", device)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    capture = capture_of(torch.device("cuda"))
+    capture = capture_of(torch.device("cuda:1"))
     replays = [capture(lambda: calls.append("step")) for _ in range(2)]
     replays[0]()
-    assert calls == ["capture into pool", "step"] * 2 + ["replay"]
+    captured = ["on cuda:1", "capture into pool by stream of cuda:1", "step"]
+    assert calls == captured * 2 + ["replay"]
     step = object()
     assert capture_of(torch.device("cpu"))(step) is step

@@ -31,7 +31,7 @@ def test_the_largest_forward_is_a_full_one_or_a_whole_batch(tmp_path):
     [("auto", 100.0, False), ("auto", 1e-6, True), ("keep", 1e-6, False), ("recompute", 100.0, True)],
 )
 def test_the_choice(mode, free, recompute, tmp_path, monkeypatch):
-    monkeypatch.setattr(activations, "available_gb", lambda: free)
+    monkeypatch.setattr(activations, "available_gb", lambda device: free)
     model = tiny_model()
     task = make_task(tmp_path, "dpo", f"train.activations={mode}")
     choice = activations.activation_choice(task.recipe, model, tokens=5000)
@@ -39,6 +39,26 @@ def test_the_choice(mode, free, recompute, tmp_path, monkeypatch):
     assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules()) is recompute
     assert ("set by train.activations" in str(choice)) == (mode != "auto")
     assert activations.activation_choice(task.recipe, tiny_model(), tokens=10).kept_gb < choice.kept_gb
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "copied"),
+    [
+        ("rloo", ["method.beta=0.1"], True),
+        ("rloo", ["method.beta=0"], False),
+        ("rloo", ["method.beta=0.1", "model.lora={r: 2, targets: [q_proj]}"], False),
+        ("dpo", [], False),
+    ],
+)
+def test_the_copy_for_the_reference_of_sampled_answers_counts(method, settings, copied, tmp_path):
+    """It is made after the choice: 4 bytes for every weight."""
+    recipe, policy = make_task(tmp_path, method, *settings).recipe, tiny_model()
+    footprint = activations.footprint_of(recipe, policy)
+    size = 4e-9 * sum(p.numel() for p in policy.parameters())
+    assert footprint.frozen_gb == pytest.approx(size if copied else 0.0)
+    choice = activations.activation_choice(recipe, policy, tokens=5000)
+    rest = footprint.state_gb + footprint.activations_gb(5000, recompute=False)
+    assert choice.kept_gb == pytest.approx(rest + copied * size)
 
 
 @pytest.mark.parametrize("method", ["dpo", "rloo"])

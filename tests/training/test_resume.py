@@ -230,9 +230,9 @@ def test_every_generator_goes_on_where_it_was():
         return [*drawn, torch.rand(1).item()]
 
     draw()
-    kept = random_state.states()
+    kept = random_state.states(torch.device("cpu"))
     expected = draw()
-    random_state.restore(load(save(kept)))
+    random_state.restore(load(save(kept)), torch.device("cpu"))
     assert draw() == expected
 
 

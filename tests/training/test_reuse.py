@@ -163,7 +163,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(place, monkeypatch, method):  # 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
         patch.setattr(loop, "take_step", halting)
         boresight.train(made, run="cut", quiet=True)
-    monkeypatch.setattr(reuse, "available_gb", lambda: 0.0)
+    monkeypatch.setattr(reuse, "available_gb", lambda device: 0.0)
     boresight.train(made, run="cut", resume=True, quiet=True)
     assert read_choices(place / "cut/choices.json").reuse is True
     assert lines_of(place / "cut") == lines_of(place / "whole")
@@ -195,19 +195,19 @@ def test_the_choice_by_hand(monkeypatch):
     kv = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
     each = 2 * config.hidden_size + 2 * kv + 2 * config.intermediate_size + config.hidden_size
     assert output_bytes(tiny_model()) == 4 * config.num_hidden_layers * each
-    monkeypatch.setattr(reuse, "available_gb", lambda: 1.0)
+    monkeypatch.setattr(reuse, "available_gb", lambda device: 1.0)
     found, lengths = choice()
     assert found.reuse and found.tokens == 2 * lengths[-1] + 2 * 3 * 4
     assert found.gb == pytest.approx(found.tokens * 4 * config.num_hidden_layers * each / 1e9)
     assert "reuses the outputs of linear layers" in str(found) and "1.0 GB are free" in str(found)
-    monkeypatch.setattr(reuse, "available_gb", lambda: 1e-5)
+    monkeypatch.setattr(reuse, "available_gb", lambda device: 1e-5)
     assert not choice()[0].reuse and choice(earlier=True)[0].reuse
-    monkeypatch.setattr(reuse, "available_gb", lambda: float("inf"))  # as where it cannot be read
+    monkeypatch.setattr(reuse, "available_gb", lambda device: float("inf"))  # as where it cannot be read
     assert not choice()[0].reuse and "does not reuse" in str(choice()[0])
 
 
 def test_where_nothing_can_be_reused(monkeypatch):
-    monkeypatch.setattr(reuse, "available_gb", lambda: 1.0)
+    monkeypatch.setattr(reuse, "available_gb", lambda device: 1.0)
     assert choice("grpo")[0] is not None
     assert choice("xpo")[0] is choice("online_dpo")[0] is choice("dpo")[0] is None
     assert choice(recompute=True)[0] is None

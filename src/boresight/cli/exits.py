@@ -3,7 +3,7 @@
 0        done
 1        something was found: an error in `check`, a malformed row in `data check`, a failed arm of a study,
          an option that `convert` could not translate
-2        the input is wrong (a recipe, a file, an option), or the disk is full
+2        the input is wrong (a recipe, a file, an option), or the disk or the memory is full
 70       an error in boresight itself; the traceback is in a file, whose path is printed
 128 + n  ended by signal n: 129 for a closed terminal, 130 for Ctrl-C, 141 for a closed pipe
 """
@@ -22,13 +22,23 @@ from pathlib import Path
 from typing import Any
 
 from boresight.cli.streams import tolerating_closed_pipes
-from boresight.core.errors import UserError, named_first_line, system_error_number, terminal_safe
+from boresight.core.errors import (
+    UserError,
+    memory_error,
+    named_first_line,
+    system_error_number,
+    terminal_safe,
+)
 from boresight.core.interrupt import SIGPIPE, Interrupted
 
 DONE, FOUND, BAD_INPUT, INTERNAL = 0, 1, 2, 70
 BY_SIGNAL = 128
 LONGEST = 3_000
 """Characters of a sentence that are printed."""
+LESS_MEMORY = (
+    "for training set train.activations=recompute, lower train.tokens_per_forward, or train adapters "
+    "(model.lora={}); for anything else take a smaller model, or a device with more memory."
+)
 
 
 def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
@@ -49,6 +59,8 @@ def run(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
         except OSError as error:
             return _end(BAD_INPUT, _os_sentence(error), "red")
         except Exception as error:
+            if reason := memory_error(error):
+                return _end(BAD_INPUT, f"{reason}; {LESS_MEMORY}", "red")
             if number := system_error_number(
                 error
             ):  # a library that raises errors of its own for a full disk

@@ -1,11 +1,18 @@
 """Errors that are shown to users as one sentence, and one-line messages of other exceptions."""
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 """How libraries in Rust (safetensors, tokenizers) write the system's number of an error."""
+NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator|(CUDA|HIP) error: out of memory|MPS backend out of memory|STATUS_ALLOC_FAILED"
+)
+"""How torch writes that memory is short, where its error has no class of its own."""
+REQUESTED = re.compile(r"allocate (\d[\d.]*) ?([KMGTPE]?i?B|bytes)")
+"""The size of the request that failed, in errors of torch and numpy."""
 
 
 class OneSentence(Exception):
@@ -58,6 +65,21 @@ def system_error_number(error: BaseException) -> int:
         return error.errno or 0
     found = SYSTEM_ERROR.search(str(error))
     return int(found[1]) if found else 0
+
+
+def memory_error(error: BaseException) -> str | None:
+    """`out of memory (2.00 GiB were requested)` for an error of that kind; None for any other.
+
+    Does not import torch, whose errors exist only where it is imported already.
+    """
+    of_torch = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
+    text = str(error)
+    if not isinstance(error, (MemoryError, of_torch)) and not (
+        isinstance(error, RuntimeError) and NO_MEMORY.search(text)
+    ):
+        return None
+    size = REQUESTED.search(text)
+    return f"out of memory ({size[1]} {size[2]} were requested)" if size else "out of memory"
 
 
 def terminal_safe(text: str) -> str:

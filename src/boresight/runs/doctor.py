@@ -19,6 +19,7 @@ from boresight.config.recipe import TrainSection
 from boresight.core.console import name_table
 from boresight.core.files import cache_folder
 from boresight.core.wording import plural
+from boresight.models.load import device_called
 from boresight.models.precision import resolve_dtype
 from boresight.runs.environment import environment, package_version
 from boresight.training.footprint.estimate import Footprint
@@ -55,10 +56,8 @@ class Size:
 
         Training all weights holds no second model, because the reference is scored before training.
         """
-        import torch
-
-        cuda = torch.cuda.is_available()
-        device = torch.device("cuda" if cuda else "cpu")
+        device = device_called(None)
+        cuda = device.type == "cuda"
         dtype = resolve_dtype("auto", device)
         footprint = Footprint(
             shape=Shape(self.layers, self.hidden, self.intermediate, self.kv),
@@ -110,7 +109,7 @@ class Diagnosis:
 
 def diagnosis() -> Diagnosis:
     """Examine packages and machine; the rates of matrix products are measured once per machine."""
-    facts, free = environment(), available_gb()
+    facts, free = environment(), available_gb(device_called(None))
     versions = {name: version for name, version in facts["packages"].items() if version}
     needed = ((size.name, size.needed_gb(lora=True), size.needed_gb(lora=False)) for size in SIZES)
     return Diagnosis(
@@ -167,7 +166,7 @@ def _machine(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _products()
     yield "system", str(facts["machine"])
     yield from device_lines()
-    yield "memory", f"{available_gb():.1f} GB free for training"
+    yield "memory", f"{available_gb(device_called(None)):.1f} GB free for training"
     for name, folder in (("this folder", Path.cwd()), ("cache", cache_folder())):
         there = next(place for place in (folder, *folder.parents) if place.exists())
         yield name, f"{shutil.disk_usage(there).free / 1e9:,.0f} GB free in {folder}"

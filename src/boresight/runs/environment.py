@@ -21,8 +21,14 @@ CUDA_IS_MEASURED = False
 """Whether `benchmarks/RESULTS.md` has a section `On a GPU`; a test compares the two."""
 
 
-def environment() -> dict[str, Any]:
-    """Facts for `environment.json`."""
+def environment(device: str | None = None) -> dict[str, Any]:
+    """Facts for `environment.json`; `gpu` is the one that `device` (`model.device` of a recipe) names, None
+    on another device.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    used = device_called(device)
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
@@ -32,7 +38,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "processes": collectives.world(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(used) if used.type == "cuda" else None,
         "commit": _commit(),
     }
 

@@ -121,11 +121,11 @@ class RunFolder:
                 f"{self.path}: another {self.noun} has begun there; give another folder with --run."
             )
 
-    def write_environment(self) -> None:
-        """Write versions, machine and commit to `environment.json`."""
+    def write_environment(self, device: str | None = None) -> None:
+        """Write versions, machine and commit to `environment.json`; `device` as of `environment`."""
         from boresight.runs.environment import environment
 
-        write_json(self.path / "environment.json", environment())
+        write_json(self.path / "environment.json", environment(device))
 
     def _refuse_differences(self, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         differing = sorted(_difference(key, *values) for key, values in differences(old, new).items())

@@ -108,6 +108,7 @@ def load_run(
     Raises:
         UserError: any of them cannot be loaded, or does not fit the others.
     """
+    collectives.refuse_shared_gpu(recipe.model.device)
     seed_everything(recipe.train.seed)
     kind = kind_of(recipe)
     earlier = earlier or Earlier()

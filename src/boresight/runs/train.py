@@ -17,7 +17,7 @@ from boresight.core.interrupt import Interrupted
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch
-from boresight.models.kernels.allocator import keep_freed_memory
+from boresight.models.kernels.allocator import keep_freed_memory, release_memory
 from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.check.auto_rate import choose_rate
 from boresight.runs.check.preflight import before_training
@@ -36,7 +36,7 @@ from boresight.runs.outcome import (
 from boresight.runs.training_folder import Place, Stage, TrainingFolder
 from boresight.scorers.rewards import check_rewards
 from boresight.stats.paired import ByRow, Measured
-from boresight.training.checkpoints import disk_errors
+from boresight.training.checkpoints import disk_errors, memory_errors
 from boresight.training.checkpoints.checkpoint import damaged_in_words
 from boresight.training.checkpoints.space import checkpoints_in_words, refuse_full_disk
 from boresight.training.distributed import collectives
@@ -70,8 +70,8 @@ def run_training(
     Raises:
         UserError: `folder` holds a run that cannot be resumed: a finished one, one of another recipe or other
             data, one whose checkpoints are damaged, one locked by another process. Anything in the recipe or
-            the data is wrong; then the folder is not created. The disk is full; the message names the last
-            complete checkpoint.
+            the data is wrong; then the folder is not created. The disk or the memory is full; the message
+            names the last complete checkpoint.
         Interrupted: a signal asked the run to stop, which it did at a checkpoint, or a process has died.
     """
     keep_freed_memory()
@@ -87,7 +87,7 @@ def run_training(
         ):
             if warning := unmeasured_path(recipe.model.device):
                 print_warning(console, warning)
-            with resumable(run_folder):
+            with resumable(run_folder), memory_errors.explain_memory_errors(folder, recipe):
                 cache = datasets or DatasetCache()
                 _run(recipe, run_folder, console, resume, listeners, cache, arguments)
             collectives.wait()  # so that the folder is complete when any process continues
@@ -186,6 +186,7 @@ def train_and_measure(
         after = Snapshot(answer(task, prompts, console), numbers) if numbers is not None else None
     if after is None:
         del loaded, task  # the model that was kept takes their place in memory
+        release_memory()
         return measure_trained(recipe, folder, datasets, console)
     return write_outcome(folder, task, prompts, before, after)
 

@@ -51,6 +51,10 @@ from boresight.training.checkpoints.trained import (
 )
 from boresight.training.choices import read_choices
 
+FREE = ("guard", "activations", "tokens_per_forward")
+"""Settings of `train` that a resumed run may change, since they change no training step: when it ends, and
+the memory that it takes."""
+
 
 class Stage(Enum):
     """Stages of a run, in order; the value is the last complete one."""
@@ -182,13 +186,13 @@ class TrainingFolder(LockedFolder):
         return Place(Stage.BEGUN if found is None else Stage.UNDER_WAY, found)
 
     def refuse_other_run(self, recipe: Recipe) -> None:
-        """As `refuse_other`, but `train.guard` may differ: it changes no training step.
+        """As `refuse_other`, but settings that change no training step may differ: `FREE`.
 
         `model.dtype` may differ too if one is `auto` and the other the precision that `auto` selects on this
         device.
         """
         wanted, begun = recipe.to_dict(), self.recipe() or {}
-        train = {**wanted["train"], "guard": begun.get("train", {}).get("guard")}
+        train = {**wanted["train"], **{key: begun.get("train", {}).get(key) for key in FREE}}
         model, before = wanted["model"], begun.get("model", {}).get("dtype")
         if before and before != model["dtype"]:
             device = device_called(recipe.model.device)
@@ -223,7 +227,7 @@ class TrainingFolder(LockedFolder):
         write_state(self.data, data)
         if leftovers:
             write_state(self.weights, {name: asdict(found) for name, found in leftovers.items()})
-        self.write_environment()
+        self.write_environment(recipe.model.device)
         if not measured:  # else the log of findings has those of the first evaluation too
             write_findings(self.path, findings)
 

@@ -19,7 +19,7 @@ from boresight.models.kernels.split_weights import is_split
 from boresight.models.policy import Policy, causal_model
 from boresight.models.precision import resolve_dtype
 from boresight.training.distributed import collectives
-from boresight.training.footprint.base import base_form
+from boresight.training.footprint.base import base_form, copies_reference
 from boresight.training.footprint.estimate import Footprint
 from boresight.training.footprint.layer import Shape
 from boresight.training.forward import InputKind, kind_of
@@ -80,6 +80,7 @@ def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:
         base=base_form(recipe, kind_of(recipe), dtype),
         split=is_split(causal_model(policy)),
         low_on_host=recipe.model.low_bits == "host",
+        frozen_copy=copies_reference(recipe, kind_of(recipe)),
         cuda=policy.device.type != "cpu",
     )
 
@@ -89,16 +90,19 @@ def activation_choice(
 ) -> ActivationChoice:
     """Choose whether `policy`, whose weights are loaded, recomputes activations, and switch that on.
 
+    A frozen copy of it for the reference is made later, so its memory is still to be found.
+
     Args:
         tokens: tokens of the largest forward that has a backward.
         earlier: the choice of the run before it was interrupted; None for a new run.
     """
     base, footprint = causal_model(policy), footprint_of(recipe, policy)
+    beside = footprint.frozen_gb + footprint.state_gb
     sizes = {
-        recompute: footprint.state_gb + footprint.activations_gb(tokens, recompute=recompute)
+        recompute: beside + footprint.activations_gb(tokens, recompute=recompute)
         for recompute in (False, True)
     }
-    free, mode = available_gb(), recipe.train.activations
+    free, mode = available_gb(policy.device), recipe.train.activations
     too_much = sizes[False] > SPARE * free and base.supports_gradient_checkpointing
     if mode != "auto":
         recompute, why = mode == "recompute", "set by train.activations"

@@ -51,8 +51,9 @@ from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import InputKind, kind_of
 from boresight.training.guard.guard import Guard
 from boresight.training.logging import reward_failures
-from boresight.training.logging.logger import RunLog, peak_memory_gb
+from boresight.training.logging.logger import RunLog
 from boresight.training.loss_scale import LOSS_SCALE, LossScale
+from boresight.training.memory import peak_memory_gb
 from boresight.training.metrics import Gathered
 from boresight.training.mismatched import estimate_kl, mismatched_alone
 from boresight.training.optimizer.adamw import has_moved, make_optimizer
@@ -399,7 +400,7 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
             "truncated_share": sum(row.truncated for row in batch.rows) / len(batch.rows),
             "tokens_per_second": sum(row.tokens for row in batch.rows) / seconds,
             "seconds": seconds,
-            "peak_memory_gb": peak_memory_gb(),
+            "peak_memory_gb": peak_memory_gb(task.policy.device),
         }
     )
 

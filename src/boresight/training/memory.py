@@ -1,38 +1,52 @@
-"""Free memory, and memory of this process."""
+"""Free memory of a device, and memory that this process holds there."""
 
 from __future__ import annotations
 
 import resource
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from boresight.core.files import read_lines
+from boresight.models.kernels.allocator import free_gpu_bytes
+
+if TYPE_CHECKING:
+    import torch
 
 FLOAT = 4
 
 
-def available_gb() -> float:
-    """Free memory: of the GPU if there is one, else of the machine, within its container's limit."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0] / 1e9
+def available_gb(device: torch.device) -> float:
+    """Free memory of a GPU, or else of the machine, within its container's limit."""
+    if device.type == "cuda":
+        return free_gpu_bytes(device) / 1e9
     free = _meminfo("MemAvailable")
     limit = _number(Path("/sys/fs/cgroup/memory.max"))
     used = _number(Path("/sys/fs/cgroup/memory.current")) or 0.0
     return min(free, limit - used) / 1e9 if limit else free / 1e9
 
 
-def held_gb() -> float:
-    """Memory of this process, GB: reserved memory of the GPU, else resident memory."""
+def held_gb(device: torch.device) -> float:
+    """Memory of this process, GB: tensors on a GPU, else resident memory."""
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.memory_reserved() / 1e9
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device) / 1e9
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
         return 0.0  # not Linux
     return pages * resource.getpagesize() / 1e9
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """Peak memory of this process, GB: tensors on a GPU, else resident memory."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9
 
 
 def _meminfo(field: str) -> float:

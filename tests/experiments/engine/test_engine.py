@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
@@ -98,6 +99,17 @@ def test_jobs_run_in_order_and_failures_become_sentences(toy):
         "", "the data are empty.", "ValueError: odd (error.txt has the rest)", "",
     ]  # fmt: skip
     assert "second line" in (found.folder.job_folder(Job("c")) / "error.txt").read_text()
+
+
+def test_a_job_without_enough_memory_names_what_to_lower(toy):
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has")
+    found = toy({"a": full, "b": MemoryError()})
+    work(found)
+    rest = "; lower train.tokens_per_forward for this setting (error.txt has the rest)"
+    assert [o.why for o in outcomes(found).values()] == [
+        f"out of memory (20.00 MiB were requested){rest}",
+        f"out of memory{rest}",
+    ]
 
 
 def test_a_job_fails_without_being_run_if_one_that_it_needs_has_failed(toy):

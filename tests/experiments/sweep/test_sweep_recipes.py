@@ -22,7 +22,7 @@ def offline(monkeypatch):
         raise Unreachable("model: the hub cannot be reached.")
 
     monkeypatch.setattr(inputs, "make_tokenizer", unreachable)
-    monkeypatch.setattr(machine, "available_gb", lambda: 24.0)
+    monkeypatch.setattr(machine, "available_gb", lambda device: 24.0)
 
 
 def test_every_sweep_is_listed():

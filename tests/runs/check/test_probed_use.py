@@ -95,8 +95,8 @@ def test_steps_that_replay_earlier_pairs_have_gradients_of_these_too():
 @pytest.mark.parametrize(("held", "severity"), [(1.0, "error"), (3.0, "warning"), (8.0, None)])
 def test_what_this_process_holds_serves_the_run_too(monkeypatch, held, severity):
     """12 GB are needed and 4 are free besides what is held."""
-    monkeypatch.setattr(machine, "available_gb", lambda: 4.0)
-    monkeypatch.setattr(machine, "held_gb", lambda: held)
+    monkeypatch.setattr(machine, "available_gb", lambda device: 4.0)
+    monkeypatch.setattr(machine, "held_gb", lambda device: held)
     measured = replace(load(), measured=MeasuredUse(60.0, 12.0, "a ramp of this run"))
     found = {finding.name: finding for finding in run_checks(machine, measured)}
     assert (found["memory"].severity if "memory" in found else None) == severity
@@ -112,7 +112,7 @@ def test_days_that_were_measured_are_not_called_an_estimate():
 
 def test_the_table_says_what_is_measured_and_what_is_estimated(monkeypatch):
     """4.8e4 tokens · 1e8 weights · 2 · 3 passes at 4e10 a second are 720 s."""
-    monkeypatch.setattr(machine, "rate", lambda dtype: 1e11)
+    monkeypatch.setattr(machine, "rate", lambda dtype, device: 1e11)
     ((_, estimated),) = load_lines(load())
     assert ", about 12 min of training steps, estimated from shapes, to within a factor of two" in estimated
     ((_, measured),) = load_lines(replace(load(), measured=use_by_ramp(load(), SMALL)))
@@ -124,9 +124,9 @@ def test_the_table_says_what_is_measured_and_what_is_estimated(monkeypatch):
 def test_the_rate_is_that_of_the_runs_arithmetic(monkeypatch, dtype):
     measure, product, multiplied, asked = machine.rate, matmul.product, [], []
 
-    def rate(dtype):
+    def rate(dtype, device):
         asked.append(dtype)
-        return measure(dtype)
+        return measure(dtype, device)
 
     def counted(x, weight):
         multiplied.append({x.dtype, weight.dtype})

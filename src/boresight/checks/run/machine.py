@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from boresight.checks.run.measured_use import MeasuredUse
 from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
 from boresight.core.wording import plural
 from boresight.findings.finding import Finding, error, warning
+from boresight.models.load import device_called
 from boresight.models.precision import resolve_dtype
-from boresight.training.footprint.base import base_form, splits_weights
+from boresight.training.footprint.base import base_form, copies_reference, splits_weights
 from boresight.training.footprint.estimate import Footprint
 from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.footprint.layer import Shape
@@ -52,8 +54,6 @@ class Load:
     kv: int = 0
     """Width of a token's keys in one layer; 0 means that of the hidden states."""
     vocabulary: int = 0
-    copies: int = 1
-    """Models in memory: two where a frozen reference is kept beside a fully trained policy."""
     passes: float = 3.0
     """Forward passes per token: one forward, one for the gradient of activations, one for the gradient of the
     weights that are trained (a fraction of one for adapters), and one more each for a reference and for
@@ -90,11 +90,14 @@ class Load:
 
     @cached_property
     def device(self) -> torch.device:
-        """The device that estimates are for: a GPU or the CPU."""
+        """The device that estimates are for: the recipe's, or the CPU if this machine has none of that
+        name."""
         import torch
 
-        cuda = torch.cuda.is_available() and self.recipe.model.device != "cpu"
-        return torch.device("cuda" if cuda else "cpu")
+        try:
+            return device_called(self.recipe.model.device)
+        except UserError:  # a finding of its own
+            return torch.device("cpu")
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -110,20 +113,23 @@ class Load:
             split=splits_weights(self.recipe, kind_of(self.recipe), dtype),
             low_on_host=self.recipe.model.low_bits == "host",
             states=self.recipe.optim.states,
-            frozen_copy=self.copies > 1,
+            frozen_copy=copies_reference(self.recipe, kind_of(self.recipe)),
             cuda=self.device.type == "cuda",
         )
 
     @property
     def _fixed_gb(self) -> float:
         libraries = 0.0 if self.footprint.cuda else LIBRARIES_GB
-        return libraries + self.footprint.weights_gb + self.footprint.state_gb
+        held = self.footprint.weights_gb + self.footprint.frozen_gb + self.footprint.state_gb
+        return libraries + held
 
     def activations_gb(self, tokens: float) -> float:
         """Memory of the activations of a forward of `tokens` tokens, GB, kept or recomputed as in the run."""
         made, mode = self.footprint.activations_gb, self.recipe.train.activations
         most = self._fixed_gb + made(self.forward_tokens, recompute=False)
-        return made(tokens, recompute=mode == "recompute" or (mode == "auto" and most > available_gb()))
+        return made(
+            tokens, recompute=mode == "recompute" or (mode == "auto" and most > available_gb(self.device))
+        )
 
     @property
     def tokens(self) -> float | None:
@@ -145,7 +151,7 @@ class Load:
         return (
             None
             if self.operations is None
-            else self.operations / (EFFICIENCY * rate(self.recipe.model.dtype)) / 3600
+            else self.operations / (EFFICIENCY * rate(self.recipe.model.dtype, self.device)) / 3600
         )
 
     @property
@@ -160,7 +166,7 @@ class Load:
 def memory(load: Load) -> Finding | None:
     """The run needs more memory than is available; for a measured run, memory of this process counts as
     available."""
-    there = available_gb() + (held_gb() if load.measured else 0.0)
+    there = available_gb(load.device) + (held_gb(load.device) if load.measured else 0.0)
     if load.memory_gb <= there:
         return None
     say = error if load.memory_gb > 2 * there else warning
@@ -180,20 +186,19 @@ def duration(load: Load) -> Finding | None:
     return warning(
         "duration",
         f"Training will take about {plural(round(load.hours / 24), 'day')} on this machine, {load.basis}.",
-        f"Use a GPU, a smaller model or fewer rows (data.limit){_bfloat16(load.recipe.model.dtype)}.",
+        f"Use a GPU, a smaller model or fewer rows (data.limit){_bfloat16(load)}.",
         numbers=(("hours", load.hours),),
     )
 
 
-def _bfloat16(dtype: str) -> str:
+def _bfloat16(load: Load) -> str:
     """Advice to compute in bfloat16 on a processor where its products were measured to be faster."""
     import torch
 
     from boresight.models.kernels.libraries import measurement
 
-    cpu = torch.device("cpu")
-    unusable = torch.cuda.is_available() or not torch.backends.mkldnn.is_available()
-    if unusable or resolve_dtype(dtype, cpu) != "float32":
+    usable = load.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    if not usable or resolve_dtype(load.recipe.model.dtype, load.device) != "float32":
         return ""
     gain = measurement().bfloat16_gain
     if gain is None or gain < WORTH_ROUNDING:
@@ -201,9 +206,9 @@ def _bfloat16(dtype: str) -> str:
     return f", or model.dtype=bfloat16, whose products are {gain:.1f} times as fast here and rounded"
 
 
-def rate(dtype: str = "float32") -> float:
-    """Floating-point operations per second of the fastest of `TRIES` matrix products on the device that
-    training would use, by the library that it would use.
+def rate(dtype: str, device: torch.device) -> float:
+    """Floating-point operations per second of the fastest of `TRIES` matrix products on `device`, by the
+    library that training would use there.
 
     `dtype` is a value of `model.dtype`.
     """
@@ -211,9 +216,8 @@ def rate(dtype: str = "float32") -> float:
 
     from boresight.models.kernels.matmul import product
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    side = 4096 if device == "cuda" else 512
-    a = torch.rand(side, side, device=device).to(getattr(torch, resolve_dtype(dtype, torch.device(device))))
+    side = 4096 if device.type == "cuda" else 512
+    a = torch.rand(side, side, device=device).to(getattr(torch, resolve_dtype(dtype, device)))
     best = 0.0
     for _ in range(TRIES):
         started = time.perf_counter()

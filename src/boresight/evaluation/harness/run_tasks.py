@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from boresight.core.did_you_mean import nearest
-from boresight.core.errors import UserError, named_first_line
+from boresight.core.errors import UserError, memory_error, named_first_line
 from boresight.data.tokenizer import Tokenizer
 from boresight.evaluation.harness.documents import Document, documents_of
 from boresight.evaluation.recipe import HarnessSection
@@ -120,9 +120,11 @@ def _one_sentence(section: HarnessSection) -> Iterator[None]:
     """Convert the harness's errors into one sentence: tasks are files of users, and data are downloads."""
     try:
         yield
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:
+        if memory_error(error):
+            raise
         named = ", ".join(section.tasks)
         raise UserError(
             f"lm_eval: the tasks {named} cannot be run ({named_first_line(error)}); correct the task, or "

@@ -3,18 +3,18 @@ one sentence."""
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from boresight.core.console import Terminal
-from boresight.core.errors import UserError, named_first_line
+from boresight.core.errors import UserError, memory_error, named_first_line
 from boresight.core.files import write_text
 from boresight.core.interrupt import Interrupted
 from boresight.experiments.engine.claim import Claim, NoClaim, TakenOver
 from boresight.experiments.engine.experiment import Attempt, Experiment
 from boresight.experiments.engine.folder import J, O
+from boresight.models.kernels.allocator import release_memory
 
 MOST_LOST_WORKERS = 2
 """A job whose worker died this many times counts as failed."""
@@ -74,7 +74,7 @@ def _run(experiment: Experiment[J, O], job: J, attempt: Attempt) -> O:
         why = error_sentence(error)
     finally:
         experiment.folder.keep_seconds(job, attempt.seconds)
-        gc.collect()  # or the last model stays in memory while the next one is loaded
+        release_memory()  # or the last model stays in memory while the next one is loaded
     return experiment.failure(job, attempt, why)
 
 
@@ -92,8 +92,6 @@ def _refuse_hopeless(experiment: Experiment[J, O], job: J, attempt: Attempt) -> 
 
 def error_sentence(error: Exception) -> str:
     """One sentence for an unexpected error."""
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return "it ran out of memory; lower train.tokens_per_forward for this setting"
+    if reason := memory_error(error):
+        return f"{reason}; lower train.tokens_per_forward for this setting (error.txt has the rest)"
     return f"{named_first_line(error)} (error.txt has the rest)"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from boresight.core.errors import UserError, first_line
+from boresight.core.errors import UserError, first_line, memory_error
 from boresight.core.plugins import is_installed
 from boresight.data.stop_tokens import refuse_foreign_id
 from boresight.models.checkpoint.damaged import MODEL_FILES, TOKENIZER_FILES, refuse_damaged
@@ -250,6 +250,8 @@ def one_sentence(name: str, what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        if memory_error(error):
+            raise
         raise UserError(_sentence(name, what, error)) from error
 
 

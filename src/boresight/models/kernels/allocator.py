@@ -1,4 +1,5 @@
-"""Keep freed memory of activations in the process: every training step allocates the same sizes again.
+"""Memory that allocators hold: kept from one training step to the next, which allocates the same sizes again,
+counted as free, and released when a model is discarded.
 
 By default glibc returns memory to the kernel whenever enough of it is free at the top of the heap, which is
 after every backward. The next forward then needs fresh pages, which are zeroed at one page fault each.
@@ -20,7 +21,14 @@ little more), so the memory of a long run could grow by one such block after ano
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER = 2**31 - 1
@@ -33,11 +41,49 @@ def keep_freed_memory() -> bool:
 
     Call it before the first large tensor. Returns False, without any change, if the C library is not glibc.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    mallopt = _of_glibc("mallopt")
+    if mallopt is None:
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
     return bool(mallopt(_TRIM_THRESHOLD, _NEVER)) and bool(mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK))
+
+
+def free_gpu_bytes(device: torch.device) -> int:
+    """Free memory of a GPU: what the driver has, and what torch's allocator holds and no tensor uses."""
+    import torch
+
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + held
+
+
+def release_memory() -> None:
+    """Return memory that no object uses to the system and the GPUs, so that it counts as free.
+
+    Models lie in reference cycles, which are collected here first: torch does not collect them when a GPU is
+    full.
+    """
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.cuda.empty_cache()
+    if (trim := _of_glibc("malloc_trim")) is not None:
+        trim(ctypes.c_size_t(0))
+
+
+@contextmanager
+def releasing_memory() -> Iterator[None]:
+    """As the decorator of a function, release the memory of the models that it has loaded."""
+    try:
+        yield
+    finally:
+        release_memory()
+
+
+def _of_glibc(name: str) -> ctypes._FuncPointer | None:
+    """A function of glibc; None if the C library is another one."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        return ctypes.CDLL(None)[name]
+    except (OSError, AttributeError):
+        return None

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
+from boresight.models.kernels.allocator import free_gpu_bytes
 from boresight.models.kernels.compact import is_compact
 from boresight.models.policy import key_widths
 from boresight.models.sampler.params import RunningSample
@@ -38,7 +37,7 @@ def batch_for(
         shared_prompts: whether the samples of a prompt share its keys and values, or each has a copy.
     """
     if model.device.type == "cuda":
-        return rows_that_fit(model, samples, _free_bytes(model.device), shared_prompts=shared_prompts)
+        return rows_that_fit(model, samples, free_gpu_bytes(model.device), shared_prompts=shared_prompts)
     longest = max((s.params.max_new_tokens for s in samples), default=1)
     return max(MAX_BATCH, min(MOST, CACHE // (bytes_per_token(model) * longest)))
 
@@ -67,9 +66,3 @@ def bytes_per_token(model: PreTrainedModel) -> int:
     """Size of the keys and values of one token in all layers, bytes."""
     itemsize = 4 if is_compact(model) else model.dtype.itemsize  # which returns float32 here
     return 2 * sum(key_widths(model.config)) * itemsize
-
-
-def _free_bytes(device: torch.device) -> int:
-    """Free memory of a GPU, and what torch holds there and does not use."""
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + held

@@ -31,6 +31,7 @@ from boresight.data.prepare import Dataset, DatasetCache, Prepared, prepare
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.stored.digests import group_numbers
 from boresight.data.tokenizer import Tokenizer
+from boresight.models.kernels.allocator import releasing_memory
 from boresight.models.sampler.generate import stopping_at_turns
 from boresight.models.sampler.params import SamplingParams
 from boresight.models.sampler.sample import sample
@@ -61,6 +62,7 @@ BROKEN_KL = 1.0
 """KL, nats per token, at which the ramp ends early because the model has degenerated."""
 
 
+@releasing_memory()
 def measure_ramp(recipe: Recipe, datasets: DatasetCache, console: Console, top: float) -> Ramp:
     """Train a few steps of `recipe` at growing learning rates and measure after each.
 

@@ -31,6 +31,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.findings.finding import Finding, error, ranked, run_checks
 from boresight.findings.printing import print_findings
 from boresight.models.eval_mode import arithmetic
+from boresight.models.kernels.allocator import releasing_memory
 from boresight.models.policy import Policy
 from boresight.models.precision import resolve_dtype, token_noise
 from boresight.models.reference.frozen import Reference, store_reference
@@ -82,6 +83,7 @@ class OverfitResult:
         return self.reached > self.passing
 
 
+@releasing_memory()
 def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
     """Overfit `count` rows of the recipe's data and print the outcome.
 

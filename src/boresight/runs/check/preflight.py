@@ -387,7 +387,7 @@ def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) 
     trained = size
     if skeleton is not None:
         trained = sum(p.numel() for p in skeleton.parameters() if p.requires_grad)
-    kind, full = kind_of(recipe), recipe.model.lora is None
+    kind = kind_of(recipe)
     visits = batch_plan(recipe, looked.rows).total if looked.rows else None
     return Load(
         recipe=recipe,
@@ -400,7 +400,6 @@ def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) 
         rows=visits,
         kv=of_config.kv if of_config else 0,
         vocabulary=of_config.vocabulary if of_config else 0,
-        copies=2 if kind.online and full and recipe.method.wants_reference else 1,
         passes=2.0 + trained / size + kind.needs_reference + kind.mismatched,
         assumed=guessed,
     )

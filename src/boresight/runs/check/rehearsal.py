@@ -12,6 +12,8 @@ from pathlib import Path
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal
 from boresight.data.prepare import DatasetCache, prepare_few
+from boresight.models.kernels.allocator import releasing_memory
+from boresight.models.load import device_called
 from boresight.models.source import weights_at_hand
 from boresight.runs.loading import load_run
 from boresight.runs.outcome import answer
@@ -32,12 +34,13 @@ def why_not(recipe: Recipe, parameters: int | None) -> str | None:
     if not weights_at_hand(recipe.model.name):
         return "the weights are not on this machine yet"
     needed = (parameters or 0) * FLOAT * COPIES / 1e9
-    free = available_gb()
+    free = available_gb(device_called(recipe.model.device))
     if needed > free:
         return f"it would take an estimated {needed:.0f} GB of memory, and {free:.0f} GB are free"
     return None
 
 
+@releasing_memory()
 def rehearse(recipe: Recipe, datasets: DatasetCache) -> None:
     """Load what training loads, answer and measure a few held-out rows, and compute one gradient.
 

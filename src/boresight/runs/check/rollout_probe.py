@@ -28,11 +28,12 @@ from boresight.core.printable import Printable
 from boresight.core.wording import format_duration, percent
 from boresight.data.prepare import DatasetCache
 from boresight.data.rows import Row
+from boresight.models.kernels.allocator import releasing_memory
 from boresight.runs.loading import load_run
 from boresight.stats.intervals import share_interval
 from boresight.training.forward import kind_of
-from boresight.training.logging.logger import peak_memory_gb
 from boresight.training.loop import Batch, Task, gradient
+from boresight.training.memory import peak_memory_gb
 
 PROMPTS = 64
 """Number of prompts that are sampled, if there are as many."""
@@ -84,6 +85,7 @@ class RolloutProbe(Printable):
         return f"{self.signal_to_noise:.2g} in a gradient of {self.batch} prompts; 1 takes about {prompts:,}"
 
 
+@releasing_memory()
 def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> RolloutProbe:
     """Sample and score prompts of the training data as the run's first steps would.
 
@@ -110,7 +112,7 @@ def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> 
             gradient=time.monotonic() - started,
             signal_to_noise=signal,
             batch=recipe.train.batch,
-            memory_gb=peak_memory_gb(),
+            memory_gb=peak_memory_gb(task.policy.device),
             updates=updates,
         )
 

@@ -18,6 +18,7 @@ from boresight.core.errors import UserError
 from boresight.core.files import refuse_taken, write_new_text
 from boresight.data.reading.renaming.mapping import Mapped
 from boresight.methods.published import TRY_FIRST
+from boresight.models.load import device_called
 from boresight.runs.check.probe import probe_run
 from boresight.runs.doctor import device_lines, room_for
 from boresight.runs.init.choices import OWN_REWARD, Setting, choose_settings, input_kind, parsed
@@ -69,7 +70,7 @@ def write_recipe(
         )
     target = to or Path(f"{_stem(source)}-{method}.yaml")
     refuse_taken(target, force, "--to")
-    free = available_gb()
+    free = available_gb(device_called(None))
     settings = choose_settings(data, seen, method, free)
     recipe = parsed(settings)
     console.print(name_table(_seen(data, seen, free), style="cyan"))

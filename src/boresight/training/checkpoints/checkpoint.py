@@ -67,7 +67,8 @@ def save_state(
     folder.parent.mkdir(exist_ok=True)
     with atomic_folder(folder, durable=True, parents=False) as part:  # then older checkpoints are deleted
         save_model(policy, tokenizer, part / "model")
-        save_file(_optimizer_tensors(optimizer) | random_state.states(), part / "state.safetensors")
+        state = _optimizer_tensors(optimizer) | random_state.states(policy.device)
+        save_file(state, part / "state.safetensors")
         if replay is not None:
             save_replay(part, replay)
         write_state(part / "state.json", progress | {"sha256": _hashes(part)})
@@ -87,7 +88,7 @@ def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -
             # The step count too: fused AdamW on a GPU reads it there. A count of another optimizer is an int.
             count = tensor.ndim == 0 and tensor.dtype == torch.int64
             optimizer.state[parameter][name] = int(tensor) if count else tensor.to(parameter.device)
-    random_state.restore(tensors)
+    random_state.restore(tensors, policy.device)
     return read_state(folder / "state.json")
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 
-def states() -> dict[str, Tensor]:
-    """The states of all generators as tensors."""
+def states(device: torch.device) -> dict[str, Tensor]:
+    """The states of all generators as tensors, with that of `device`, where the model draws."""
     version, words, spare = random.getstate()
     legacy = np.random.get_state(legacy=False)
     own = legacy["state"]
@@ -26,16 +26,16 @@ def states() -> dict[str, Tensor]:
         "random.numpy": torch.tensor([*own["key"].tolist(), own["pos"]]),
         "random.numpy_spare": _spare(legacy["has_gauss"], legacy["gauss"]),
     }
-    if torch.cuda.is_available():
-        found["random.cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        found["random.cuda"] = torch.cuda.get_rng_state(device)
     return found
 
 
-def restore(tensors: Mapping[str, Tensor]) -> None:
-    """Restore the states that `states` returned."""
+def restore(tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    """Restore the states that `states` returned; that of a GPU on `device`, if it is one."""
     torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    if "random.cuda" in tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
     version, *words = tensors["random.python"].tolist()
     has, spare = tensors["random.python_spare"].tolist()
     random.setstate((version, tuple(words), spare if has else None))

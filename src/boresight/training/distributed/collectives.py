@@ -30,8 +30,10 @@ from torch import Tensor
 
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
+from boresight.core.wording import plural
 from boresight.data.rows import Row
 from boresight.data.stored.view import picked
+from boresight.models.load import device_called
 from boresight.training.checkpoints import checkpoint
 
 V = TypeVar("V")
@@ -93,9 +95,31 @@ def _join() -> None:
     _store, number, count = next(dist.rendezvous("env://"))
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         backend = "cpu:gloo,cuda:nccl"
+        if (number_here := int(os.environ.get("LOCAL_RANK", "0"))) < torch.cuda.device_count():
+            torch.cuda.set_device(number_here)  # more processes than GPUs train on the CPU
     dist.init_process_group(backend, store=_store, rank=number, world_size=count, timeout=PATIENCE)
+
+
+def refuse_shared_gpu(device: str | None) -> None:
+    """Raise a `UserError` if several processes of this run would train on the same GPU.
+
+    `device` is `model.device` of a recipe.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world() > 1 else 1
+    found = device_called(device)
+    if here == 1 or found.type != "cuda":
+        return
+    if found.index is not None:
+        raise UserError(
+            f"model.device: {device!r} would be the GPU of all {here} processes; leave it out, so that each "
+            "takes its own."
+        )
+    if here > (there := torch.cuda.device_count()):
+        raise UserError(
+            f"torchrun: {here} processes on this machine need a GPU each, and it has {plural(there, 'GPU')}; "
+            f"set --nproc-per-node {there}, or model.device=cpu."
+        )
 
 
 def _is_first_to_report() -> bool:

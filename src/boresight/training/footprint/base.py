@@ -44,6 +44,14 @@ def splits_weights(recipe: Recipe, kind: InputKind, dtype: str) -> bool:
     return recipe.model.kernels == "fast" and dtype == "bfloat16" and whole
 
 
+def copies_reference(recipe: Recipe, kind: InputKind) -> bool:
+    """Whether a second model is kept as the reference: by a method that samples and trains all weights.
+
+    Others score the reference before the first step, or switch adapters off.
+    """
+    return kind.online and recipe.method.wants_reference and recipe.model.lora is None
+
+
 def refuse_host_bits(recipe: Recipe, kind: InputKind, dtype: str) -> None:
     """Raise a `UserError` where `model.low_bits: host` has no effect, in a run that computes in `dtype`."""
     if recipe.model.low_bits == "host" and not splits_weights(recipe, kind, dtype):

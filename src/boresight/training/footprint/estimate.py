@@ -57,18 +57,26 @@ class Footprint:
 
     @property
     def weights_gb(self) -> float:
-        """Memory of the weights before training, GB: the model, its adapters and the frozen copy."""
+        """Memory of the weights before training, GB: the model and its adapters."""
         linear = min(self.parameters, self.shape.layers * self.shape.matrices)
         rest = self.parameters - linear
-        narrow = HALF if self.dtype == "bfloat16" else FLOAT
         own = {
             "float32": (HALF if self.low_on_host else FLOAT) * self.parameters,
             "bfloat16": HALF * self.parameters,
-            "nf4": NF4 * linear + narrow * rest,
+            "nf4": NF4 * linear + self._narrow * rest,
         }[self.base if self.lora else "float32"]
         adapters = FLOAT * self.trained if self.lora else 0
-        copied = narrow * self.parameters if self.frozen_copy else 0
-        return (own + adapters + copied) / 1e9
+        return (own + adapters) / 1e9
+
+    @property
+    def frozen_gb(self) -> float:
+        """Memory of the frozen copy, GB."""
+        return self._narrow * self.parameters / 1e9 if self.frozen_copy else 0.0
+
+    @property
+    def _narrow(self) -> int:
+        """Bytes per weight that is not trained."""
+        return HALF if self.dtype == "bfloat16" else FLOAT
 
     @property
     def moments_gb(self) -> float:
@@ -139,5 +147,5 @@ class Footprint:
 
     def peak_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
         """Peak memory of training, GB."""
-        held = self.weights_gb + self.state_gb
+        held = self.weights_gb + self.frozen_gb + self.state_gb
         return held + self.activations_gb(tokens, recompute=recompute, scored=scored)

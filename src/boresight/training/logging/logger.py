@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from rich.console import Console
 
 from boresight.core.console import ERROR, LINE_EVERY, WARNING, has_cursor, status_bar, warning_console
@@ -97,14 +94,6 @@ class Tracker:
         if due and not has_cursor(self._console):
             self._said = now
             self._console.print(line, highlight=False)
-
-
-def peak_memory_gb() -> float:
-    """Peak memory of this process, GB: device memory on a GPU, resident memory otherwise."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9
 
 
 def _rounded(value: float) -> float | None:

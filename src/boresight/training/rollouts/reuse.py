@@ -75,10 +75,8 @@ def reuse_choice(
     limit = forward_tokens(recipe.train, policy.device)
     footprint = footprint_of(recipe, policy)
     forward = largest_forward(recipe, kind_of(recipe), prompts, limit)
-    beside = footprint.state_gb + footprint.activations_gb(forward, recompute=False)
-    if recipe.method.wants_reference and recipe.model.lora is None:
-        beside += replace(footprint, frozen_copy=True).weights_gb - footprint.weights_gb
-    free = available_gb()
+    beside = footprint.frozen_gb + footprint.state_gb + footprint.activations_gb(forward, recompute=False)
+    free = available_gb(policy.device)
     fits = math.isfinite(free) and gb + beside <= SPARE * free
     return ReuseChoice(fits if earlier is None else earlier, tokens, gb, free)
 
