@@ -5,10 +5,12 @@ import torch
 
 from boresight.config.lora import LoraConfig
 from boresight.models.eval_mode import arithmetic
+from boresight.models.kernels.compact import compact_frozen
 from boresight.models.kernels.matmul import gradients_in_place
 from boresight.models.lora import attach
 from boresight.models.packed import attention, packing, plan
 from boresight.models.packed.plan import PackedPlan, packed_plan
+from boresight.models.policy import causal_model
 from tests.models.tiny_decoders import make_row
 from tests.tiny import tiny_model
 
@@ -153,3 +155,13 @@ def test_want_of_memory_is_no_obstacle_of_the_model(on_gpu, monkeypatch, kernel)
         patch.setattr(attention, kernel, exhausted)
         plan_in("float32", model)
     assert isinstance(plan_in("float32", model), PackedPlan)
+
+
+def test_attention_in_float32_has_a_plan_of_its_own_beside_weights_in_bfloat16(failing):
+    """Outside autocast compact layers return float32, so other kernels attend than inside it."""
+    failing("_forward", torch.float32)
+    model = lora_model()
+    base = causal_model(model)
+    compact_frozen(base, "bfloat16", torch.bfloat16, base.get_output_embeddings())
+    assert isinstance(plan_in("bfloat16", model), PackedPlan)
+    assert "out of resource" in plan_in("float32", model)

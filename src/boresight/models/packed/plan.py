@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from boresight.data.rows import Completion, Row
 from boresight.models.dropout import dropout_rates
-from boresight.models.kernels.compact import HalfLinear
+from boresight.models.kernels.compact import HalfLinear, is_compact
 from boresight.models.kernels.fast import fast_kernels, fast_kernels_error
 from boresight.models.kernels.fused import fused_layers
 from boresight.models.kernels.matmul import gradients_in_place
@@ -116,6 +116,7 @@ class _Conditions:
     """Which kernels a forward calls, and so what a plan is valid for."""
 
     products: torch.dtype
+    attention: torch.dtype
     fast: bool
     backward: bool
 
@@ -123,9 +124,17 @@ class _Conditions:
     def now(cls, base: PreTrainedModel) -> _Conditions:
         return cls(
             products=arithmetic_of(base),
+            attention=_dtype_of_attention(base),
             fast=fast_kernels(),
             backward=_compiles_kernels(base.device) and torch.is_grad_enabled() and _is_trained(base),
         )
+
+
+def _dtype_of_attention(base: PreTrainedModel) -> torch.dtype:
+    """Precision of queries, keys and values: compact layers return float32 outside of autocast."""
+    if torch.is_autocast_enabled(base.device.type):
+        return torch.get_autocast_dtype(base.device.type)
+    return torch.float32 if is_compact(base) else base.dtype
 
 
 def _is_trained(base: PreTrainedModel) -> bool:
