@@ -15,6 +15,10 @@ LEVELS = torch.tensor(
 """Of 4-bit NormalFloat (arXiv 2305.14314, appendix E)."""
 
 
+SCALES = (torch.arange(256) - 128) / 127
+"""The numbers that a byte of a quantized scale stands for; bitsandbytes has others."""
+
+
 @dataclass
 class QuantState:
     absmax: torch.Tensor
@@ -22,6 +26,7 @@ class QuantState:
     dtype: torch.dtype
     blocksize: int
     quant_type: str
+    code: torch.Tensor | None = None
     state2: QuantState | None = None
     offset: torch.Tensor | None = None
 
@@ -35,12 +40,15 @@ def quantize_4bit(weight, blocksize, compress_statistics, quant_type):
     offset = absmax.mean()
     outer = (absmax - offset).abs().max().clamp(min=1e-12)[None]
     scales = ((absmax - offset) / outer * 127 + 128).round().to(torch.uint8)
-    state2 = QuantState(outer, absmax.shape, torch.float32, 256, "")
-    return packed, QuantState(scales, weight.shape, weight.dtype, blocksize, "nf4", state2, offset)
+    state2 = QuantState(outer, absmax.shape, torch.float32, 256, "", SCALES.to(weight.device, copy=True))
+    return packed, QuantState(scales, weight.shape, weight.dtype, blocksize, "nf4", LEVELS, state2, offset)
 
 
-def dequantize_blockwise(codes, absmax, blocksize):
-    return (codes.float() - 128) / 127 * absmax
+def dequantize_blockwise(codes, absmax, blocksize, code=None):
+    """Without `code`, that of the CPU is copied to the device, as in bitsandbytes: not while a graph is
+    captured there."""
+    assert code is not None and code.device == codes.device
+    return code[codes.long()] * absmax
 
 
 def dequantize_4bit(packed, state):

@@ -156,6 +156,17 @@ def test_four_bits(four_bits, compute):
     assert sum(p.numel() * p.element_size() for p in layer.quantized) < 0.55 * 64 * 96
 
 
+def test_what_four_bits_are_read_with_moves_with_the_layer(four_bits):
+    """And is neither saved nor counted as weights."""
+    layer = torch.nn.Linear(64, 96, bias=False).requires_grad_(False)
+    compact_frozen(layer, "nf4", torch.bfloat16, None)
+    expected = layer.unpacked()
+    assert torch.equal(copy.deepcopy(layer).unpacked(), expected)
+    assert "scale_values" not in layer.state_dict()
+    moved = layer.to("meta")
+    assert {t.device.type for t in (*moved.quantized, moved.scale_values)} == {"meta"}
+
+
 def test_four_bits_are_the_reference_s_too(four_bits, tmp_path):
     """Adapters at zero: the first loss is log 2, as the reference is the same four-bit model."""
     model = lora.attach(tiny_model(hidden_size=64, intermediate_size=128), LoraConfig(dropout=0), seed=0)

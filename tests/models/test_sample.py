@@ -318,6 +318,19 @@ def test_a_model_that_the_cache_does_not_serve_is_found_out_by_trying(name, capl
             np.testing.assert_allclose(one.logps, expected.numpy(), atol=1e-4)
 
 
+def test_want_of_memory_in_the_trial_is_no_obstacle_of_the_model(monkeypatch):
+    def exhausted(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trial, "_found", {})
+    model, params = tiny_model(), SamplingParams(max_new_tokens=2, seed=0)
+    samples = requests(model, prompts(), params, 1)
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        patch.setattr(trial, "_draw", exhausted)
+        samples_with_cache(model, samples)
+    assert samples_with_cache(model, samples)
+
+
 def test_samples_longer_than_the_window_are_tried_beyond_it(monkeypatch):
     """Phi 3.5 MoE masks with a window and does not pass it to its attention."""
     tried = []

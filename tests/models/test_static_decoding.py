@@ -6,6 +6,7 @@ address that it had and reads no number on the host.
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
+from transformers.cache_utils import Cache, CacheLayerMixin
 
 from boresight.config.lora import LoraConfig
 from boresight.core.errors import UserError
@@ -34,6 +36,7 @@ from boresight.models.sampler.static.buckets import DecodeBucket, bucket_of
 from boresight.models.sampler.static.buffers import MOST_STEPS, StepBuffers, candidates
 from boresight.models.sampler.static.cuda_graphs import capture_of
 from boresight.models.sampler.static.rollout import StaticRollout
+from boresight.models.sampler.stream import stream
 from tests.models.recorded import record
 from tests.models.test_sample import OTHERS, assert_same, decoder, flat, prompts
 from tests.models.tiny_decoders import CONFIGS, VOCABULARY
@@ -376,6 +379,39 @@ def test_a_step_reads_no_number_on_the_host(name, dtype):
         for _ in range(2):
             rollout._step(DecodeBucket(8, 64))
     assert rollout.buffers.drawn.device == meta and rollout.buffers.drawn.shape == (3, MOST_STEPS, 8)
+
+
+def draw_usually(model, asked, params):
+    sample(model, asked, params, 3, max_batch=2)
+
+
+def draw_statically(model, asked, params):
+    with kernels_of_run("fast"):
+        sample(model, asked, params, 3, max_batch=2)
+
+
+def draw_one(model, asked, params):
+    stream(model, asked[0], params, lambda ids: None)
+
+
+def caches_in_memory():
+    return [x for x in gc.get_objects() if issubclass(type(x), (Cache, CacheLayerMixin, StaticRollout))]
+
+
+@pytest.mark.parametrize("draw", [draw_usually, draw_statically, draw_one])
+def test_keys_and_values_are_freed_with_the_rollout(draw, monkeypatch):
+    """Those of the trial too. In a cycle of references they would wait for Python's collector, which a GPU
+    without memory does not call."""
+    monkeypatch.setattr(trial, "_found", {})
+    model, asked = decoder("llama"), prompts()
+    gc.collect()
+    before = len(caches_in_memory())
+    gc.disable()
+    try:
+        draw(model, asked, STOPS)
+        assert len(caches_in_memory()) == before
+    finally:
+        gc.enable()
 
 
 def test_graphs_are_captured_into_one_pool_and_replayed(monkeypatch):

@@ -1,16 +1,24 @@
 """In bfloat16 logits leave their product in float32, whatever computes them."""
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from boresight.models.eval_mode import arithmetic
+from boresight.models.kernels.compact import HalfLinear, compact_frozen
+from boresight.models.kernels.fast import kernels_of_run
 from boresight.models.kernels.matmul import add_outer, wide_product
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.packed import head as head_file
 from boresight.models.packed.head import Head, token_logprobs
 from boresight.models.packed.logprobs import completion_logprobs
+from boresight.models.sampler import params as params_file
+from boresight.models.sampler.sample import SamplingParams, sample, sample_plain
+from boresight.models.sampler.static import rollout as static_rollout
+from boresight.models.sampler.stream import stream
+from boresight.training.probes import kl
 from tests.models.tiny_decoders import CONFIGS, build, make_row, random_rows
 
 
@@ -86,6 +94,56 @@ def test_both_layouts_leave_logits_in_float32(layout, adapted, monkeypatch):
         return
     (logits,) = seen
     assert (logits != logits.bfloat16().float()).float().mean() > 0.5
+
+
+def compact_model():
+    """Adapters on frozen weights that are stored in bfloat16, the output layer among them."""
+    base = build(CONFIGS["llama"]())
+    base.lm_head.weight.data = base.lm_head.weight.data.bfloat16().float()
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"]))
+    compact_frozen(base, "bfloat16", torch.bfloat16, base.lm_head)
+    assert type(base.lm_head) is HalfLinear
+    return model
+
+
+def bfloat16_model():
+    return build(CONFIGS["llama"](), torch.bfloat16)
+
+
+def stream_one(model, prompts, params):
+    return stream(model, prompts[0], params, lambda ids: None)
+
+
+def sample_in_steps_of_fixed_shape(model, prompts, params):
+    with kernels_of_run("fast"):
+        return sample(model, prompts, params)
+
+
+SAMPLERS = [sample, sample_in_steps_of_fixed_shape, sample_plain, stream_one]
+
+
+@pytest.mark.parametrize("made", [compact_model, bfloat16_model])
+@pytest.mark.parametrize("draw", SAMPLERS)
+def test_no_sampler_rounds_its_logits(draw, made, monkeypatch):
+    """Outside autocast, as while sampling: the trainer's are not rounded, which its ratios compare."""
+    seen = []
+    for module, name in ((params_file, "draw_tokens"), (static_rollout, "draw_masked")):
+        given = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda x, *rest, f=given: (seen.append(x), f(x, *rest))[1])
+    draw(made(), [np.array([1, 2, 3])], SamplingParams(max_new_tokens=3, seed=0))
+    assert len(seen) >= 3
+    for first, *_ in seen:  # later rows of a fixed shape may be idle
+        assert (first != first.bfloat16().float()).float().mean() > 0.5
+
+
+def test_the_exact_kl_is_that_of_logits_without_rounding():
+    model, row = compact_model(), make_row([1, 2, 3], [4, 5, 6])
+    found = kl._log_distributions(model, row)
+    ids = torch.tensor([[1, 2, 3, 4, 5, 6]])
+    with torch.no_grad():
+        hidden = model.base_model.model.model(input_ids=ids).last_hidden_state[0, 2:5].bfloat16()
+    expected = hidden.double() @ model.get_output_embeddings().weight.double().T
+    torch.testing.assert_close(found.double(), expected.log_softmax(-1), rtol=0, atol=1e-5)
 
 
 def test_float32_is_left_as_it_was():

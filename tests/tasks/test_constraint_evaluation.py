@@ -84,7 +84,7 @@ def test_likelihood_of_answers_is_that_of_the_plain_forward_and_empty_ones_are_m
     tokenizer = tiny_tokenizer("chatml")
     model = tiny_model("llama", vocab=len(tokenizer)).eval()
     prompt: list[Message] = [{"role": "user", "content": "Describe tea."}]
-    found = logps_per_token(model, tokenizer, [prompt] * 3, ["Warm.", " ", "A warm drink."])
+    found = logps_per_token(model, tokenizer, [prompt] * 3, ["Warm.", " ", "A warm drink."], 64)
     assert found[1] is None
     for answer, logp in ((a, found[i]) for i, a in ((0, "Warm."), (2, "A warm drink."))):
         before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
@@ -106,6 +106,6 @@ def test_a_generated_answer_of_any_form_has_a_likelihood_or_is_missing():
     model = tiny_model("llama", vocab=len(tokenizer), max_position_embeddings=128).eval()
     prompt: list[Message] = [{"role": "user", "content": "Describe tea."}]
     answers = ["\n\nWarm.", "\nWarm.", "<|im_end|>", "</think>\n\nWarm.", "\ufffd", "", "\n \n", "so " * 200]
-    found = logps_per_token(model, tokenizer, [prompt] * len(answers), answers)
+    found = logps_per_token(model, tokenizer, [prompt] * len(answers), answers, 512)
     assert [value is None for value in found] == [False] * 5 + [True] * 3
     assert all(value < 0 and math.isfinite(value) for value in found if value is not None)

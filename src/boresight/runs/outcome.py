@@ -100,9 +100,15 @@ def likelihood_of_answers(
     task: Task, prompts: Sequence[Prompt], before: Snapshot, after: Snapshot
 ) -> list[Measured]:
     """Log-likelihood of the answers before and after training under the start model, nats per token."""
-    with whole(task.policy):
+    with whole(task.policy), task.arithmetic():
         return likelihood.under_start_model(
-            task.policy, task.tokenizer, prompts, before.texts, after.texts, task.same_prompts.answers
+            task.policy,
+            task.tokenizer,
+            prompts,
+            before.texts,
+            after.texts,
+            task.tokens_per_forward,
+            task.same_prompts.answers,
         )
 
 

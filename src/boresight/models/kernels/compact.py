@@ -126,9 +126,12 @@ class NF4Linear(nn.Linear):
     """A frozen linear layer of 4-bit weights, which are dequantized for each product and then freed.
 
     `weight` holds two weights per byte; `scales` is one byte per block, `outer` and `offset` scale those.
+    `scale_values` is the number that each byte of `scales` stands for, `(256,)`. The library's own copy of
+    this constant stays on the CPU, and would be copied to a GPU for every product.
     """
 
     scales: Tensor
+    scale_values: Tensor
     outer: Tensor
     offset: Tensor
     compute: torch.dtype
@@ -142,6 +145,7 @@ class NF4Linear(nn.Linear):
         self.weight = _constant(packed)
         self.scales, self.outer = _constant(state.absmax), _constant(state.state2.absmax)
         self.offset, self.compute = _constant(state.offset.reshape(1)), compute
+        self.register_buffer("scale_values", state.state2.code, persistent=False)
 
     @property
     def quantized(self) -> tuple[Tensor, ...]:
@@ -151,7 +155,9 @@ class NF4Linear(nn.Linear):
     def unpacked(self) -> Tensor:
         """The weights, `(out, in)`, in the dtype that the layer computes in."""
         library = _functions()
-        scales = library.dequantize_blockwise(self.scales, absmax=self.outer, blocksize=OUTER_BLOCK)
+        scales = library.dequantize_blockwise(
+            self.scales, absmax=self.outer, code=self.scale_values, blocksize=OUTER_BLOCK
+        )
         shape = torch.Size((self.out_features, self.in_features))
         state = library.QuantState(
             absmax=scales + self.offset, shape=shape, dtype=self.compute, blocksize=BLOCK, quant_type="nf4"

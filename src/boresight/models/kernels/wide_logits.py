@@ -30,8 +30,7 @@ def wide_logits(model: Policy) -> Iterator[None]:
     device = model.device.type
     plain = type(layer) in (nn.Linear, HalfLinear) and "forward" not in vars(layer)
     autocast = torch.is_autocast_enabled(device)
-    half = plain and (autocast or (type(layer) is nn.Linear and layer.weight.dtype.itemsize == 2))
-    if not half:
+    if not (plain and (autocast or layer.weight.dtype.itemsize == 2)):
         yield
         return
     narrow = torch.get_autocast_dtype(device) if autocast else layer.weight.dtype

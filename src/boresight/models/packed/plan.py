@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from boresight.data.rows import Completion, Row
 from boresight.models.dropout import dropout_rates
-from boresight.models.kernels.compact import HalfLinear
+from boresight.models.kernels.compact import HalfLinear, is_compact
 from boresight.models.kernels.fast import fast_kernels, fast_kernels_error
 from boresight.models.kernels.fused import fused_layers
+from boresight.models.kernels.matmul import gradients_in_place
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.packed import attention
 from boresight.models.packed.compiled_layers import can_compile, compiled_layers
@@ -46,8 +47,7 @@ AMPLIFIED = 16.0
 """Factor by which a difference of hidden states may exceed the effect of a small perturbation of the
 embeddings and still count as rounding."""
 
-_plans: WeakKeyDictionary[nn.Module, dict[tuple[torch.dtype, bool], PackedPlan | str]] = WeakKeyDictionary()
-"""By model, and by the precision and whether the kernels are fast ones."""
+_plans: WeakKeyDictionary[nn.Module, dict[_Conditions, PackedPlan | str]] = WeakKeyDictionary()
 _warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
@@ -111,6 +111,41 @@ class PackedPlan:
         return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap
 
 
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    """Which kernels a forward calls, and so what a plan is valid for."""
+
+    products: torch.dtype
+    attention: torch.dtype
+    fast: bool
+    backward: bool
+
+    @classmethod
+    def now(cls, base: PreTrainedModel) -> _Conditions:
+        return cls(
+            products=arithmetic_of(base),
+            attention=_dtype_of_attention(base),
+            fast=fast_kernels(),
+            backward=_compiles_kernels(base.device) and torch.is_grad_enabled() and _is_trained(base),
+        )
+
+
+def _dtype_of_attention(base: PreTrainedModel) -> torch.dtype:
+    """Precision of queries, keys and values: compact layers return float32 outside of autocast."""
+    if torch.is_autocast_enabled(base.device.type):
+        return torch.get_autocast_dtype(base.device.type)
+    return torch.float32 if is_compact(base) else base.dtype
+
+
+def _is_trained(base: PreTrainedModel) -> bool:
+    return any(parameter.requires_grad for parameter in base.base_model.parameters())
+
+
+def _compiles_kernels(device: torch.device) -> bool:
+    """Whether a kernel may fail on `device` though that of the same forward without gradients ran."""
+    return device.type == "cuda"
+
+
 def packed_plan(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
     """The plan by which `model` runs `rows` packed, or the reason why it cannot, as text.
 
@@ -130,14 +165,24 @@ def _plan_or_obstacle(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
     base = causal_model(model)
     if base.device.type in EXPERIMENTAL:
         return f"{base.device.type} is experimental"
-    plans, key = _plans.setdefault(base, {}), (arithmetic_of(base), fast_kernels())
-    if key not in plans:
-        plans[key] = _find(base)
-    plan = plans[key]
+    plan = _plan_under(base, _Conditions.now(base))
     longest = max(len(row.prompt) + max(len(c.ids) for c in row.completions) for row in rows)
     if isinstance(plan, PackedPlan) and plan.window is not None and longest > plan.window:
         return f"a row of {longest} tokens exceeds the sliding window of {plan.window}"
     return plan
+
+
+def _plan_under(base: PreTrainedModel, conditions: _Conditions) -> PackedPlan | str:
+    """The plan, or the obstacle, under `conditions`, which must be the present ones; found at the first
+    call."""
+    plans = _plans.setdefault(base, {})
+    if conditions not in plans:
+        if conditions.backward:
+            forward_alone = _plan_under(base, replace(conditions, backward=False))
+            plans[conditions] = _with_backward(base, forward_alone)
+        else:
+            plans[conditions] = _find(base)
+    return plans[conditions]
 
 
 def find_plan_now(model: Policy) -> PackedPlan | str:
@@ -168,13 +213,17 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
     try:
         with _in_evaluation_without_gradients(base):
             found = _try_out(base, config)
-            if isinstance(found, PackedPlan) and base.device.type == "cuda":
-                _try_backward(base, found)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever a foreign model raises means that it cannot be served
-        found = f"{type(base).__name__} rejects packed rows: {type(error).__name__}: {error}"
+        found = _rejection(base, error)
     if isinstance(found, str):
         base.set_attn_implementation(before)
     return found
+
+
+def _rejection(base: PreTrainedModel, error: Exception) -> str:
+    return f"{type(base).__name__} rejects packed rows: {type(error).__name__}: {error}"
 
 
 def _try_out(base: PreTrainedModel, config: PreTrainedConfig) -> PackedPlan | str:
@@ -226,6 +275,8 @@ def _same_at_some(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, s
         return False
     try:
         some = replace(plan, partial_last_layer=True).hidden(base, batch, batch.scored)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever a foreign layer raises means that it is not as its names imply
         log.info("The last layer is computed at all positions: %s: %s", type(error).__name__, error)
         return False
@@ -238,6 +289,8 @@ def _same_compiled(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, 
     log.info("The layers are compiled for their first forward, which can take a minute.")
     try:
         compiled = replace(plan, compiled=True).all_hidden(base, batch)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # of tracing or of the compiler: a layer that is not one graph
         first, _, _ = str(error).strip().partition("\n")
         reason = f"{type(error).__name__}: {first}"
@@ -282,15 +335,51 @@ def _nudged_embeddings(base: PreTrainedModel, generator: torch.Generator) -> Ite
         handle.remove()
 
 
+def _with_backward(base: PreTrainedModel, found: PackedPlan | str) -> PackedPlan | str:
+    """What was `found` for forwards alone, or the reason why their backward fails: on small cards its kernel
+    may not compile where the forward's does."""
+    if isinstance(found, str):
+        return found
+    try:
+        with _in_evaluation_without_gradients(base):
+            _try_backward(base, found)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of a compiler, or of a foreign model
+        return _rejection(base, error)
+    finally:
+        torch.clear_autocast_cache()
+    return found
+
+
 def _try_backward(base: PreTrainedModel, plan: PackedPlan) -> None:
-    """Raise what the backward raises: on small cards its kernel may not compile where the forward's does."""
-    trained = [p for p in base.base_model.parameters() if p.requires_grad]
-    if not trained:
-        return
+    """Raise what the backward raises.
+
+    Differentiates with respect to the embedded tokens, which passes through every layer and needs no memory
+    for gradients of weights; none of them is changed.
+    """
     rows = _probe_rows(base.config.get_text_config().vocab_size)
-    with torch.enable_grad():
-        hidden = plan.all_hidden(base, pack(rows, len(rows[0].completions), base.device, base.dtype))
-    torch.autograd.grad(hidden.float().sum(), trained, allow_unused=True)
+    batch = pack(rows, len(rows[0].completions), base.device, base.dtype)
+    with torch.enable_grad(), gradients_in_place(False), _embeddings_as_leaves(base) as leaves:
+        total = plan.all_hidden(base, batch).float().sum()
+        torch.autograd.grad(total, leaves)
+
+
+@contextmanager
+def _embeddings_as_leaves(base: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """The embedded tokens of every forward inside the block, which require a gradient, though the table may
+    be frozen, and do not pass it on to the table."""
+    leaves: list[Tensor] = []
+
+    def cut(module: nn.Module, given: object, out: Tensor) -> Tensor:
+        leaves.append(out.detach().requires_grad_())
+        return leaves[-1].clone()  # a model may scale it in-place
+
+    handle = base.get_input_embeddings().register_forward_hook(cut)
+    try:
+        yield leaves
+    finally:
+        handle.remove()
 
 
 def _matching_logits(

@@ -11,8 +11,10 @@ with gaps costs more than the rare copy.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from boresight.models.kernels.to_device import to_device
 
 TOKEN_STEP = 16
 
+C = TypeVar("C", bound=Cache)
 Moves = list[tuple[int, int]]
 """Pairs (from, to) of indices of rows or prompts that were moved."""
 
@@ -52,8 +55,23 @@ class KeyValues:
         self.values[target] = self.values[source]
 
 
-class SamplingLayer(CacheLayerMixin):
-    """A layer whose tables are written by `update` alone, and whose attention makes its own masks."""
+class SamplingLayer(CacheLayerMixin, Generic[C]):
+    """A layer whose tables are written by `update` alone, and whose attention makes its own masks.
+
+    It refers to its cache weakly. In a cycle of references the tables would outlive the rollout until Python
+    looks for cycles, which a GPU that runs out of memory does not cause.
+    """
+
+    def __init__(self, cache: C) -> None:
+        super().__init__()
+        self._cache = weakref.ref(cache)
+
+    @property
+    def cache(self) -> C:
+        """The cache that this layer is a share of, alive while a forward is given it."""
+        cache = self._cache()
+        assert cache is not None
+        return cache
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing to do: tables are made when prompts are admitted, or grow when they are written to."""
@@ -68,12 +86,11 @@ class SamplingLayer(CacheLayerMixin):
         return -1
 
 
-class RolloutLayer(SamplingLayer):
+class RolloutLayer(SamplingLayer["RolloutCache"]):
     """One layer's share of a `RolloutCache`."""
 
     def __init__(self, cache: RolloutCache) -> None:
-        super().__init__()
-        self.cache = cache
+        super().__init__(cache)
         self.prompts = KeyValues()
         self.own = KeyValues()
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.to_device import to_device
+from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.lengths import forward_keys
 from boresight.models.policy import Policy
 from boresight.models.precision import EXPERIMENTAL
@@ -37,7 +38,8 @@ def sample_plain(
 ) -> list[list[Sample]]:
     """As `sample`, without a cache."""
     running = requests(model, prompts, params, k)
-    draw_plainly(model, running, max_batch)
+    with wide_logits(model):
+        draw_plainly(model, running, max_batch)
     return [[r.result(model.dtype) for r in running[i : i + k]] for i in range(0, len(running), k)]
 
 

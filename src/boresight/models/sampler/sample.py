@@ -11,7 +11,7 @@ the other samples in the batch. `sample_plain` draws the same tokens without a c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,6 @@ from boresight.core.console import progress
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.fast import fast_kernels, fast_kernels_error
 from boresight.models.kernels.linear import WORTHWHILE, can_pack, folded_adapters, packed_linears
-from boresight.models.kernels.split_weights import is_split
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.policy import Policy, causal_model
 from boresight.models.reuse.linears import reusable_linears
@@ -76,7 +75,7 @@ def sample(
         if outputs is not None:
             outputs.clear()
         base = causal_model(model)  # its layers keep their adapters, on or off
-        with wide_logits(model) if is_split(base) else nullcontext():  # as when it is trained
+        with wide_logits(model):  # as when it is trained
             if fast_kernels():
                 if obstacle := cache_obstacle(StaticRollout, base, samples):
                     raise fast_kernels_error(obstacle)

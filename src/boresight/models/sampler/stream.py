@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from boresight.models.eval_mode import evaluation_mode
+from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.policy import Policy, causal_model
 from boresight.models.sampler.attention import rollout_attention
 from boresight.models.sampler.decode import Rollout
@@ -37,6 +38,7 @@ def stream(
     with ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
         inside.enter_context(evaluation_mode(base))
+        inside.enter_context(wide_logits(model))
         step: Callable[[], object]
         if samples_with_cache(base, [running]):
             inside.enter_context(rollout_attention(base))

@@ -87,6 +87,8 @@ def _obstacle(
         with torch.inference_mode(), evaluation_mode(model):
             drawn = _draw(kind, model, lengths)
             off = max(_distance(model, sample) for sample in drawn)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever a foreign model raises means that it cannot be served
         return f"{name} rejects it: {named_first_line(error)}"
     band = HALF_BAND if is_compact(model) else BANDS.get(model.dtype, HALF_BAND)

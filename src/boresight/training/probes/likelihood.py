@@ -29,10 +29,11 @@ def under_start_model(
     prompts: Sequence[Prompt],
     before: Sequence[str],
     after: Sequence[str],
+    tokens_per_forward: int,
     same: Repeats | None = None,
 ) -> list[Measured]:
     """Log-likelihood of answers before and after training under the start model; empty if that is not in
-    memory. `same` are the ids of equal prompts.
+    memory. `same` are the ids of equal prompts. To be called inside the arithmetic of the run.
 
     A policy with adapters contains its start model. After full fine-tuning it does not.
     """
@@ -40,7 +41,10 @@ def under_start_model(
         return []
     turns = [prompt.prompt for prompt in prompts]
     with adapters_off(policy):
-        old, new = (logps_per_token(policy, tokenizer, turns, answers) for answers in (before, after))
+        old, new = (
+            logps_per_token(policy, tokenizer, turns, answers, tokens_per_forward)
+            for answers in (before, after)
+        )
 
     def by_id(values: list[float | None]) -> dict[str, float]:
         return {p.id: value for p, value in zip(prompts, values, strict=True) if value is not None}
@@ -54,7 +58,7 @@ def logps_per_token(
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[Message]],
     answers: Sequence[str],
-    tokens_per_forward: int = 4096,
+    tokens_per_forward: int,
 ) -> list[float | None]:
     """Mean log-probability of every answer's tokens and its end of turn under `model`, nats per token.
 

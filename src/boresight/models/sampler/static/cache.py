@@ -46,15 +46,14 @@ class StaticStep:
         return self._biases[window, dtype]
 
 
-class StaticLayer(SamplingLayer):
+class StaticLayer(SamplingLayer["StaticCache"]):
     """One layer's share of a `StaticCache`."""
 
     keys: Tensor
     values: Tensor
 
     def __init__(self, cache: StaticCache) -> None:
-        super().__init__()
-        self.cache = cache
+        super().__init__(cache)
         self.keys = self.values = torch.empty(0, 0, 0, 0)
 
     def allocate(self, size: DecodeBucket, keys: Tensor, values: Tensor) -> None:

@@ -8,6 +8,8 @@ captured, and replayed from then on.
 
 from __future__ import annotations
 
+import functools
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -71,7 +73,9 @@ class StaticRollout(ContinuousBatch):
             return
         replay = self.replays[bucket]
         if replay is None:
-            replay = self.replays[bucket] = self.capture(lambda: self._step(bucket))
+            # By a weak reference: `replays` would keep this rollout, and so its tables, alive.
+            step = functools.partial(StaticRollout._step, weakref.proxy(self), bucket)
+            replay = self.replays[bucket] = self.capture(step)
         replay()
 
     def _step(self, bucket: DecodeBucket) -> None:
