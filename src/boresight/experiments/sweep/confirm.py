@@ -190,7 +190,7 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
 
 
 def _other_seeds(sweep: Sweep, one: Confirmed) -> str:
-    """What became of the seeds that a finalist is not compared on, or what to do about them."""
+    """State of the seeds that a finalist is not compared on, or what to do about them."""
     trials = [trial for trial in confirm_trials(sweep) if trial.setting in (None, one.setting)]
     is_open = any(sweep.outcome(trial) is None for trial in trials)
     return "finish the other seeds" if is_open else "the other seeds failed"
