@@ -45,7 +45,9 @@ def test_packages_are_listed_from_the_bottom_layer_up():
 
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^    make ([\w-]+)", README, re.M):
+    named = re.findall(r"^    make ([\w-]+)", README, re.M)
+    assert {"demo", "test"} <= set(named)
+    for target in named:
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 

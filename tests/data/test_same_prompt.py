@@ -91,5 +91,7 @@ LONG = "9" * 5_000
     "asked", [f"1 2 3 {LONG}", f"Using the numbers [{LONG}, 2], create an equation that equals {LONG}."]
 )
 def test_digits_that_are_no_number_are_words(asked, meta):
-    assert LONG in prompt_key(Prompt([{"role": "user", "content": asked}], "row", meta)) or meta
-    assert prompt_key(Prompt([{"role": "user", "content": asked}], "row", {})).startswith("[(")
+    """So the text is the key, unless the columns hold a problem whose numbers it names."""
+    is_named = "numbers" in meta and asked.startswith("1 2 3")
+    expected = "countdown [1, 2] 3" if is_named else repr([("user", asked)])
+    assert prompt_key(Prompt([u(asked)], "row", meta)) == expected

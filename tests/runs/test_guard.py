@@ -9,6 +9,7 @@ from rich.console import Console
 
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
 from boresight.findings.monitor import read_findings
 from boresight.reports.facts import facts
 from boresight.reports.headline import headline
@@ -107,9 +108,10 @@ def test_going_on_in_spite_of_it_is_the_run_without_a_guard(place):
 def test_a_run_that_dies_while_it_is_stopped_ends_as_it_would_have(place, monkeypatch, after):
     whole, cut = place / "whole", place / "cut"
     run_training(recipe(place), whole, QUIET)
-    original = kept.end_with
+    original, died = kept.end_with, []
 
     def dying(run, model):
+        died.append(run)
         if after == "numbers":
             kept.trained.write_numbers(run, {}, 1)
         if after == "model":
@@ -117,8 +119,9 @@ def test_a_run_that_dies_while_it_is_stopped_ends_as_it_would_have(place, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(kept, "end_with", dying)
-    with pytest.raises(BaseException):  # noqa: B017 - what a kill leaves is looked at, not how it is told
+    with pytest.raises(Interrupted):
         run_training(recipe(place), cut, QUIET)
+    assert len(died) == 1
     monkeypatch.setattr(kept, "end_with", original)
     run_training(recipe(place), cut, QUIET, resume=True)
     assert weights(cut) == weights(whole) and kls(cut) == kls(whole)

@@ -244,12 +244,31 @@ def test_rewards_that_are_all_monitors_are_refused():
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-@pytest.mark.parametrize("file", sorted(RECIPES.rglob("*rloo*.yaml")), ids=lambda file: file.stem)
+def rewarded_recipes():
+    """The methods of all recipes that train by a reward, each with the names of its rewards by file."""
+    raw = {file: yaml.safe_load(file.read_text()) for file in RECIPES.rglob("*.yaml")}
+    return {
+        file: (recipe["method"]["name"], {reward["function"] for reward in recipe["reward"]})
+        for file, recipe in sorted(raw.items())
+        if "method" in recipe and recipe.get("reward")
+    }
+
+
+REWARDED = rewarded_recipes()
+FORM = {"countdown", "countdown_compat", "countdown_shaped", "format"}
+"""Rewards that pay for the form of an answer, whether it is correct or not."""
+
+
+def test_recipes_of_every_method_that_samples_are_looked_at():
+    assert {"rloo", "grpo", "online_dpo", "xpo"} <= {method for method, _ in REWARDED.values()}
+    assert any(named & FORM for _, named in REWARDED.values())
+
+
+@pytest.mark.parametrize("file", REWARDED, ids=lambda file: f"{file.parent.stem}-{file.stem}")
 def test_recipes_that_pay_for_form_measure_correctness_beside_it(file):
     """Or the monitor could not tell a policy that only learns the form."""
-    rewards = yaml.safe_load(file.read_text()).get("reward") or []
-    named = {reward["function"] for reward in rewards}
-    assert not named & {"countdown", "countdown_shaped"} or "countdown_correct" in named
+    _, named = REWARDED[file]
+    assert not named & FORM or named & {"countdown_correct", "math"}
 
 
 def test_a_constraint_that_cannot_be_checked_is_named_before_the_run():

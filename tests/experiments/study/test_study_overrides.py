@@ -65,6 +65,8 @@ def test_arms_that_share_a_value_do_not_share_its_change(written, raw):
         ("answers.max=1", "unknown key answers.max; "),
         ("answers.start.x=1", "start is a value, not a section"),
         ("arms.fast.seeds=[]", "arms.fast.seeds"),
+        ("arms.fast.train.seed=77", "command line: arms.fast.train.seed has no effect.*; change those"),
+        ("arms.fast.data.split_seed=5", "command line: arms.fast.data.split_seed has no effect.*; remove it"),
     ],
 )
 def test_a_wrong_override_is_one_sentence(written, override, says):

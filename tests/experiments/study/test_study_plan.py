@@ -85,6 +85,26 @@ def test_names_that_stand_for_nothing_are_refused(written, change, says):
         StudyPlan.load(written(**change))
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (
+            {"train.seed": 77},
+            "arms.slow.train.seed has no effect, since an arm is trained with each of its `seeds`",
+        ),
+        ({"train": {"steps": 3, "seed": 77}}, "arms.slow.train.seed has no effect"),
+        (
+            {"data.split_seed": 5},
+            "arms.slow.data.split_seed has no effect, since all runs of a study train on",
+        ),
+    ],
+)
+def test_a_key_that_every_run_sets_is_refused(written, raw, changed, says):
+    raw["arms"]["slow"]["set"] = changed
+    with pytest.raises(UserError, match=says):
+        StudyPlan.load(written())
+
+
 def test_an_arm_starts_from_one_before_it(written, raw):
     arms = raw["arms"]
     backwards = {name: arms[name] for name in ("onward", "fast", "slow")}

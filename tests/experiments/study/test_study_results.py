@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from boresight.experiments.study.plan import ArmComparison
+from boresight.experiments.study.plan import Arm, ArmComparison
 from boresight.experiments.study.results import (
     arm_mean,
     by_prompt,
@@ -65,9 +65,8 @@ def test_pairs_of_arms_taken_together_are_averaged_by_prompt():
     assert by_good.difference.mean.value == by_wins.difference.mean.value == 0
     assert (by_good.difference.mean.n, by_good.difference.mean.missing) == (2, 1)
     assert by_good.difference == over_seeds([{"a": 0.5, "b": -0.5, "c": math.nan}], bounds=(-1.0, 1.0))
-    assert "Y; Z (taken together) and X do not differ significantly" in comparison_sentence(
-        by_good, {"x": "X", "y": "Y", "z": "Z"}
-    )
+    said = comparison_sentence(by_good, {"x": "X", "y": "Y", "z": "Z"})
+    assert said.startswith("Y; Z (taken together) against X: answers that pass every check 0.0 points [")
 
 
 def test_arms_are_compared_in_pairs():
@@ -89,38 +88,84 @@ def test_shares_are_bounded_and_margins_are_not():
     assert arm_mean(values, "margin").mean == over_seeds([values[0]]).mean
 
 
+def arms(**roles):
+    return {name: Arm(title=name.upper(), group="g", recipe="dpo", role=role) for name, role in roles.items()}
+
+
+TUNED = arms(x="published", y="tuned", z="tuned")
+MANY = {str(n): 0.0 for n in range(30)}
+BETTER = {key: float(int(key) % 3 > 0) for key in MANY}
+
+
+def compared_by_accuracy(to, seeds=(0, 1), **values):
+    """Each arm of `to` against x, whose accuracies are 0; `values` has those of the others, with any seed."""
+    by_arm = {"x": MANY, **values}
+    measured = {arm: {"accuracy": dict.fromkeys(seeds, found)} for arm, found in by_arm.items()}
+    return compared(measured, [ArmComparison(title="t", of="x", to=arm, metrics=["accuracy"]) for arm in to])
+
+
 def test_p_values_are_adjusted_over_all_comparisons():
     """Holm: of two, the smaller p is doubled."""
-    many = {str(n): 0.0 for n in range(30)}
-    better = {key: float(int(key) % 3 > 0) for key in many}
-    measured = {"x": {"accuracy": {0: many}}, "y": {"accuracy": {0: better}}, "z": {"accuracy": {0: many}}}
-    wanted = [ArmComparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "yz"]
-    first, second = compared(measured, wanted)
+    first, second = compared_by_accuracy("yz", y=BETTER, z=MANY)
     assert first.p == pytest.approx(min(1.0, 2 * first.difference.p))
     assert (first.verdict, second.verdict) == ("better", "not significant")
-    assert study_headline([first, second]).startswith("The tuned recipes win 1 of 2 comparisons")
+    assert study_headline([first, second], TUNED) == (
+        "The tuned recipes win 1 of 2 comparisons with the published ones; 1 is not significant."
+    )
     assert "X do not differ significantly" in comparison_sentence(second, {"x": "X", "z": "Z"})
     assert comparison_sentence(first, {"x": "X", "y": "Y"}).startswith("Y is better than X")
 
 
 def test_a_verdict_that_the_number_of_comparisons_undoes_stands_alone():
     """Its own interval excludes 0; among twenty lines, a p of 0.01 is 0.2."""
-    of = {0: {str(n): 0.0 for n in range(30)}}
-    few = {0: {str(n): float(n % 5 == 0) for n in range(30)}}
-    measured = {"x": {"accuracy": of}, "y": {"accuracy": few}, "z": {"accuracy": of}}
-    wanted = [ArmComparison(title="t", of="x", to=to, metrics=["accuracy"]) for to in "y" + 19 * "z"]
-    found = compared(measured, wanted)
+    few = {key: float(int(key) % 5 == 0) for key in MANY}
+    found = compared_by_accuracy("y" + 19 * "z", y=few, z=MANY)
     assert found[0].direction == "better" and found[0].difference.p < 0.05 < found[0].p
     assert found[0].verdict == "better, alone"
-    assert study_headline(found) == (
+    assert study_headline(found, TUNED) == (
         "The tuned recipes win 0 of 20 comparisons with the published ones; "
         "1 more by its own interval alone; 19 are not significant."
     )
 
 
+def test_one_seed_compares_two_models_and_no_recipes():
+    """However small p is: the interval is over prompts alone."""
+    found = compared_by_accuracy("yz", seeds=[0], y=BETTER, z=MANY)
+    assert found[0].p < 1e-6 and [c.verdict for c in found] == ["these models only"] * 2
+    said = comparison_sentence(found[0], {"x": "X", "y": "Y"})
+    assert said.startswith("Y against X: held-out pairs ranked right +66.7 points [")
+    assert said.endswith(", 1 seed, 30 prompts; one seed compares these models only, not their recipes.")
+    assert study_headline(found, TUNED) == (
+        "No recipes are compared yet, only models: 2 comparisons with one seed."
+    )
+    several = compared_by_accuracy("y", y=BETTER)
+    assert study_headline([*found, *several], TUNED) == (
+        "The tuned recipes win 1 of 1 comparisons with the published ones; 2 with one seed are not counted."
+    )
+
+
+def test_seeds_that_one_side_lacks_do_not_count():
+    """Three seeds against one of them are a comparison of one seed."""
+    measured = {"x": {"accuracy": dict.fromkeys(range(3), MANY)}, "y": {"accuracy": {0: BETTER}}}
+    (found,) = compared(measured, [ArmComparison(title="t", of="x", to="y", metrics=["accuracy"])])
+    assert found.verdict == "these models only"
+
+
+@pytest.mark.parametrize(
+    "roles", [{"x": "other"}, {"y": "published"}, {"z": "other"}, {"x": "tuned", "y": "published"}], ids=str
+)
+def test_only_published_against_tuned_arms_are_named_so(roles):
+    found = compared_by_accuracy("yz", y=BETTER, z=MANY)
+    plan_arms = TUNED | arms(**roles)
+    assert study_headline(found, plan_arms) == "1 of 2 comparisons is better; 1 is not significant."
+    assert study_headline(found[1:], plan_arms | arms(y="other", x="other")) == (
+        "0 of 1 comparison are better; 1 is not significant."
+    )
+
+
 def test_lower_is_better_where_the_metric_says_so():
-    of = {0: {str(n): 1.0 + n / 100 for n in range(20)}}
-    to = {0: {str(n): 0.5 + n / 90 for n in range(20)}}
+    of = {seed: {str(n): 1.0 + n / 100 for n in range(20)} for seed in (0, 1)}
+    to = {seed: {str(n): 0.5 + n / 90 for n in range(20)} for seed in (0, 1)}
     (found,) = compared(
         {"x": {"nll": of}, "y": {"nll": to}}, [ArmComparison(title="t", of="x", to="y", metrics=["nll"])]
     )

@@ -1,5 +1,7 @@
 """What a sweep tries, and what its recipe refuses."""
 
+import re
+
 import pytest
 import yaml
 
@@ -89,6 +91,28 @@ MISTAKES = {
         {"space": {f"optim.{n}": list(range(10)) for n in range(20)}, "trials": 3},
         "the grid has 100,000,000,000,000,000,000 points",
     ),
+    "a seed in the space": (
+        {"space": {"train.seed": [1, 2, 3]}},
+        "space.train.seed has no effect, since a sweep trains every setting with its own `seeds`; give",
+    ),
+    "a seed in a section": (
+        {"space": {"train": [{"batch": 4, "seed": 1}]}},
+        "space.train.seed has no effect",
+    ),
+    "a seed for all trials": ({"set": {"train": {"seed": 7}}}, "train.seed has no effect, since a sweep"),
+    "other rows for each setting": (
+        {"space": {"data.split_seed": [1, 2]}},
+        "space.data.split_seed has no effect, since all trials of a sweep train on the same rows; set it",
+    ),
+    "a half in the settings": (
+        {"search": "list", "space": {}, "settings": [{"optim.lr": 1}, {"data.eval_half": "selection"}]},
+        "settings.data.eval_half has no effect, since a sweep measures on both",
+    ),
+    "a half for all trials": ({"set": {"data.eval_half": "selection"}}, "data.eval_half has no effect"),
+    "half a whole number": (
+        {"search": "optuna", "trials": 3, "space": {"train.batch": {"low": 1.5, "high": 8, "integer": True}}},
+        "a range of whole numbers goes from 1.5 to 8; give whole ones",
+    ),
     "unknown field": ({"sede": 1}, "unknown key sede; did you mean 'seed'"),
 }
 
@@ -99,6 +123,77 @@ def test_mistakes_are_one_sentence(raw, name):
     with pytest.raises(UserError) as error:
         SweepRecipe.parse(raw | change)
     assert sentence in str(error.value)
+
+
+def test_a_seed_on_the_command_line_is_refused_there(written, capsys):
+    with pytest.raises(SystemExit) as left:
+        main.main(["sweep", str(written()), "train.seed=7"])
+    assert left.value.code == 2
+    assert "command line: train.seed has no effect, since a sweep trains" in capsys.readouterr().err
+
+
+def test_the_rows_of_all_trials_may_be_others(raw):
+    assert SweepRecipe.parse(raw | {"set": {"data.split_seed": 5}}).base().split_seed == 5
+
+
+LIST = {"search": "list", "space": {}, "settings": [{"optim.lr": 1e-4}, {"optim.lr": 1e-3}]}
+WITHOUT_EFFECT = {
+    "a seed of a list": (
+        LIST | {"seed": 3},
+        "seed has no effect with a list, which is tried whole; remove it",
+    ),
+    "a seed of a whole grid": (
+        {"seed": 3},
+        "seed has no effect with a grid without trials",
+    ),
+    "a sampler of a list": (LIST | {"sampler": "random"}, "sampler has no effect with search: list, since"),
+    "a sampler of a grid": ({"sampler": "random"}, "sampler has no effect with search: grid"),
+    "more trials than there are": (
+        {"prune": {"trials": 6}},
+        "prune.trials asks for 6 other trials and the sweep has 5, so nothing can be pruned; lower it, or",
+    ),
+    "the trials by default, of a list of two": (LIST | {"prune": {}}, "prune.trials asks for 4 other trials"),
+    "more evaluations than there are": (
+        {"prune": {"after": 5}},
+        "prune.after asks for 5 evaluations and a run has at most 4, so nothing can be pruned",
+    ),
+    "seeds of no confirmation": (
+        {"confirm": {"top": 0, "seeds": 5}},
+        "confirm.seeds has no effect with confirm",
+    ),
+    "the first of them": ({"confirm": {"top": 0, "first_seed": 5}}, "confirm.first_seed has no effect with"),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_options_that_cannot_act_are_refused(written, name):
+    change, sentence = WITHOUT_EFFECT[name]
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        SweepRecipe.load(written(**change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 3, "trials": 2},
+        {"prune": {"trials": 5, "after": 4}},
+        {"prune": {"trials": 11}, "seeds": [0, 1]},
+        {"prune": {"after": 5, "trials": 1}, "space": {"train.eval_every": [1, 2]}},
+        {"prune": {"after": 5, "trials": 1}, "set": {"train.steps": 5}},
+        {"search": "optuna", "trials": 5, "sampler": "random", "seed": 3, "prune": {}},
+    ],
+    ids=str,
+)
+def test_options_that_act_are_accepted(written, change):
+    assert SweepRecipe.load(written(**change)).without_effect() == {}
+
+
+@pytest.mark.parametrize(("set_", "most"), [({"train.steps": 20}, 10), ({"train.eval_every": None}, 4)])
+def test_every_evaluation_of_a_run_may_prune(written, set_, most):
+    """20 steps are evaluated after every second one, the last one too; 4 steps after each."""
+    assert SweepRecipe.load(written(set={"train.eval_every": 2, **set_}, prune={"after": most})).prune
+    with pytest.raises(UserError, match=f"a run has at most {most},"):
+        SweepRecipe.load(written(set={"train.eval_every": 2, **set_}, prune={"after": most + 1}))
 
 
 def test_a_missing_swept_recipe_names_the_file(written, tmp_path):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from boresight.config.base import BaseRecipe
-from boresight.config.dotted import put
+from boresight.config.dotted import flat, put
 from boresight.config.recipe import Recipe
 from boresight.config.recipe_files import recipe_from
 from boresight.config.reward import as_reward_list
@@ -31,6 +31,12 @@ from boresight.scorers.rewards import check_rewards
 
 FOLDER_NAME = re.compile(r"\w[\w.+-]*")
 """Names of arms and blocks, which have folders of the same name."""
+
+SET_BY_STUDY = {
+    "train.seed": "an arm is trained with each of its `seeds`; change those",
+    "data.split_seed": "all runs of a study train on the same rows; remove it",
+}
+"""Keys of a recipe that a study sets in every run, each with the reason and what to do."""
 
 Role = Literal["published", "tuned", "other"]
 
@@ -179,6 +185,13 @@ class StudyPlan(BaseRecipe):
                 if needed is not None and not set(arm.seeds) <= set(earlier[needed].seeds):
                     raise ValueError(f"arms.{name} {how} {needed!r}, which lacks one of its seeds")
             earlier[name] = arm
+        return self
+
+    @model_validator(mode="after")
+    def _changes_must_act(self) -> StudyPlan:
+        for name, arm in self.arms.items():
+            for key in (key for key in flat(arm.set) if key in SET_BY_STUDY):
+                raise ValueError(f"arms.{name}.{key} has no effect, since {SET_BY_STUDY[key]}")
         return self
 
     @model_validator(mode="after")

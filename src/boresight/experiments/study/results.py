@@ -17,7 +17,7 @@ import numpy as np
 from boresight.core.errors import UserError
 from boresight.core.wording import is_or_are, plural
 from boresight.experiments.study.metrics import METRICS
-from boresight.experiments.study.plan import ArmComparison
+from boresight.experiments.study.plan import Arm, ArmComparison
 from boresight.stats.intervals import DIFFERENCE, SHARE, SIGNIFICANCE_LEVEL, Interval, Value, holm
 from boresight.stats.over_seeds import OverSeeds, difference_by_prompt, over_seeds
 from boresight.stats.units import unit_named
@@ -28,6 +28,8 @@ MeasuredArms = Mapping[str, Mapping[str, BySeed]]
 """Arm, metric, seed, prompt to value."""
 
 Direction = Literal["better", "worse", "not significant", "not measured"]
+MODELS_ONLY = "these models only"
+"""Verdict of a comparison of one seed: with other seeds, the same recipes may compare otherwise."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,16 @@ class Compared:
         return Interval(_rate(mean.value), _rate(mean.low), _rate(mean.high), mean.n, mean.missing)
 
     @property
+    def is_of_models(self) -> bool:
+        """Whether the arms share one seed only, so that the interval has no noise between seeds."""
+        return self.difference is not None and self.difference.seeds < 2
+
+    @property
     def verdict(self) -> str:
-        """`direction`, followed by `, alone` if it is not significant after Holm's adjustment (5 %)."""
+        """`direction`, followed by `, alone` if it is not significant after Holm's adjustment (5 %); of one
+        seed `MODELS_ONLY`."""
+        if self.is_of_models:
+            return MODELS_ONLY
         survives = self.p < SIGNIFICANCE_LEVEL or self.direction not in ("better", "worse")
         return self.direction if survives else f"{self.direction}, alone"
 
@@ -142,14 +152,17 @@ def comparison_sentence(c: Compared, titles: Mapping[str, str]) -> str:
     if c.shown is None or c.difference is None:
         return f"{c.title}, {label}: not measured, since {a} or {b} has not finished."
     rate = c.metric == "win_rate"
+    size = f"win rate {unit.estimate(c.shown)}" if rate else f"{label} {unit.change(c.shown)}"
+    size = f"{size}, {counts_in_words(c.difference)}"
+    if c.is_of_models:
+        return f"{b} against {a}: {size}; one seed compares {MODELS_ONLY}, not their recipes."
     if c.direction == "not significant":
         lead = f"{b} and {a} do not differ significantly"
     elif c.direction == "better":
         lead = f"{b} {'beats' if rate else 'is better than'} {a}"
     else:
         lead = f"{b} {'loses to' if rate else 'is worse than'} {a}"
-    size = f"win rate {unit.estimate(c.shown)}" if rate else f"{label} {unit.change(c.shown)}"
-    return f"{lead}: {size}, {counts_in_words(c.difference)}."
+    return f"{lead}: {size}."
 
 
 def _together(arms: Sequence[str], titles: Mapping[str, str]) -> str:
@@ -157,20 +170,34 @@ def _together(arms: Sequence[str], titles: Mapping[str, str]) -> str:
     return names[0] if len(names) == 1 else "; ".join(names) + " (taken together)"
 
 
-def study_headline(found: Sequence[Compared]) -> str:
-    """The verdicts of the headline comparisons, counted in one sentence."""
-    done = [c for c in found if c.headline and c.difference]
-    if not done:
+def study_headline(found: Sequence[Compared], arms: Mapping[str, Arm]) -> str:
+    """The verdicts of the headline comparisons of several seeds, counted in one sentence."""
+    measured = [c for c in found if c.headline and c.difference]
+    done = [c for c in measured if not c.is_of_models]
+    single = len(measured) - len(done)
+    if not measured:
         return "Nothing has been compared yet."
+    if not done:
+        return f"No recipes are compared yet, only models: {plural(single, 'comparison')} with one seed."
     ends = Counter(c.verdict for c in done)
-    parts = [f"The tuned recipes win {ends['better']} of {len(done)} comparisons with the published ones"]
+    parts = [_wins(ends["better"], done, arms)]
     if alone := ends["better, alone"]:
         parts.append(f"{alone} more by {'its' if alone == 1 else 'their'} own interval alone")
     if lost := ends["worse"] + ends["worse, alone"]:
-        parts.append(f"{lost} {is_or_are(lost)} lost")
+        parts.append(f"{lost} {is_or_are(lost)} worse")
     if unresolved := ends["not significant"]:
         parts.append(f"{unresolved} {is_or_are(unresolved)} not significant")
+    if single:
+        parts.append(f"{single} with one seed {is_or_are(single)} not counted")
     return "; ".join(parts) + "."
+
+
+def _wins(wins: int, done: Sequence[Compared], arms: Mapping[str, Arm]) -> str:
+    """The number of significant improvements, as wins of tuned recipes where the plan compares such."""
+    published = all(arms[name].role == "published" for c in done for name in c.of)
+    if published and all(arms[name].role == "tuned" for c in done for name in c.to):
+        return f"The tuned recipes win {wins} of {len(done)} comparisons with the published ones"
+    return f"{wins} of {plural(len(done), 'comparison')} {is_or_are(wins)} better"
 
 
 def _difference(measured: MeasuredArms, c: ArmComparison, metric: str) -> OverSeeds | None:

@@ -72,28 +72,53 @@ def confirm_trials(sweep: Sweep) -> list[Trial]:
 
 
 def confirmed(sweep: Sweep) -> list[Confirmed]:
-    """The default, then the finalists, best first, on the seeds that all of them finished.
+    """The default, then the finalists, best first, each on the seeds that it and the default have finished.
 
     A finalist with a run that the guard stopped is omitted: the mean of its other seeds would be too
-    favorable.
+    favorable. That of the default would be as well, so nothing is compared with a default that was stopped.
     """
-    trials = confirm_trials(sweep)
-    stopped = {trial.setting for trial in trials if sweep.stopped(trial)}
-    chosen = [number for number in finalists(sweep) if number not in stopped]
-    values = {n: _values_by_seed(sweep, [t for t in trials if t.setting == n]) for n in (None, *chosen)}
-    seeds = [s for s in confirm_seeds(sweep.recipe) if all(s in found for found in values.values())]
-    if not chosen or not seeds:
+    if _was_stopped(sweep, None):
         return []
-    rows = {number: [found[seed] for seed in seeds] for number, found in values.items()}
-    bounds = _bounds(sweep, [by for measured in rows.values() for by in measured])
-    means = {number: over_seeds(rows[number], bounds=bounds) for number in rows}
-    difference = None if bounds is None else DIFFERENCE
-    gains = {n: difference_over_seeds(rows[None], rows[n], bounds=difference) for n in chosen}
-    adjusted = dict(zip(chosen, holm([gains[number].p for number in chosen]), strict=True))
-    default = Confirmed(None, sweep.in_words(None), means[None])
-    found = [Confirmed(n, sweep.in_words(n), means[n], gains[n], adjusted[n]) for n in chosen]
+    fresh, pairs = _fresh_values(sweep, None), _seed_pairs(sweep)
+    if not pairs:
+        return []
+    bounds = _bounds(sweep, [*fresh.values(), *(by for measured in pairs.values() for _, by in measured)])
+    gains = {n: _gain(pairs[n], None if bounds is None else DIFFERENCE) for n in pairs}
+    means = {n: over_seeds([by for _, by in pairs[n]], bounds=bounds) for n in pairs}
+    adjusted = dict(zip(gains, holm([gain.p for gain in gains.values()]), strict=True))
+    default = Confirmed(None, sweep.in_words(None), over_seeds(list(fresh.values()), bounds=bounds))
     sign = -1 if sweep.recipe.better == "higher" else 1
-    return [default, *sorted(found, key=lambda c: sign * c.mean.mean.value)]
+    order = sorted(gains, key=lambda n: sign * gains[n].mean.value)
+    return [default, *(Confirmed(n, sweep.in_words(n), means[n], gains[n], adjusted[n]) for n in order)]
+
+
+SeedPairs = list[tuple[Mapping[str, Value], Mapping[str, Value]]]
+"""Values by prompt of the default and of a finalist with one fresh seed, for each seed that both finished."""
+
+
+def _seed_pairs(sweep: Sweep) -> dict[int, SeedPairs]:
+    """The finalists that can be compared: those that were not stopped and share a seed with the default."""
+    default = _fresh_values(sweep, None)
+    pairs: dict[int, SeedPairs] = {}
+    for number in finalists(sweep):
+        found = {} if _was_stopped(sweep, number) else _fresh_values(sweep, number)
+        pairs[number] = [(default[seed], found[seed]) for seed in found if seed in default]
+    return {number: shared for number, shared in pairs.items() if shared}
+
+
+def _gain(pairs: SeedPairs, bounds: Bounds | None) -> OverSeeds:
+    """A finalist minus the default."""
+    return difference_over_seeds([of for of, _ in pairs], [to for _, to in pairs], bounds=bounds)
+
+
+def _fresh_values(sweep: Sweep, number: int | None) -> dict[int, dict[str, Value]]:
+    """The metric by seed and prompt of the runs that a setting has finished in the confirmation."""
+    return _values_by_seed(sweep, [trial for trial in confirm_trials(sweep) if trial.setting == number])
+
+
+def _was_stopped(sweep: Sweep, number: int | None) -> bool:
+    """Whether the guard stopped a run of a setting in the confirmation."""
+    return any(sweep.stopped(trial) for trial in confirm_trials(sweep) if trial.setting == number)
 
 
 def sweep_verdict(sweep: Sweep, found: Sequence[Confirmed]) -> list[str]:
@@ -115,10 +140,10 @@ def sweep_headline(sweep: Sweep, found: Sequence[Confirmed]) -> str:
     order = ranking(sweep)
     if not order:
         return "No setting finished with all its seeds"
-    better = [c for c in found[1:] if c.beats(sweep.recipe.better)]
+    better = [c for c in found if c.beats(sweep.recipe.better)]
     if better:
         return _against_default(better[0], sweep)
-    if found:
+    if any(c.gain is not None and c.gain.seeds > 1 for c in found):
         return "No setting is significantly better than the default"
     best = order[0][0]
     name = "The default" if is_default(sweep, best) else sweep.in_words(best)
@@ -126,10 +151,23 @@ def sweep_headline(sweep: Sweep, found: Sequence[Confirmed]) -> str:
 
 
 def _unconfirmed(sweep: Sweep, best: int) -> str:
-    why = "confirm.top is 0" if not sweep.recipe.confirm.top else "no fresh seed finished for all finalists"
-    if is_default(sweep, best):
-        why = "there was nothing else to confirm"
+    why = _why_unconfirmed(sweep, confirm_trials(sweep))
     return f"{sweep.in_words(best)} was best, unconfirmed ({why}): the best of several is partly luck."
+
+
+def _why_unconfirmed(sweep: Sweep, trials: Sequence[Trial]) -> str:
+    """The reason why no finalist is compared with the default."""
+    if not sweep.recipe.confirm.top:
+        return "confirm.top is 0"
+    if not trials:
+        return "there was nothing else to confirm"
+    if _was_stopped(sweep, None):
+        return "the guard stopped the default, so there is nothing to compare it with"
+    if all(_was_stopped(sweep, number) for number in finalists(sweep)):
+        return "the guard stopped every finalist"
+    if any(sweep.outcome(trial) is None for trial in trials):
+        return "no fresh seed has finished for the default and a finalist yet"
+    return "no fresh seed finished for the default and a finalist"
 
 
 def _sentence(one: Confirmed, sweep: Sweep) -> str:
@@ -141,7 +179,7 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
     if gain.seeds < 2:
         return (
             f"{one.name} against the default: {unit.change(interval)} {over}, {p}: one seed cannot separate "
-            "a setting from seed noise, so nothing is confirmed; finish the other seeds."
+            f"a setting from seed noise, so nothing is confirmed; {_other_seeds(sweep, one)}."
         )
     if one.significant:
         return f"{_against_default(one, sweep)} {over}, {p}: beyond seed noise."
@@ -149,6 +187,13 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
         f"{one.name} and the default do not differ significantly: {unit.change(interval)} {over}, {p}: "
         f"not beyond seed noise; {_remedy(gain)}."
     )
+
+
+def _other_seeds(sweep: Sweep, one: Confirmed) -> str:
+    """State of the seeds that a finalist is not compared on, or what to do about them."""
+    trials = [trial for trial in confirm_trials(sweep) if trial.setting in (None, one.setting)]
+    is_open = any(sweep.outcome(trial) is None for trial in trials)
+    return "finish the other seeds" if is_open else "the other seeds failed"
 
 
 def _units(sweep: Sweep) -> str:

@@ -73,7 +73,7 @@ def write_sweep_report(sweep: Sweep) -> tuple[Path, list[str]]:
     tested_again = _drawn(sweep, {c.name: c.mean for c in tested})
     report = SweepReport(
         headline=sweep_headline(sweep, tested),
-        sentences=[*sweep_verdict(sweep, tested), *_stop_sentences(sweep), *_failure_sentences(results)],
+        sentences=[*sweep_verdict(sweep, tested), *_stop_sentences(sweep), *_failures(sweep, results)],
         confirmed=_confirmed_lines(sweep, tested, tested_again),
         confirmed_axis=None if tested_again is None else tested_again.scale,
         settings=_setting_lines(sweep, results, searched),
@@ -130,16 +130,33 @@ def _stop_sentences(sweep: Sweep) -> list[str]:
     return list(found.values())
 
 
-def _failure_sentences(results: Sequence[SettingResult]) -> list[str]:
-    """One sentence for each reason that settings failed for."""
+def _failures(sweep: Sweep, results: Sequence[SettingResult]) -> list[str]:
+    """One sentence for each reason that settings failed for, then those of the confirmation."""
     by_reason: dict[str, list[str]] = {}
     for result in results:
         if result.states.get("failed"):
             by_reason.setdefault(result.why.rstrip("."), []).append(str(result.number))
+    searched = [f"{_listed('Setting', numbers)} failed: {why}." for why, numbers in by_reason.items()]
+    return [*searched, *_confirmation_failures(sweep)]
+
+
+def _confirmation_failures(sweep: Sweep) -> list[str]:
+    """One sentence for each setting and reason that runs of the confirmation failed for."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for trial in confirm_trials(sweep):
+        outcome = sweep.outcome(trial)
+        if outcome is not None and outcome.failed:
+            reason = (sweep.in_words(trial.setting), outcome.why.rstrip("."))
+            by_reason.setdefault(reason, []).append(str(trial.seed))
     return [
-        f"{'Setting' if len(numbers) == 1 else 'Settings'} {', '.join(numbers)} failed: {why}."
-        for why, numbers in by_reason.items()
+        f"In the confirmation, {name} with {_listed('seed', seeds)} failed: {why}."
+        for (name, why), seeds in by_reason.items()
     ]
+
+
+def _listed(noun: str, numbers: Sequence[str]) -> str:
+    """`Setting 3`, or `Settings 3, 5`."""
+    return f"{noun}{'' if len(numbers) == 1 else 's'} {', '.join(numbers)}"
 
 
 def _setting_lines(

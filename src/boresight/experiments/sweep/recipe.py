@@ -7,6 +7,7 @@ Overrides that name no field of a sweep go to the recipe that is swept.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,19 +18,31 @@ from boresight.config.dotted import put, read_value, refuse_repeated, remove_exc
 from boresight.config.recipe import Recipe
 from boresight.config.recipe_files import recipe_from, recipe_path
 from boresight.config.refusals.unknown_key import KnownKeys, dotted_fields, hint_for
-from boresight.config.section import Section, validate
+from boresight.config.refusals.without_effect import Rule, refusals_by
+from boresight.config.section import Section, WrongSetting, non_default_settings, validate
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.core.wording import plural
 from boresight.experiments.sweep.space import (
     Range,
     SweepSetting,
     grid,
+    keys_within,
     refuse_empty_or_repeated,
     setting_in_words,
     setting_of,
 )
 from boresight.scorers.rewards import check_rewards
 from boresight.stats.paired import LABELS
+
+SET_BY_SWEEP = {
+    "train.seed": "a sweep trains every setting with its own `seeds`; give seeds=[0, 1, 2] in its place",
+    "data.split_seed": "all trials of a sweep train on the same rows; set it under `set`",
+    "data.eval_half": "a sweep measures on both halves of the held-out prompts, one per stage; remove it",
+}
+"""Keys of the swept recipe that a sweep sets in every trial, each with the reason and what to do."""
+NUMBER_OF_EVALUATIONS = ("train.steps", "train.epochs", "train.eval_every", "rollout.updates")
+"""Keys that the number of a run's evaluations depends on."""
 
 
 class PruneSection(Section):
@@ -108,6 +121,7 @@ class SweepRecipe(BaseRecipe):
         sweep = super().parse({**raw, "space": space, "settings": settings}, source)
         swept = Recipe.read(sweep.recipe) if isinstance(sweep.recipe, str) else sweep.recipe
         sweep = sweep.model_copy(update={"recipe": Recipe.parse(swept, source).to_dict()})
+        _refuse_overwritten(sweep, source)
         sweep.base()
         _accept(sweep)
         return sweep
@@ -136,12 +150,52 @@ class SweepRecipe(BaseRecipe):
         return self
 
     def without_effect(self) -> dict[str, str]:
-        """Settings of the swept recipe, of `set` and of the search that cannot act."""
+        """Settings of the sweep, of the swept recipe, of `set` and of the search that cannot act."""
         planned = self.planned()
         if self.search != "list":  # the first and the last value of every key
             planned = planned[:1] + planned[-1:]
         tried = [self.base(), *map(self.recipe_with, planned)]
-        return {field: text for one in tried for field, text in one.without_effect().items()}
+        swept = {field: text for one in tried for field, text in one.without_effect().items()}
+        return self._idle_options() | self._idle_pruning() | swept
+
+    def _idle_options(self) -> dict[str, str]:
+        """Options of the search and of the confirmation that cannot act."""
+        is_drawn = self.search == "optuna" or self.trials is not None
+        whole = "a list" if self.search == "list" else "a grid without trials"
+        rules: list[Rule] = [
+            (["sampler"], self.search == "optuna", f"with search: {self.search}, since it is Optuna's"),
+            (["seed"], is_drawn, f"with {whole}, which is tried whole"),
+            (["confirm.seeds", "confirm.first_seed"], self.confirm.top > 0, "with confirm.top=0"),
+        ]
+        confirm = {f"confirm.{name}": value for name, value in non_default_settings(self.confirm).items()}
+        return refusals_by(rules, non_default_settings(self) | confirm)
+
+    def _idle_pruning(self) -> dict[str, str]:
+        """The bound of `prune` that no trial can reach."""
+        if self.prune is None:
+            return {}
+        others, most = self.count * len(self.seeds) - 1, self._most_evaluations()
+        rule = "so nothing can be pruned; lower it, or remove prune"
+        if self.prune.trials > others:
+            asked = plural(self.prune.trials, "other trial")
+            return {"prune.trials": f"prune.trials asks for {asked} and the sweep has {others}, {rule}"}
+        if most is not None and self.prune.after > most:
+            asked, has = plural(self.prune.after, "evaluation"), f"a run has at most {most:,}"
+            return {"prune.after": f"prune.after asks for {asked} and {has}, {rule}"}
+        return {}
+
+    def _most_evaluations(self) -> int | None:
+        """Upper bound on the number of evaluations of a trial after its start; None if it is not known."""
+        varied = {
+            name for key in self.keys for name in NUMBER_OF_EVALUATIONS if f"{name}.".startswith(f"{key}.")
+        }
+        base = self.base()
+        if varied or (base.train.steps is None and base.train.eval_every is not None):
+            return None
+        if base.train.steps is None:
+            return 15  # of 15 steps, since every eighth of the steps is evaluated
+        steps = base.train.steps * base.rollout.updates
+        return math.ceil(steps / (base.train.eval_every or max(1, steps // 8)))
 
     @property
     def label(self) -> str:
@@ -199,6 +253,17 @@ def replaced_by_set(sweep: SweepRecipe) -> list[str]:
     assert isinstance(sweep.recipe, dict)
     raw = Recipe.parse(sweep.recipe).to_dict()
     return [f"{line} of the swept recipe" for line in remove_excluded(raw, sweep.set, Recipe.EITHER)]
+
+
+def _refuse_overwritten(sweep: SweepRecipe, source: str) -> None:
+    """Raise a `WrongSetting` for a key that every trial sets itself: other values would give the same run."""
+    changes = [("set", sweep.set), ("space", sweep.space), *(("settings", one) for one in sweep.settings)]
+    for part, tree in changes:
+        for key in keys_within(tree):
+            if key not in SET_BY_SWEEP or (part, key) == ("set", "data.split_seed"):
+                continue
+            named = key if part == "set" else f"{part}.{key}"  # overrides of the swept recipe are in `set`
+            raise WrongSetting(source, f"{named} has no effect, since {SET_BY_SWEEP[key]}.", named)
 
 
 def _accept(sweep: SweepRecipe) -> None:

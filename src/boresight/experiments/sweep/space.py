@@ -38,6 +38,10 @@ class Range(Section):
     def _is_a_range(self) -> Range:
         if not self.low < self.high or (self.log and self.low <= 0):
             raise ValueError("a range needs low < high, and low > 0 on a logarithmic scale")
+        if self.integer and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError(
+                f"a range of whole numbers goes from {self.low:g} to {self.high:g}; give whole ones"
+            )
         return self
 
 
@@ -95,6 +99,13 @@ def setting_of(tree: object, field: str = "a setting") -> SweepSetting:
 
 def _is_value(mapping: Mapping[str, Any]) -> bool:
     return not mapping or "low" in mapping
+
+
+def keys_within(changes: Mapping[str, Any]) -> list[str]:
+    """Dotted keys that changes, or lists of them, set: `train.seed` for `train` and the value `{seed: 1}`."""
+    listed = {key: value if isinstance(value, list) else [value] for key, value in changes.items()}
+    found = (name for key, values in listed.items() for each in values for name in flat({key: each}))
+    return list(dict.fromkeys(found))
 
 
 def as_number(value: object) -> object:

@@ -20,22 +20,27 @@ PART = "reward_"
 def held_out_by_calls(run: RunData, metric: str = "reward") -> list[tuple[int, float]]:
     """Verifier calls and held-out value of every evaluation, the start model's first.
 
+    Several updates may share the samples of one rollout. Of evaluations without a verifier call between them
+    the last one counts, since all that those calls have taught is in its model.
+
     Raises:
-        UserError: the run logs no verifier calls, or an evaluation lacks the value or was measured twice.
+        UserError: the run logs no verifier calls, an evaluation lacks the value, or a step has two.
     """
     counted = {int(line["step"]): int(line[CALLS]) for line in run.train if _known(line, CALLS)}
     if not counted:
         raise UserError(f"{run.folder}: logs no {CALLS}, which methods that sample answers do.")
-    curve: list[tuple[int, float]] = []
+    curve: dict[int, float] = {}
+    measured: set[int] = set()
     for line in run.eval:
         step = int(line["step"])
         if not _known(line, metric):
             raise UserError(f"{run.folder}: the evaluation after step {step} has no {metric}.")
+        if step in measured:
+            raise UserError(f"{run.folder}: two evaluations after step {step}.")
+        measured.add(step)
         calls = max((n for at, n in counted.items() if at <= step), default=0)
-        if curve and calls <= curve[-1][0]:
-            raise UserError(f"{run.folder}: two evaluations after {calls:,} verifier calls.")
-        curve.append((calls, float(line[metric])))
-    return curve
+        curve[calls] = float(line[metric])
+    return sorted(curve.items())
 
 
 def held_out_parts(run: RunData) -> dict[str, list[tuple[int, float]]]:

@@ -124,7 +124,7 @@ def study_report(study: Study, data: StudyData, results: Sequence[Compared]) -> 
     plan = study.plan
     titles = {name: arm.title for name, arm in plan.arms.items()}
     return StudyReport(
-        headline=study_headline(results) if plan.comparisons or not plan.blocks else _progress(study),
+        headline=_headline(study, results),
         sentences=[comparison_sentence(c, titles) for c in results if c.difference],
         notes=_notes(study),
         comparisons=[_compared_line(c) for c in results],
@@ -134,6 +134,11 @@ def study_report(study: Study, data: StudyData, results: Sequence[Compared]) -> 
         setup=[_setup_line(study, name) for name in plan.arms],
         environment=_environment(study),
     )
+
+
+def _headline(study: Study, results: Sequence[Compared]) -> str:
+    plan = study.plan
+    return study_headline(results, plan.arms) if plan.comparisons or not plan.blocks else _progress(study)
 
 
 def _progress(study: Study) -> str:
