@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import pytest
 pytest.importorskip("openai", reason="the client needs the extra [api]")
 
 import boresight
+from boresight.cli import main
 from boresight.core.errors import UserError
+from boresight.core.interrupt import Interrupted
 from boresight.evaluation.recipe import EvaluationRecipe
+from boresight.llm.client import Client
 from boresight.llm.replies.failures import Stopped
+from boresight.llm.session import Session
 from boresight.runs.evaluation_folder import EvaluationFolder
 from tests.llm.fake_server import FakeServer, echo, some
 from tests.llm.helpers import KEY, KEY_ENV
@@ -89,6 +94,79 @@ def test_answers_that_did_not_come_stop_and_the_same_command_goes_on(tmp_path: P
         server.faults = some({})
         evaluate(server, tmp_path)  # with another budget, which may be raised
     assert len(server.answered) == 6 + 2 * 6 and set(server.answered.values()) == {1}
+
+
+def run_quoted(sentence: str, *overrides: str) -> None:
+    """Run the command in backquotes; it must end well."""
+    _, *arguments = shlex.split(sentence.split("`")[1])
+    with pytest.raises(SystemExit) as left:
+        main.main([*arguments, *overrides])
+    assert not left.value.code
+
+
+@pytest.mark.parametrize("stop", ["budget", "no money", "no server"])
+def test_what_stops_an_evaluation_names_the_command_that_continues_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    """In a default folder, whose name has the time in it: no answer is paid for twice."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Client, "_pause", lambda *_: 0.0)
+    budget = {"budget": {"max_requests": 4}} if stop == "budget" else {}
+
+    def fault(digest: str, attempt: int) -> str | None:
+        fail = {"budget": None, "no money": "quota", "no server": "500"}[stop]
+        return fail if len(server.answered) >= 4 else None
+
+    with FakeServer(answer=answer_or_judge, faults=fault) as server:
+        made = recipe(server, tmp_path, **budget)
+        made["systems"]["gpt"]["endpoint"]["limits"] = {"max_concurrency": 1}
+        with pytest.raises(Stopped, match=r"`boresight evaluate .* --run .*` continues\.$") as stopped:
+            boresight.evaluate(made, quiet=True)
+        assert "same command" not in str(stopped.value)
+        assert stop != "budget" or "raise budget.max_requests;" in str(stopped.value)
+        server.faults = some({})
+        run_quoted(str(stopped.value), *(["budget.max_requests=99"] if budget else []))
+    assert len(server.answered) == 6 + 2 * 6 and set(server.answered.values()) == {1}
+    assert len(list((tmp_path / "runs").glob("evaluation-*"))) == 1
+
+
+def test_ctrl_c_after_paid_answers_names_the_command_that_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = Session.each
+
+    def interrupted(*arguments: Any) -> None:
+        before(*arguments)
+        raise KeyboardInterrupt
+
+    with FakeServer(answer=answer_or_judge) as server:
+        monkeypatch.setattr(Session, "each", interrupted)
+        with pytest.raises(
+            Interrupted, match=r"^interrupted; `boresight evaluate .*` continues\.$"
+        ) as stopped:
+            boresight.evaluate(recipe(server, tmp_path), quiet=True)
+        monkeypatch.setattr(Session, "each", before)
+        run_quoted(str(stopped.value))
+    assert set(server.answered.values()) == {1}
+
+
+def test_a_judge_that_must_be_changed_leaves_answers_for_another_recipe(tmp_path: Path) -> None:
+    def no_verdict(body: dict[str, Any], digest: str) -> str:
+        return "hm" if "VERDICT" in body["messages"][0]["content"] else answer_or_judge(body, digest)
+
+    with FakeServer(answer=no_verdict) as server:
+        with pytest.raises(
+            Stopped, match="take another model; what has arrived is kept: in another"
+        ) as stopped:
+            evaluate(server, tmp_path)
+        kept = tmp_path / "eval" / "answers-gpt.jsonl"
+        assert f"`gpt: {{answers: {kept}}}` reads the answers." in str(stopped.value)
+        server.answer, sent = answer_or_judge, len(server.seen)
+        made = recipe(server, tmp_path, ledger=str(tmp_path / "other.sqlite"))
+        made["systems"]["gpt"] = {"answers": str(kept)}
+        boresight.evaluate(made, run=tmp_path / "other", quiet=True)
+        assert len(server.seen) == sent + 2 * 6
 
 
 def test_refused_answers_are_missing_and_not_empty(tmp_path: Path) -> None:

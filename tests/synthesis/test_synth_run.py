@@ -205,8 +205,9 @@ def test_answers_and_judgments_that_fail_are_counted_and_never_a_score(tmp_path:
 def test_a_spent_budget_writes_what_it_can_and_the_next_run_goes_on(tmp_path: Path, prompts: Path) -> None:
     folder = tmp_path / "run"
     with FakeServer(answer=answer_and_judge) as server:
-        with pytest.raises(Stopped, match=r"max_requests = 36 is reached: \d pairs are written"):
+        with pytest.raises(Stopped, match=r"max_requests = 36 is reached: \d pairs are written") as stopped:
             make(server, folder, prompts, budget={"max_requests": 36})
+        assert "raise it; what has arrived is kept: run the same command again." in str(stopped.value)
         assert len(server.seen) == 36
         assert "**Incomplete**" in (folder / "card.md").read_text()
         make(server, folder, prompts)

@@ -278,15 +278,12 @@ class Client:
         self.progress.first_failure.setdefault(failure.kind, failure.detail)
         where = f"{door.endpoint.transport.base_url} ({door.endpoint.model})"
         if failure.kind == "auth":
-            raise Stopped(f"{where} refuses access: {failure.detail}; set a valid key and run again.")
+            raise Stopped(f"{where} refuses access: {failure.detail}; set a valid key.")
         if failure.kind == "no_money":
-            raise Stopped(
-                f"{where} has no money left: {failure.detail}; add credit there and run the same command "
-                "again. Replies received so far are kept."
-            )
+            raise Stopped(f"{where} has no money left: {failure.detail}; add credit there.")
         if failure.kind == "bad_request" and not (self.progress.answered or self.progress.cached):
             fix = CHECK_ADDRESS if failure.detail.startswith(NOT_FOUND) else "change the recipe"
-            raise Stopped(f"{where} does not take the request: {failure.detail}; {fix}.")
+            raise Stopped(f"{where} does not take the request: {failure.detail}; {fix}.", other_recipe=True)
 
     def _pause(self, attempt: int, retry_after: float | None) -> float:
         """Seconds before the next attempt; jitter spreads those that failed together."""
@@ -306,8 +303,7 @@ class Client:
         kinds = ", ".join(f"{n} × {kind}" for kind, n in self.progress.failures.most_common())
         return (
             f"{door.endpoint.transport.base_url} ({door.endpoint.model}) answered nothing for "
-            f"{self.stuck_after:g} s ({kinds or 'it only stalls'}); everything before is kept: "
-            "check the endpoint and run the same command again."
+            f"{self.stuck_after:g} s ({kinds or 'it only stalls'}); check the endpoint."
         )
 
 

@@ -31,7 +31,7 @@ from boresight.core.schema import Preference, Prompt
 from boresight.core.wording import is_or_are, plural
 from boresight.data.write import write_examples
 from boresight.llm.endpoint import EndpointSection
-from boresight.llm.replies.failures import Stopped
+from boresight.llm.replies.failures import Stopped, continuing
 from boresight.llm.session import Session
 from boresight.runs.folder import RunFolder
 from boresight.scorers.judges.endpoint import EndpointConfig
@@ -76,6 +76,11 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         Stopped: the budget is spent (pairs from the replies so far are written), or an endpoint fails.
         UserError: unreadable prompts, or not one pair.
     """
+    with continuing("run the same command again"):
+        return _made(recipe, folder, console)
+
+
+def _made(recipe: SynthesisRecipe, folder: Path, console: Console | None) -> Made:
     source = read_prompt_source(recipe.prompts, recipe.seed)
     _refuse_foreign(folder)
     endpoints, ledger = used_endpoints(recipe), folder / LEDGER
@@ -112,7 +117,7 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         if over:
             raise Stopped(
                 f"{over} is reached: {plural(len(pairs), 'pair')} {is_or_are(len(pairs))} written from what "
-                "was bought; raise it and run the same command to resume."
+                "was bought; raise it."
             )
     return Made(folder, len(pairs), folder / "card.md")
 
