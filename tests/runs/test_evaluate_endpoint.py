@@ -204,3 +204,36 @@ def test_a_missing_key_is_refused_before_anything_is_written(
         with pytest.raises(UserError, match=f"{KEY_ENV} is not set"):
             boresight.evaluate(made, run=tmp_path / "eval", quiet=True)
     assert not (tmp_path / "eval").exists()
+
+
+@pytest.mark.parametrize("whose", ["system", "judge", "rank_by", "reward"])
+def test_a_limit_in_dollars_without_a_price_is_refused_before_anything_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """`m` is in no price table."""
+    monkeypatch.chdir(tmp_path)
+    with FakeServer(answer=answer_or_judge) as server:
+        made = recipe(server, tmp_path)
+        scores = {"name": "reward_endpoint", "endpoint": server.url, "model": "m", "key_env": KEY_ENV}
+        if whose in ("reward", "rank_by"):
+            words_only = {"function": "tests.runs.test_evaluate_endpoint:words"}
+            made = {key: made[key] for key in ("prompts", "systems", "generate")}
+            made |= {"reward": words_only, "rank_by": scores}
+            if whose == "reward":
+                made |= {"reward": {"judge": scores}, "rank_by": None}
+        limited = {"system": made, "judge": made.get("judge")}.get(whose, scores)
+        limited |= {"budget": {"max_usd": 5.0}}
+        with pytest.raises(UserError, match=r"budget\.max_usd: the price of m is not known.* give `price` "):
+            boresight.evaluate(made, run=tmp_path / "eval", quiet=True)
+        assert not server.seen and not (tmp_path / "eval").exists()
+
+
+def test_a_limit_in_dollars_holds_where_the_price_is_known(tmp_path: Path) -> None:
+    """Every answer may cost 32 dollars and its prompt."""
+    with FakeServer(answer=answer_or_judge) as server:
+        made = recipe(server, tmp_path, budget={"max_usd": 100.0})
+        made["systems"]["gpt"]["endpoint"]["price"] = {"input": 0.0, "output": 1e6}
+        made["systems"]["gpt"]["endpoint"]["limits"] = {"max_concurrency": 1}
+        with pytest.raises(Stopped, match=r"budget\.max_usd = 100\.0 is reached\); raise budget\.max_usd;"):
+            boresight.evaluate(made, run=tmp_path / "eval", quiet=True)
+    assert 0 < len(server.seen) < 6

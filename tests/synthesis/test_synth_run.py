@@ -215,6 +215,18 @@ def test_a_spent_budget_writes_what_it_can_and_the_next_run_goes_on(tmp_path: Pa
         assert "**Incomplete**" not in (folder / "card.md").read_text()
 
 
+def test_a_limit_in_dollars_without_a_price_is_refused(tmp_path: Path, prompts: Path) -> None:
+    """A model in this process is free, and `m` is in no price table."""
+    with FakeServer(answer=answer_and_judge) as server:
+        made = raw(server, prompts, budget={"max_usd": 5.0})
+        made["endpoints"]["api"]["price"] = None
+        with pytest.raises(UserError, match=r"budget\.max_usd: the price of m is not known"):
+            run_synthesis(SynthesisRecipe.parse(made), tmp_path / "run")
+        assert not server.seen and not (tmp_path / "run").exists()
+        made["endpoints"]["api"]["price"] = {"input": 0.0, "output": 0.0}
+        run_synthesis(SynthesisRecipe.parse(made), tmp_path / "run")
+
+
 def test_the_key_is_nowhere_in_the_run_folder(
     tmp_path: Path, prompts: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

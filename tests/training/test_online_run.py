@@ -234,6 +234,10 @@ def test_a_judge_gives_its_scores_and_says_why_it_has_none(place):
             {"judge": {"name": "reward_endpoint", "key_env": "sk-planted"}},
             "must be the name of an environment",
         ),
+        (
+            {"judge": {"name": "reward_endpoint", "model": "m", "budget": {"max_usd": 1.0}}},
+            r"^reward\.judge\.budget\.max_usd: the price of m is not known",
+        ),
     ],
 )
 def test_a_mistake_in_a_reward_is_one_sentence(reward, complaint):

@@ -91,9 +91,6 @@ def _made(recipe: SynthesisRecipe, folder: Path, console: Console | None) -> Mad
         _begin(recipe, folder)
         say = partial(console.print, highlight=False, markup=False) if console else (lambda _: None)
         warn = partial(print_warning, console) if console else say
-        if session.unpriced and recipe.budget.max_usd:
-            unpriced = ", ".join(session.unpriced)
-            warn(f"The price of {unpriced} is not known: max_usd cannot hold for it.")
         sieve, tally = Sieve(), Tally()
         prompts = _prompts(session, recipe, folder, source, sieve)
         make_answers(session, recipe, prompts)
