@@ -73,8 +73,8 @@ def answers_file(source: str | Path) -> Path:
 
 
 def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
-    """Raise a `UserError` if a system's model does not exist, or its endpoint cannot be used (no key, no price
-    for a limit in dollars)."""
+    """Raise a `UserError` if a system's model does not exist, or its endpoint lacks a key, or the price that
+    a limit in dollars needs."""
     from boresight.llm.session import refuse_unready
     from boresight.models.source import locate
 

@@ -58,6 +58,9 @@ class Session:
             e.model for e, of in zip(self.endpoints, sections, strict=True) if of.base_url and e.price is None
         )
         self.client = Client(self.ledger, self.endpoints, self.budget, stuck_after=stuck_after)
+        for transport in (endpoint.transport for endpoint in self.endpoints):
+            if isinstance(transport, BatchTransport):
+                transport.on_failure = self.client.note_failure
         self._loop = EventLoop()
 
     def __enter__(self) -> Session:
