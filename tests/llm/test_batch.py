@@ -254,6 +254,36 @@ def test_polling_survives_a_server_that_fails_for_long_and_prints_the_first_fail
     assert seen[0] == "" and seen[-1].count("first server: HTTP 503: down for repairs") == 1
 
 
+@pytest.mark.parametrize("answered", [0, 4])
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_batch_that_somebody_cancelled_is_bought_again_by_the_next_run_alone(
+    tmp_path: Path, answered: int, lines: bool
+) -> None:
+    """`lines`: the server writes a line for each request that it did not send."""
+
+    def script(server: FakeServer, asked: Lines) -> tuple[Lines, Lines, str]:
+        error = {"code": "batch_cancelled", "message": "cancelled"}
+        left = [
+            {"custom_id": line["custom_id"], "response": None, "error": error} for line in asked[answered:]
+        ]
+        return [good_line(server, line) for line in asked[:answered]], left if lines else [], "cancelled"
+
+    book = tmp_path / "l.sqlite"
+    with FakeServer() as server:
+        server.batch_script = script
+        asked = requests(server.url, 10)
+        with pytest.raises(Stopped, match="batch_0 was cancelled at the server; another run sends the rest"):
+            ask(server, book, asked)
+        assert len(server.batches) == 1
+        with Ledger(book) as ledger:
+            assert ledger.spent().requests == answered and ledger.spent().lost_tokens == 0
+        server.batch_script = None
+        replies, spent = ask(server, book, asked)
+    assert all(reply.failure is None for reply in replies)
+    assert len(server.batches) == 2 and len(_lines(server, server.batches["batch_1"])) == 10 - answered
+    assert (spent.requests, spent.lost_tokens) == (10, 0)
+
+
 def test_batches_are_cut_where_the_server_would_refuse_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,6 +182,11 @@ class BatchTransport(OpenAITransport):
         while (state := await self._call(lambda: self._client.batches.retrieve(batch))).status not in OVER:
             await asyncio.sleep(self.poll_every)
         results, problem = await self._results(state)
+        if state.status == "cancelled" and (
+            left := [request.key for request, _ in waiting if request.key not in results]
+        ):
+            # Nothing was done for them: the next process sends them in a batch of their own.
+            self.ledger.batch(left, UNSENT + secrets.token_hex(8))
         for request, promise in waiting:
             self._deliver(promise, results.get(request.key), state, problem)
 
@@ -197,7 +202,8 @@ class BatchTransport(OpenAITransport):
                     continue
                 try:
                     result = parse_body(line)
-                    results[str(result.get("custom_id"))] = result
+                    if not _is_cancelled(result):
+                        results[str(result.get("custom_id"))] = result
                 except RequestFailure as failure:
                     problem = problem or failure.said
         return results, problem
@@ -215,6 +221,8 @@ class BatchTransport(OpenAITransport):
             promise.set_result(_missing(batch, problem) if result is None else _body(result))
         except RequestFailure as failure:
             promise.set_exception(self._failure(failure))
+        except Stopped as stopped:
+            promise.set_exception(stopped)
 
     def _line(self, request: Request) -> bytes:
         line = {
@@ -293,8 +301,20 @@ def _body(result: dict[str, Any]) -> dict[str, Any]:
     raise classify_error(error or "a line without response and error")
 
 
+def _is_cancelled(result: dict[str, Any]) -> bool:
+    """Whether a line states only that its request was not sent before the batch was cancelled."""
+    error = result.get("error")
+    return isinstance(error, dict) and error.get("code") == "batch_cancelled"
+
+
 def _missing(batch: Batch, problem: str) -> NoReturn:
-    """Raise the failure of a request that no line answers; `problem` is why some line cannot be read."""
+    """Raise the failure of a request that no line answers; `problem` is why some line cannot be read.
+
+    Raises:
+        Stopped: somebody has cancelled the batch, so that the rest is not bought without their command.
+    """
+    if batch.status == "cancelled":
+        raise Stopped(f"the batch {batch.id} was cancelled at the server; another run sends the rest.")
     if batch.status == "failed":
         first = next(iter(getattr(batch.errors, "data", None) or []), None)
         raise RequestFailure(
