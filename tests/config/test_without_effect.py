@@ -128,6 +128,7 @@ SIDED = {
         "bad": {"by": "policy", "side": "rejected"},
     },
 }
+AT_ENDPOINT = {"name": "reward_endpoint", "endpoint": URL, "model": "rm"}
 GIVEN = {"systems": {"one": {"answers": "one.jsonl"}, "other": {"model": "starter"}}}
 BY_REWARD = GIVEN | {"reward": "length"}
 BY_JUDGE = GIVEN | {"judge": {"name": "checks", "check": "good_answer"}}
@@ -195,6 +196,12 @@ def behind(endpoint):
             for name in ("margin", "per_prompt")
         ],
         (
+            SynthesisRecipe,
+            SYNTHESIS | {"judge": AT_ENDPOINT | {"budget": {"max_requests": 1}}},
+            "judge.budget",
+            "in a synthesis, whose `budget` covers the judge too",
+        ),
+        (
             EvaluationRecipe,
             BY_REWARD | {"layout": "prompts"},
             "layout",
@@ -242,6 +249,8 @@ def test_settings_of_other_recipes_that_cannot_act_are_refused(kind, raw, key, w
         (SynthesisRecipe, SYNTHESIS | {"endpoints": {"policy": SERVED}}),
         (SynthesisRecipe, SYNTHESIS | {"prompts": {"overlap_words": 9, "held_out": ["held.jsonl"]}}),
         (SynthesisRecipe, SIDED | {"pairs": {"leaks": True, "margin": 0.0, "per_prompt": 1}}),
+        (SynthesisRecipe, SYNTHESIS | {"judge": AT_ENDPOINT, "budget": {"max_requests": 9}}),
+        (EvaluationRecipe, GIVEN | {"prompts": "p", "judge": AT_ENDPOINT | {"budget": {"max_requests": 1}}}),
         (EvaluationRecipe, behind({"base_url": URL, "timeout": 9.0})),
         (EvaluationRecipe, BY_REWARD | {"prompts": "p.jsonl", "layout": "prompts"}),
         (EvaluationRecipe, BY_REWARD | {"ledger": "x", "rank_by": BY_JUDGE["judge"]}),
@@ -259,3 +268,15 @@ def test_settings_of_other_recipes_that_act_are_accepted(kind, raw, tmp_path):
     recipe = kind.load(write(tmp_path / "mine", raw))
     assert recipe.without_effect() == {}
     assert kind.load(write(tmp_path / "resolved", recipe.to_dict())) == recipe
+
+
+@pytest.mark.parametrize(("settings", "differing"), [({"timeout": 9.0}, "key_env, timeout"), ({}, "key_env")])
+def test_a_judge_at_an_endpoint_of_the_recipe_has_no_other_settings(settings, differing):
+    """One model at one address has one set of limits and one price: those of `endpoints`."""
+    raw = SYNTHESIS | {
+        "answers": {"api": {"by": "api"}},
+        "judge": {"name": "reward_endpoint", "endpoint": URL, "model": "starter", **settings},
+    }
+    with pytest.raises(UserError, match=rf"judge and endpoints\.api are one model .* differ in {differing};"):
+        SynthesisRecipe.parse(raw)
+    SynthesisRecipe.parse(raw | {"judge": raw["judge"] | {"timeout": 120.0, "key_env": "OPENAI_API_KEY"}})

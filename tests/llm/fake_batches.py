@@ -20,6 +20,14 @@ def batch_route(
 ) -> tuple[int, bytes]:
     """Status and body."""
     path = path.split("?")[0].removeprefix("/v1/")
+    fault = server.batch_fault(f"{method} {path}")
+    found = (503, b"") if fault == "before" else _answered(server, method, path, headers, body)
+    return (503, _json({"error": {"message": "down for repairs"}})) if fault else found
+
+
+def _answered(
+    server: FakeServer, method: str, path: str, headers: dict[str, str], body: bytes
+) -> tuple[int, bytes]:
     match method, path.split("/"):
         case "POST", ["files"]:
             return 200, _json({"id": _store(server, _uploaded(headers, body)), "object": "file"})

@@ -132,6 +132,8 @@ class FakeServer:
         self.batches: dict[str, dict[str, Any]] = {}
         self.batch_script: Callable[..., Any] | None = None
         self.edit_results: Callable[[bytes], bytes] = lambda content: content
+        self.batch_fault: Callable[[str], str | None] = lambda route: None
+        """Route -> `before` or `after`: a 503 in place of the work, or after it."""
         self.hold_batches = False
         self._change = threading.Condition()
         self._ready = threading.Event()

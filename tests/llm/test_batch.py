@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 pytest.importorskip("openai", reason="the client needs the extra [api]")
 
@@ -15,12 +17,14 @@ from boresight.llm.client import Client, Endpoint, Stopped
 from boresight.llm.ledger import Ledger, Spent
 from boresight.llm.rate_limits import LimitSection
 from boresight.llm.replies.reply import Reply
+from boresight.llm.replies.retries import ATTEMPTS
 from boresight.llm.request import Request
+from boresight.llm.session import Session
 from boresight.llm.transports import batch as batches
 from boresight.llm.transports.batch import MOST_REQUESTS, BatchTransport
 from tests.llm.fake_batches import Lines, good_line
 from tests.llm.fake_server import FakeServer, completion, echo
-from tests.llm.helpers import KEY_ENV, MODEL, digest_of, requests
+from tests.llm.helpers import KEY_ENV, MODEL, digest_of, requests, section
 
 REFUSED = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
 
@@ -36,7 +40,9 @@ def ask(
 
     async def go() -> tuple[list[Reply], Spent]:
         with Ledger(book) as ledger:
-            transport = BatchTransport(server.url, ledger, KEY_ENV, poll_every=0.02, linger=0.02)
+            transport = BatchTransport(
+                server.url, ledger, KEY_ENV, poll_every=0.02, linger=0.02, first_pause=0.001
+            )
             limits = LimitSection(max_concurrency=MOST_REQUESTS, adapt=False)
             endpoint = Endpoint(MODEL, transport, limits, Price(input=1, output=1), 60.0)
             budget = Budget.continued(Budget().ceilings, ledger.spent())
@@ -184,6 +190,98 @@ def test_a_batch_is_found_again_after_a_crash_and_not_bought_twice(tmp_path: Pat
         assert not ledger.batches()
         assert ledger.spent() == spent
     assert (spent.requests, spent.tokens, spent.lost_tokens) == (15, used, 0)
+
+
+@pytest.mark.parametrize("route", ["POST files", "POST batches"])
+def test_a_server_that_takes_no_batch_ends_the_run_and_costs_nothing(tmp_path: Path, route: str) -> None:
+    book, tried = tmp_path / "l.sqlite", []
+
+    def down(asked: str) -> str | None:
+        tried.append(asked)
+        return "before" if asked == route else None
+
+    with FakeServer() as server:
+        server.batch_fault = down
+        with pytest.raises(
+            Stopped, match=r"no batch could be sent, after 8 attempts \(server: HTTP 503: down"
+        ):
+            ask(server, book, requests(server.url, 5))
+        assert tried.count(route) == ATTEMPTS
+        with Ledger(book) as ledger:
+            assert (ledger.spent().requests, ledger.spent().tokens) == (0, 0)
+        server.batch_fault = lambda asked: None
+        replies, spent = ask(server, book, requests(server.url, 5))
+    assert all(reply.failure is None for reply in replies)
+    assert (spent.requests, spent.lost_tokens) == (5, 0)
+
+
+def test_no_server_at_all_ends_a_batch(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        pass
+    with pytest.raises(Stopped, match="no connection"):
+        ask(server, tmp_path / "l.sqlite", requests(server.url, 2))
+
+
+def test_a_batch_whose_creation_was_answered_by_an_error_is_not_created_twice(tmp_path: Path) -> None:
+    faults = {"POST batches": ["after"]}
+    with FakeServer() as server:
+        server.batch_fault = lambda asked: faults[asked].pop() if faults.get(asked) else None
+        replies, _ = ask(server, tmp_path / "l.sqlite", requests(server.url, 3))
+    assert all(reply.failure is None for reply in replies)
+    assert len(server.batches) == 1
+
+
+def test_polling_survives_a_server_that_fails_for_long_and_prints_the_first_failure(tmp_path: Path) -> None:
+    """It is printed while the batch is waited for: three failures later, the batch is still there."""
+    printed = io.StringIO()
+    seen: list[str] = []
+
+    def fails(asked: str) -> str | None:
+        if not asked.startswith("GET batches/") or len(seen) > 2 * ATTEMPTS:
+            return None
+        seen.append(printed.getvalue())
+        return "before"
+
+    with FakeServer() as server:
+        server.batch_fault = fails
+        with Session(
+            tmp_path / "l.sqlite", [section(server.url, batch=True)], console=Console(file=printed)
+        ) as asking:
+            [transport] = [endpoint.transport for endpoint in asking.endpoints]
+            transport.poll_every = transport.linger = 0.01  # type: ignore[attr-defined]
+            replies = asking.complete(requests(server.url, 3))
+    assert all(reply.failure is None for reply in replies) and len(server.batches) == 1
+    assert seen[0] == "" and seen[-1].count("first server: HTTP 503: down for repairs") == 1
+
+
+@pytest.mark.parametrize("answered", [0, 4])
+@pytest.mark.parametrize("lines", [False, True])
+def test_a_batch_that_somebody_cancelled_is_bought_again_by_the_next_run_alone(
+    tmp_path: Path, answered: int, lines: bool
+) -> None:
+    """`lines`: the server writes a line for each request that it did not send."""
+
+    def script(server: FakeServer, asked: Lines) -> tuple[Lines, Lines, str]:
+        error = {"code": "batch_cancelled", "message": "cancelled"}
+        left = [
+            {"custom_id": line["custom_id"], "response": None, "error": error} for line in asked[answered:]
+        ]
+        return [good_line(server, line) for line in asked[:answered]], left if lines else [], "cancelled"
+
+    book = tmp_path / "l.sqlite"
+    with FakeServer() as server:
+        server.batch_script = script
+        asked = requests(server.url, 10)
+        with pytest.raises(Stopped, match="batch_0 was cancelled at the server; another run sends the rest"):
+            ask(server, book, asked)
+        assert len(server.batches) == 1
+        with Ledger(book) as ledger:
+            assert ledger.spent().requests == answered and ledger.spent().lost_tokens == 0
+        server.batch_script = None
+        replies, spent = ask(server, book, asked)
+    assert all(reply.failure is None for reply in replies)
+    assert len(server.batches) == 2 and len(_lines(server, server.batches["batch_1"])) == 10 - answered
+    assert (spent.requests, spent.lost_tokens) == (10, 0)
 
 
 def test_batches_are_cut_where_the_server_would_refuse_them(

@@ -189,7 +189,7 @@ def test_an_empty_account_stops_at_once_and_keeps_what_came(tmp_path: Path, insi
         FakeServer(respond=respond) as server,
         pytest.raises(
             Stopped,
-            match=r"has no money left: .*Insufficient credits\. Add more; add credit there and run the same",
+            match=r"has no money left: .*Insufficient credits\. Add more; add credit there\.$",
         ),
     ):
         run(server.url, book, requests(server.url, 50), limits=LimitSection(max_concurrency=1))

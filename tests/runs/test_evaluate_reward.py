@@ -334,7 +334,7 @@ def test_a_mistake_in_the_recipe_is_one_sentence(place, capsys, changes, complai
     ("changes", "complaint"),
     [
         ({"reward": f"{__name__}:fails"}, "reward: not one of 21 completions of elsewhere has a score"),
-        ({"reward": f"{__name__}:fails"}, "the scorer is out of order; correct the reward and run the same"),
+        ({"reward": f"{__name__}:fails"}, "the scorer is out of order; correct the reward; what has"),
         ({"rank_by": {"name": "checks", "check": f"{__name__}:fails"}}, "rank_by: not one of 21 completions"),
         ({"reading": f"{__name__}:fails"}, "reading: not one of 21 completions of elsewhere has a reading"),
     ],

@@ -63,6 +63,22 @@ def test_it_answers_what_the_sampler_answers(endpoint):
     assert ask(endpoint, "GET", "/v1/models")[1]["data"][0]["id"] == "mine"
 
 
+def test_without_a_seed_every_answer_is_sampled_anew(endpoint):
+    """Sixteen answers of five tokens; with a seed all are alike."""
+    found = {complete(endpoint)[1]["choices"][0]["message"]["content"] for _ in range(16)}
+    assert len(found) > 1
+    seeded = {complete(endpoint, seed=0)[1]["choices"][0]["message"]["content"] for _ in range(4)}
+    assert len(seeded) == 1
+
+
+def test_null_is_a_field_that_is_not_given(endpoint):
+    """As clients write it that list every field; also fields that are not served."""
+    given = ("model", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "n", "stream")
+    nulls = dict.fromkeys([*given, "user", "stop", "tools", "response_format"])
+    turn = {**TURNS[0], "name": None}
+    assert complete(endpoint, messages=[turn], **nulls)[0] == 200
+
+
 def test_it_needs_the_key_and_answers_to_loopback_alone(endpoint):
     assert endpoint.server_address[0] == "127.0.0.1"
     for key in ("", "wrong", f"{endpoint.token}x"):
@@ -84,6 +100,17 @@ def test_what_is_not_served_is_an_error_in_openais_form(endpoint):
         ({"max_tokens": 0}, 400, "max_tokens"),
         ({"messages": []}, 400, "messages"),
         ({"messages": [{"role": "user"}]}, 400, "messages.0.content: this field is missing."),
+        (
+            {"messages": [{"role": "user", "content": None}]},
+            400,
+            "messages.0.content: this field is missing.",
+        ),
+        ({"messages": None}, 400, "messages: this field is missing."),
+        (
+            {"messages": [{"role": "user", "content": "a\ud800b"}]},
+            400,
+            "messages.0.content: half a surrogate pair is no text.",
+        ),
         ({"messages": [{"role": "user", "content": "x" * LONGEST_CONVERSATION}]}, 400, "too long"),
     ):
         found = complete(endpoint, **body)

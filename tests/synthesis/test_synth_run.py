@@ -205,13 +205,26 @@ def test_answers_and_judgments_that_fail_are_counted_and_never_a_score(tmp_path:
 def test_a_spent_budget_writes_what_it_can_and_the_next_run_goes_on(tmp_path: Path, prompts: Path) -> None:
     folder = tmp_path / "run"
     with FakeServer(answer=answer_and_judge) as server:
-        with pytest.raises(Stopped, match=r"max_requests = 36 is reached: \d pairs are written"):
+        with pytest.raises(Stopped, match=r"max_requests = 36 is reached: \d pairs are written") as stopped:
             make(server, folder, prompts, budget={"max_requests": 36})
+        assert "raise it; what has arrived is kept: run the same command again." in str(stopped.value)
         assert len(server.seen) == 36
         assert "**Incomplete**" in (folder / "card.md").read_text()
         make(server, folder, prompts)
         assert len(server.seen) == 40
         assert "**Incomplete**" not in (folder / "card.md").read_text()
+
+
+def test_a_limit_in_dollars_without_a_price_is_refused(tmp_path: Path, prompts: Path) -> None:
+    """A model in this process is free, and `m` is in no price table."""
+    with FakeServer(answer=answer_and_judge) as server:
+        made = raw(server, prompts, budget={"max_usd": 5.0})
+        made["endpoints"]["api"]["price"] = None
+        with pytest.raises(UserError, match=r"budget\.max_usd: the price of m is not known"):
+            run_synthesis(SynthesisRecipe.parse(made), tmp_path / "run")
+        assert not server.seen and not (tmp_path / "run").exists()
+        made["endpoints"]["api"]["price"] = {"input": 0.0, "output": 0.0}
+        run_synthesis(SynthesisRecipe.parse(made), tmp_path / "run")
 
 
 def test_the_key_is_nowhere_in_the_run_folder(

@@ -234,6 +234,10 @@ def test_a_judge_gives_its_scores_and_says_why_it_has_none(place):
             {"judge": {"name": "reward_endpoint", "key_env": "sk-planted"}},
             "must be the name of an environment",
         ),
+        (
+            {"judge": {"name": "reward_endpoint", "model": "m", "budget": {"max_usd": 1.0}}},
+            r"^reward\.judge\.budget\.max_usd: the price of m is not known",
+        ),
     ],
 )
 def test_a_mistake_in_a_reward_is_one_sentence(reward, complaint):
@@ -244,3 +248,30 @@ def test_a_mistake_in_a_reward_is_one_sentence(reward, complaint):
     with pytest.raises(UserError, match=complaint) as found:
         rewards_of(Recipe.parse(recipe("rloo", reward)))
     assert "\n" not in str(found.value) and "sk-planted" not in str(found.value)
+
+
+def test_a_reward_whose_endpoint_has_no_money_left_names_the_command_that_resumes(place, monkeypatch):
+    pytest.importorskip("openai", reason="the client needs the extra [api]")
+    from boresight.llm.replies.failures import Stopped
+    from tests.llm.fake_server import FakeServer
+
+    monkeypatch.setenv("A_KEY", "sk-planted")
+    limits = {"max_concurrency": 1}
+
+    def from_the_second_step_on(digest, attempt):
+        return "quota" if (place / "run" / "checkpoints").exists() else None
+
+    with FakeServer(
+        answer=lambda body, digest: f"reward:{int(digest[:4], 16)}", faults=from_the_second_step_on
+    ) as server:
+        judge = {
+            "name": "reward_endpoint", "endpoint": server.url, "model": "m", "key_env": "A_KEY",
+            "limits": limits,
+        }  # fmt: skip
+        made = recipe("rloo", {"judge": judge})
+        made["train"]["save_every"] = 1
+        with pytest.raises(Stopped, match=r"add credit there; .* `boresight train run` resumes it\.$"):
+            boresight.train(made, run="run", quiet=True)
+        server.faults = lambda digest, attempt: None
+        found = boresight.train(made, run="run", quiet=True)
+    assert found.series("reward")[0] == [1, 2] and set(server.answered.values()) == {1}

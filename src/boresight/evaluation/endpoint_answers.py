@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STAGE = "answers"
 PASSING = frozenset({"server", "timeout", "rate_limit", "missing"})
-"""Kinds of failures that may not occur when the command is run again."""
+"""Kinds of failures that may not occur when the requests are sent again."""
 
 
 def endpoint_responses(
@@ -91,9 +91,9 @@ def _refuse_incomplete(name: str, replies: Sequence[Reply], over: str | None) ->
     lacking = [reply for reply in replies if reply.failure in PASSING or reply.failure == "budget"]
     if over or lacking:
         why = f"{over} is reached" if over else f"{lacking[0].failure}: {lacking[0].detail}"
+        fix = f"raise {over.partition(' = ')[0]}" if over else "check the endpoint"
         raise Stopped(
-            f"systems.{name}: {len(lacking):,} of {len(replies):,} answers were not received ({why}); "
-            "the others are kept: run the same command again."
+            f"systems.{name}: {len(lacking):,} of {len(replies):,} answers were not received ({why}); {fix}."
         )
 
 

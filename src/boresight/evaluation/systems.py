@@ -73,8 +73,9 @@ def answers_file(source: str | Path) -> Path:
 
 
 def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
-    """Raise a `UserError` if a system's model does not exist, or the key of its endpoint is not set."""
-    from boresight.llm.session import refuse_missing_keys
+    """Raise a `UserError` if a system's model does not exist, or its endpoint lacks a key, or the price that
+    a limit in dollars needs."""
+    from boresight.llm.session import refuse_unready
     from boresight.models.source import locate
 
     for name, system in recipe.systems.items():
@@ -82,7 +83,7 @@ def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
             with naming(f"systems.{name}.model", "model"):  # which the user may not have written
                 locate(system.model)
         if system.endpoint is not None:
-            refuse_missing_keys([system.endpoint])
+            refuse_unready([system.endpoint], recipe.budget)
 
 
 def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prompt]:

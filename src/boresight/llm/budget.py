@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydantic import Field
 
 from boresight.config.section import Section
+from boresight.core.errors import UserError
 from boresight.llm.ledger import Spent
 from boresight.llm.replies.reply import Usage
 from boresight.llm.request import Request
@@ -48,7 +50,7 @@ class BudgetSection(Section):
     """Spending limits for the whole run, however often it is resumed; null is no limit."""
 
     max_usd: float | None = Field(default=None, gt=0)
-    """Dollars."""
+    """Dollars; the price of every model must be known."""
     max_tokens: int | None = Field(default=None, gt=0)
     """Prompt and answer tokens."""
     max_requests: int | None = Field(default=None, gt=0)
@@ -148,3 +150,23 @@ def find_price(model: str, given: Price | None) -> Price | None:
         return None
     dearer = MILLION / PROBE
     return Price(input=float(found.input_price) * dearer, output=float(found.output_price) * dearer)
+
+
+class Priced(Protocol):
+    """Settings of a model behind an endpoint."""
+
+    model: str
+    price: Price | None
+
+
+def refuse_unpriced(ceilings: BudgetSection, models: Iterable[Priced]) -> None:
+    """Raise a `UserError` for a limit in dollars where the price of a model is unknown: nothing would be
+    counted."""
+    if ceilings.max_usd is None:
+        return
+    for one in models:
+        if find_price(one.model, one.price) is None:
+            raise UserError(
+                f"budget.max_usd: the price of {one.model} is not known, so nothing would be counted; give "
+                "`price` beside its `model` (0 where it is free), or set max_requests or max_tokens instead."
+            )

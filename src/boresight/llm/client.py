@@ -23,6 +23,7 @@ from boresight.llm.ledger import Ledger
 from boresight.llm.rate_limits import Limits, LimitSection
 from boresight.llm.replies.failures import RETRIED, RequestFailure, Stopped
 from boresight.llm.replies.reply import Reply, Usage, failed, read_body
+from boresight.llm.replies.retries import ATTEMPTS, FIRST_PAUSE, pause_after
 from boresight.llm.replies.usable import Reader, UsableReplies, usual_reader
 from boresight.llm.replies.usage import counted
 from boresight.llm.request import Request
@@ -31,13 +32,9 @@ from boresight.llm.transports.openai import Transport
 
 T = TypeVar("T")
 
-ATTEMPTS = 8
-"""Attempts at a request before this run gives it up."""
 BILLED_ATTEMPTS = 3
 """Attempts at a request whose every attempt may be billed, because a body was received and could not be
 read."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
-"""Seconds between attempts: doubling, with jitter."""
 NOT_FOUND = ("HTTP 404", "HTTP 405")
 CHECK_ADDRESS = "check the model's name and base_url, which usually ends in /v1"
 """What to do where an address or a model does not exist."""
@@ -104,6 +101,8 @@ class Client:
         self.attempts, self.first_pause, self.stuck_after = attempts, first_pause, stuck_after
         self.progress = Progress()
         self.usable = UsableReplies()
+        self.show_failures: Callable[[], None] = lambda: None
+        """Called at every failed attempt; prints the first of each kind where there is a display."""
         self.over_budget: str | None = None
         self._doors = {(e.transport.base_url, e.model): _Door(e, self.budget) for e in endpoints}
         self._asked: dict[str, asyncio.Future[Reply]] = {}
@@ -273,25 +272,26 @@ class Client:
             said = f"the server reported {doubt}; {actual.tokens:,} tokens are counted instead"
             progress.first_failure.setdefault("estimated usage", said)
 
-    def _count(self, failure: RequestFailure, door: _Door) -> None:
+    def note_failure(self, failure: RequestFailure) -> None:
+        """Count a failed attempt; transports that repeat calls of their own call it, too."""
         self.progress.failures[failure.kind] += 1
         self.progress.first_failure.setdefault(failure.kind, failure.detail)
+        self.show_failures()
+
+    def _count(self, failure: RequestFailure, door: _Door) -> None:
+        self.note_failure(failure)
         where = f"{door.endpoint.transport.base_url} ({door.endpoint.model})"
         if failure.kind == "auth":
-            raise Stopped(f"{where} refuses access: {failure.detail}; set a valid key and run again.")
+            raise Stopped(f"{where} refuses access: {failure.detail}; set a valid key.")
         if failure.kind == "no_money":
-            raise Stopped(
-                f"{where} has no money left: {failure.detail}; add credit there and run the same command "
-                "again. Replies received so far are kept."
-            )
+            raise Stopped(f"{where} has no money left: {failure.detail}; add credit there.")
         if failure.kind == "bad_request" and not (self.progress.answered or self.progress.cached):
             fix = CHECK_ADDRESS if failure.detail.startswith(NOT_FOUND) else "change the recipe"
-            raise Stopped(f"{where} does not take the request: {failure.detail}; {fix}.")
+            raise Stopped(f"{where} does not take the request: {failure.detail}; {fix}.", other_recipe=True)
 
     def _pause(self, attempt: int, retry_after: float | None) -> float:
-        """Seconds before the next attempt; jitter spreads those that failed together."""
-        backoff = min(LONGEST_PAUSE, self.first_pause * 2 ** (attempt - 1))
-        return max(retry_after or 0.0, backoff * (0.5 + self._jitter.random() / 2))
+        """Seconds before the next attempt."""
+        return pause_after(attempt, self.first_pause, retry_after, self._jitter.random())
 
     async def _watch(self) -> None:
         """Stop the run when an endpoint is tried and tried and answers nothing."""
@@ -306,8 +306,7 @@ class Client:
         kinds = ", ".join(f"{n} × {kind}" for kind, n in self.progress.failures.most_common())
         return (
             f"{door.endpoint.transport.base_url} ({door.endpoint.model}) answered nothing for "
-            f"{self.stuck_after:g} s ({kinds or 'it only stalls'}); everything before is kept: "
-            "check the endpoint and run the same command again."
+            f"{self.stuck_after:g} s ({kinds or 'it only stalls'}); check the endpoint."
         )
 
 

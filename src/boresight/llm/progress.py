@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 
@@ -26,6 +27,7 @@ def watching(
         return
     meter = Meter(client)
     view = _bar if has_cursor(console) else _lines
+    client.show_failures = partial(_print_first_failures, client, console)  # a batch may take a day
     try:
         with view(console, what, total, meter) as show:
             yield show

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from boresight.llm.budget import Budget, BudgetSection, find_price
+from boresight.llm.budget import Budget, BudgetSection, find_price, refuse_unpriced
 from boresight.llm.client import STUCK_AFTER, Client, Endpoint
 from boresight.llm.endpoint import EndpointSection
 from boresight.llm.event_loop import EventLoop
@@ -36,7 +36,7 @@ class Session:
     """Synchronous client of a run; use it inside `with`. It also is a `Completer` for judges.
 
     Raises:
-        UserError: the ledger is in use, a key is not set, the package `openai` is not installed.
+        UserError: the ledger is in use, or as `refuse_unready` does.
     """
 
     def __init__(
@@ -49,15 +49,18 @@ class Session:
         console: Console | None = None,
     ) -> None:
         self.console = console
-        sections = list(endpoints)
-        refuse_missing_keys(sections)
+        sections, ceilings = list(endpoints), ceilings or BudgetSection()
+        refuse_unready(sections, ceilings)
         self.ledger = Ledger(ledger)
-        self.budget = Budget.continued(ceilings or BudgetSection(), self.ledger.spent())
+        self.budget = Budget.continued(ceilings, self.ledger.spent())
         self.endpoints = [open_endpoint(section, self.ledger) for section in sections]
         self.unpriced = sorted(
             e.model for e, of in zip(self.endpoints, sections, strict=True) if of.base_url and e.price is None
         )
         self.client = Client(self.ledger, self.endpoints, self.budget, stuck_after=stuck_after)
+        for transport in (endpoint.transport for endpoint in self.endpoints):
+            if isinstance(transport, BatchTransport):
+                transport.on_failure = self.client.note_failure
         self._loop = EventLoop()
 
     def __enter__(self) -> Session:
@@ -93,12 +96,14 @@ class Session:
         return [self.ledger.reply(request) for request in requests]
 
 
-def refuse_missing_keys(sections: Iterable[EndpointSection]) -> None:
-    """Raise a `UserError` if a key is not set, or `openai` not installed, before anything is written."""
-    for section in sections:
-        if section.base_url is not None:
-            import_openai()
-            read_key(section.key_env)
+def refuse_unready(sections: Iterable[EndpointSection], ceilings: BudgetSection) -> None:
+    """Raise a `UserError` before anything is written if a key is not set, `openai` not installed, or a price
+    unknown that a limit in dollars needs."""
+    served = [section for section in sections if section.base_url is not None]
+    for section in served:
+        import_openai()
+        read_key(section.key_env)
+    refuse_unpriced(ceilings, served)
 
 
 def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:

@@ -16,19 +16,23 @@ report.html             the page
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from boresight.core.files import write_jsonl, write_state
+from boresight.core.interrupt import Interrupted
 from boresight.evaluation.recipe import EvaluationRecipe
+from boresight.llm.replies.failures import Stopped
 from boresight.runs.folder import LockedFolder
 
 
 class EvaluationFolder(LockedFolder):
     """Paths and contents of an evaluation's folder. A context manager: the lock that `open` takes is released
-    on exit.
+    on exit, and an evaluation that Ctrl-C or an endpoint stops ends with the command that continues it. By
+    default the folder's name has the time in it, so that the same command would begin, and pay, anew.
 
     JSON has no infinity and no NaN: unknown limits are null.
     """
@@ -36,6 +40,16 @@ class EvaluationFolder(LockedFolder):
     def __init__(self, path: Path) -> None:
         super().__init__(path, "evaluation", "systems", EvaluationRecipe, "evaluating")
         self.report, self.ledger = path / "report.html", path / "ledger.sqlite"
+        self._opened = False
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        super().__exit__()
+        if not self._opened:
+            return
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(f"interrupted; {self._way_on()}.") from None
+        if isinstance(error, Stopped) and (how := self._kept() if error.other_recipe else self._way_on()):
+            raise error.continued(how) from None
 
     def refuse_other(self, recipe: Mapping[str, Any]) -> None:
         """As `RunFolder.refuse_other`, but budgets may differ, so that a spent one can be raised."""
@@ -48,6 +62,17 @@ class EvaluationFolder(LockedFolder):
             self.begin(recipe)
         self.lock()
         super().open(recipe)
+        self._opened = True
+
+    def _way_on(self) -> str:
+        command = ["boresight", "evaluate", str(self.recipe_file), "--run", str(self.path)]
+        return f"`{shlex.join(command)}` continues"
+
+    def _kept(self) -> str:
+        """How another recipe reads the answers that are here; '' if there are none."""
+        names = (self.recipe() or {}).get("systems", {})
+        found = next((name for name in names if self.answers(name).exists()), None)
+        return found and f"in another recipe, `{found}: {{answers: {self.answers(found)}}}` reads the answers"
 
     def answers(self, system: str) -> Path:
         """File with the answers of a system."""

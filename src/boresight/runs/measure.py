@@ -13,6 +13,7 @@ from rich.console import Console
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.data.prepare import DatasetCache
+from boresight.llm.replies.failures import continuing
 from boresight.models.kernels.allocator import keep_freed_memory
 from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.loading import LoadedRun, load_run
@@ -44,7 +45,12 @@ def evaluate_run(path: Path, console: Console) -> Path:
             changed or are not to be found.
     """
     keep_freed_memory()
-    with collectives.joined(), disk_errors.explain_disk_errors(path), TrainingFolder(path) as folder:
+    with (
+        collectives.joined(),
+        disk_errors.explain_disk_errors(path),
+        continuing("run the same command again"),
+        TrainingFolder(path) as folder,
+    ):
         recipe = recipe_of_trained(folder)
         folder.lock()
         metrics = measure_trained(recipe, folder, DatasetCache(), console, again=True)

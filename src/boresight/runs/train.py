@@ -17,6 +17,7 @@ from boresight.core.interrupt import Interrupted
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
 from boresight.findings.monitor import watch
+from boresight.llm.replies.failures import Stopped
 from boresight.models.kernels.allocator import keep_freed_memory, release_memory
 from boresight.reports.tables.terminal import evaluation_table
 from boresight.runs.check.auto_rate import choose_rate
@@ -96,13 +97,18 @@ def run_training(
 
 @contextmanager
 def resumable(folder: TrainingFolder) -> Iterator[None]:
-    """Inside the block a Ctrl-C between two stages ends the run with a sentence on how to resume."""
+    """Inside the block a Ctrl-C between two stages, or a reward whose endpoint fails, ends the run with a
+    sentence on how to resume."""
     try:
         yield
     except KeyboardInterrupt:
         if folder.recipe() is None:
             raise
         raise Interrupted(f"interrupted; {resume_sentence(folder.path)}.") from None
+    except Stopped as stopped:
+        if folder.recipe() is None or stopped.other_recipe:
+            raise
+        raise stopped.continued(resume_sentence(folder.path)) from None
 
 
 def run_to_end(

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from boresight.config.choice import read_choice
-from boresight.core.errors import UserError
+from boresight.core.errors import UserError, naming
 from boresight.core.schema import Prompt
+from boresight.llm.budget import refuse_unpriced
 from boresight.scorers import judges
 from boresight.scorers.judges.base import JudgeConfig, Score, Scorer
 from boresight.scorers.judges.endpoint import EndpointConfig
@@ -27,9 +28,14 @@ def judge_settings(section: Mapping[str, Any]) -> JudgeConfig:
     """Parse the settings of a judge.
 
     Raises:
-        UserError: no name, no such judge, a wrong setting, or a key in plain text.
+        UserError: no name, no such judge, a wrong setting, a key in plain text, or a limit in dollars without
+            a known price.
     """
-    return read_choice(judges, section, "recipe", "reward.judge")
+    settings = read_choice(judges, section, "recipe", "reward.judge")
+    if isinstance(settings, EndpointConfig):
+        with naming("reward.judge.budget.max_usd", "budget.max_usd"):
+            refuse_unpriced(settings.budget, [settings])
+    return settings
 
 
 def judge_reward(section: Mapping[str, Any]) -> Scorer:

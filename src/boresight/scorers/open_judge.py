@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight.llm.budget import refuse_unpriced
 from boresight.llm.ledger import Ledger
 from boresight.llm.transports.openai import read_key
 from boresight.scorers import judges
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 @contextmanager
 def open_judge(settings: JudgeConfig, ledger: str | Path, console: Console | None = None) -> Iterator[Judge]:
     """Context manager that yields the judge with these settings, and opens the ledger if the judge needs
-    one."""
+    one.
+
+    Raises:
+        UserError: the key of an endpoint is not set, or the price unknown that a limit in dollars needs.
+    """
+    if isinstance(settings, EndpointConfig):
+        refuse_unpriced(settings.budget, [settings])
     build = judges.get(judges.name_of(settings)).build
     if not settings.needs_ledger:
         yield build(settings, None, console)

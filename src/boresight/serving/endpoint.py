@@ -6,13 +6,14 @@ anything that is not supported, such as streaming or tools, is an error.
 
 from __future__ import annotations
 
+import secrets
 import time
 import uuid
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Message
@@ -36,16 +37,36 @@ WRONG = {"extra_forbidden": "this field is not supported; leave it out.", "missi
 """The same by pydantic's type of error."""
 
 
-class ChatTurn(StrictModel):
+class Fields(StrictModel):
+    """An object of a request, in which null means that a field is not given, as in OpenAI's API."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class ChatTurn(Fields):
     """One message."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
+    @field_validator("content")
+    @classmethod
+    def _is_text(cls, content: str) -> str:
+        try:
+            content.encode()
+        except UnicodeEncodeError:
+            raise ValueError("half a surrogate pair is no text") from None
+        return content
 
-class ChatRequest(StrictModel):
+
+class ChatRequest(Fields):
     """The supported fields of a chat completion request; defaults are OpenAI's, except that of
-    `max_tokens`."""
+    `max_tokens`. Without a seed every answer is sampled anew."""
 
     messages: list[ChatTurn] = Field(min_length=1)
     model: str | None = None
@@ -53,7 +74,7 @@ class ChatRequest(StrictModel):
     max_completion_tokens: int | None = Field(None, ge=1)
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
-    seed: int = Field(0, ge=0)
+    seed: int | None = Field(None, ge=0)
     n: Literal[1] = 1
     stream: Literal[False] = False
     user: str | None = None
@@ -88,7 +109,7 @@ class ChatServer(LoopbackServer):
             max_new_tokens=request.max_completion_tokens or request.max_tokens or self.max_new_tokens,
             temperature=request.temperature,
             top_p=request.top_p,
-            seed=request.seed,
+            seed=secrets.randbelow(2**32) if request.seed is None else request.seed,
         )
         try:
             with self.lock:
@@ -147,7 +168,8 @@ class ChatHandler(LoopbackHandler):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "body"
-            what = NOT_SERVED.get(where) or WRONG.get(first["type"]) or f"{first['msg']}."
+            said = first["msg"].removeprefix("Value error, ")
+            what = NOT_SERVED.get(where) or WRONG.get(first["type"]) or f"{said}."
             raise Refused(HTTPStatus.BAD_REQUEST, f"{where}: {what}") from None
         self.send_json(self.server.complete(request))
 

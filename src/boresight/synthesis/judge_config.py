@@ -22,10 +22,13 @@ PAIRWISE = ("llm", "recorded")
 """Judges of pairs, which are refused: several answers to a prompt require scores."""
 
 
+OF_ENDPOINT = ("model", "key_env", "token_limit", "timeout", "price", "limits")
+"""Settings of a judge behind an endpoint that are settings of the endpoint."""
+
+
 def endpoint_of(judge: EndpointConfig) -> EndpointSection:
     """The endpoint in the settings of a judge."""
-    names = ("model", "key_env", "token_limit", "timeout", "price", "limits")
-    return EndpointSection(base_url=judge.endpoint, **{name: getattr(judge, name) for name in names})
+    return EndpointSection(base_url=judge.endpoint, **{name: getattr(judge, name) for name in OF_ENDPOINT})
 
 
 class Axis(Section):

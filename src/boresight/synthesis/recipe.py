@@ -13,6 +13,7 @@ from boresight.core.errors import UserError
 from boresight.llm.budget import BudgetSection
 from boresight.llm.endpoint import EndpointSection
 from boresight.scorers.judges.base import JudgeConfig
+from boresight.scorers.judges.endpoint import EndpointConfig
 from boresight.synthesis import judge_config
 
 Side = Literal["chosen", "rejected"]
@@ -154,11 +155,13 @@ class SynthesisRecipe(BaseRecipe):
             (["pairs.margin", "pairs.per_prompt"], not sided, by_side),
             (["pairs.leaks"], sided, "without answers.side, which alone makes the two sides differ"),
             (["prompts.overlap_words"], bool(self.prompts.held_out), "without prompts.held_out"),
+            (["judge.budget"], False, "in a synthesis, whose `budget` covers the judge too"),
         ]
         changed = {
             f"{section}.{name}": value
-            for section in ("pairs", "prompts")
-            for name, value in non_default_settings(getattr(self, section)).items()
+            for section, settings in (("pairs", self.pairs), ("prompts", self.prompts), ("judge", self.judge))
+            if settings is not None
+            for name, value in non_default_settings(settings).items()
         }
         found = refusals_by(rules, changed)
         for name, endpoint in self.endpoints.items():
@@ -201,3 +204,18 @@ def _require_names(recipe: SynthesisRecipe, source: str) -> None:
                 f"{source}: endpoints.{other} and endpoints.{name} are one model at one address with "
                 "different settings; keep one of them."
             )
+    if isinstance(recipe.judge, EndpointConfig):
+        its = judge_config.endpoint_of(recipe.judge)
+        if name := first.get((its.url, its.model)):
+            _refuse_other_settings(its, name, recipe.endpoints[name], source)
+
+
+def _refuse_other_settings(judge: EndpointSection, name: str, used: EndpointSection, source: str) -> None:
+    """Raise a `UserError` if the judge, which is the model of the endpoint `name`, has settings of its own:
+    they would be ignored."""
+    keys = [key for key in judge_config.OF_ENDPOINT if getattr(judge, key) != getattr(used, key)]
+    if keys:
+        raise UserError(
+            f"{source}: judge and endpoints.{name} are one model at one address and differ in "
+            f"{', '.join(keys)}; give both the same."
+        )

@@ -31,7 +31,7 @@ from boresight.core.schema import Preference, Prompt
 from boresight.core.wording import is_or_are, plural
 from boresight.data.write import write_examples
 from boresight.llm.endpoint import EndpointSection
-from boresight.llm.replies.failures import Stopped
+from boresight.llm.replies.failures import Stopped, continuing
 from boresight.llm.session import Session
 from boresight.runs.folder import RunFolder
 from boresight.scorers.judges.endpoint import EndpointConfig
@@ -76,6 +76,11 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         Stopped: the budget is spent (pairs from the replies so far are written), or an endpoint fails.
         UserError: unreadable prompts, or not one pair.
     """
+    with continuing("run the same command again"):
+        return _made(recipe, folder, console)
+
+
+def _made(recipe: SynthesisRecipe, folder: Path, console: Console | None) -> Made:
     source = read_prompt_source(recipe.prompts, recipe.seed)
     _refuse_foreign(folder)
     endpoints, ledger = used_endpoints(recipe), folder / LEDGER
@@ -86,9 +91,6 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         _begin(recipe, folder)
         say = partial(console.print, highlight=False, markup=False) if console else (lambda _: None)
         warn = partial(print_warning, console) if console else say
-        if session.unpriced and recipe.budget.max_usd:
-            unpriced = ", ".join(session.unpriced)
-            warn(f"The price of {unpriced} is not known: max_usd cannot hold for it.")
         sieve, tally = Sieve(), Tally()
         prompts = _prompts(session, recipe, folder, source, sieve)
         make_answers(session, recipe, prompts)
@@ -112,7 +114,7 @@ def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None
         if over:
             raise Stopped(
                 f"{over} is reached: {plural(len(pairs), 'pair')} {is_or_are(len(pairs))} written from what "
-                "was bought; raise it and run the same command to resume."
+                "was bought; raise it."
             )
     return Made(folder, len(pairs), folder / "card.md")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
@@ -61,7 +62,29 @@ STATUS_OF_WORDS = (
 
 
 class Stopped(UserError):
-    """The run cannot continue; everything that had arrived is in the ledger."""
+    """The run cannot continue; everything that had arrived is in the ledger.
+
+    The message has the cause and what to change; the verb that knows its folder adds the way to continue
+    (`continued`). `other_recipe`: what to change is the recipe.
+    """
+
+    def __init__(self, message: str, *, other_recipe: bool = False) -> None:
+        super().__init__(message)
+        self.other_recipe = other_recipe
+
+    def continued(self, how: str) -> Stopped:
+        """The same error with the way to continue: `run the same command again`."""
+        message = f"{str(self).rstrip('.')}; what has arrived is kept: {how}."
+        return Stopped(message, other_recipe=self.other_recipe)
+
+
+@contextmanager
+def continuing(how: str) -> Iterator[None]:
+    """Inside the block a `Stopped` gets the way to continue."""
+    try:
+        yield
+    except Stopped as stopped:
+        raise stopped.continued(how) from None
 
 
 def one_line(text: str) -> str:

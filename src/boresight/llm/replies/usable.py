@@ -82,6 +82,6 @@ class UsableReplies:
         if seen.unusable >= ENOUGH and not seen.usable:
             raise Stopped(
                 f"{stage}: none of the first {seen.unusable} replies of {one_line(model)} can be used "
-                f"({seen.example}); change its settings or take another model. "
-                "Replies received so far are kept."
+                f"({seen.example}); change its settings or take another model.",
+                other_recipe=True,
             )

@@ -4,26 +4,33 @@ Waiting requests go into a JSON Lines file, one line each under its ledger key a
 joined on that id, whatever their order. The assignment of requests to a batch is in the ledger before the
 batch is created, so that after a crash the batch is found again instead of being paid twice. It is deleted in
 the transaction that stores the response, or its failure (`Ledger.complete`, `Ledger.fail`).
+
+Until the batch exists a server that fails ends the run after the usual attempts. An existing batch is polled
+for as long as it takes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from boresight.llm.ledger import Ledger
 from boresight.llm.replies.failures import (
     RETRIED,
     RequestFailure,
+    Stopped,
     classify_error,
     classify_status,
     unreadable,
 )
 from boresight.llm.replies.json_text import parse_body
+from boresight.llm.replies.retries import ATTEMPTS, FIRST_PAUSE, pause_after
 from boresight.llm.request import Request
 from boresight.llm.transports.openai import (
     OpenAITransport,
@@ -66,11 +73,15 @@ class BatchTransport(OpenAITransport):
         token_limit: TokenLimit = "max_tokens",
         poll_every: float = POLL_EVERY,
         linger: float = LINGER,
+        first_pause: float = FIRST_PAUSE,
     ) -> None:
         super().__init__(
             base_url, key_env, structured=structured, token_limit=token_limit, most_bytes=MOST_RESULT_BYTES
         )
         self.ledger, self.poll_every, self.linger = ledger, poll_every, linger
+        self.first_pause = first_pause
+        self.on_failure: Callable[[RequestFailure], None] = lambda failure: None
+        """Called with each failure of a call that is repeated here."""
         self._waiting: list[Waiting] = []
         self._collector: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,31 +132,39 @@ class BatchTransport(OpenAITransport):
         task.add_done_callback(self._tasks.discard)
 
     async def _submit(self, waiting: Sequence[Waiting]) -> None:
-        lines = (self._line(request) for request, _ in waiting)
-        mark = secrets.token_hex(8)
-        file = await self._call(
-            lambda: self._client.files.create(file=("batch.jsonl", b"".join(lines)), purpose="batch")
-        )
-        keys = [request.key for request, _ in waiting]
+        content = b"".join(self._line(request) for request, _ in waiting)
+        keys, mark = [request.key for request, _ in waiting], secrets.token_hex(8)
         self.ledger.batch(keys, UNSENT + mark)
-        batch = await self._call(lambda: self._create(file.id, mark))
-        self.ledger.batch(keys, batch.id)
-        await self._finish(batch.id, waiting)
-
-    async def _create(self, file: str, mark: str) -> Batch:
-        return await self._client.batches.create(
-            input_file_id=file,
-            endpoint="/v1/chat/completions",
-            completion_window="24h",
-            metadata={MARK: mark},
+        file = await self._to_send(
+            lambda: self._client.files.create(file=("batch.jsonl", content), purpose="batch")
         )
+        batch = await self._created(file.id, mark)
+        self.ledger.batch(keys, batch)
+        await self._finish(batch, waiting)
+
+    async def _created(self, file: str, mark: str) -> str:
+        """Create the batch. If the reply is lost, the server may have done so: it is looked for first."""
+        attempts = count()
+
+        async def create() -> str:
+            if next(attempts) and (found := await self._find(mark)) is not None:
+                return found
+            batch = await self._client.batches.create(
+                input_file_id=file,
+                endpoint="/v1/chat/completions",
+                completion_window="24h",
+                metadata={MARK: mark},
+            )
+            return batch.id
+
+        return await self._to_send(create)
 
     async def _resume(self, batch: str, waiting: Sequence[Waiting]) -> None:
         """A batch of an earlier process, by its id, or by its mark when the id never reached us."""
         if not batch.startswith(UNSENT):
             await self._finish(batch, waiting)
             return
-        found = await self._call(lambda: self._find(batch.removeprefix(UNSENT)))
+        found = await self._to_send(lambda: self._find(batch.removeprefix(UNSENT)))
         if found is None:
             await self._submit(waiting)
             return
@@ -163,6 +182,11 @@ class BatchTransport(OpenAITransport):
         while (state := await self._call(lambda: self._client.batches.retrieve(batch))).status not in OVER:
             await asyncio.sleep(self.poll_every)
         results, problem = await self._results(state)
+        if state.status == "cancelled" and (
+            left := [request.key for request, _ in waiting if request.key not in results]
+        ):
+            # Nothing was done for them: the next process sends them in a batch of their own.
+            self.ledger.batch(left, UNSENT + secrets.token_hex(8))
         for request, promise in waiting:
             self._deliver(promise, results.get(request.key), state, problem)
 
@@ -178,7 +202,8 @@ class BatchTransport(OpenAITransport):
                     continue
                 try:
                     result = parse_body(line)
-                    results[str(result.get("custom_id"))] = result
+                    if not _is_cancelled(result):
+                        results[str(result.get("custom_id"))] = result
                 except RequestFailure as failure:
                     problem = problem or failure.said
         return results, problem
@@ -196,6 +221,8 @@ class BatchTransport(OpenAITransport):
             promise.set_result(_missing(batch, problem) if result is None else _body(result))
         except RequestFailure as failure:
             promise.set_exception(self._failure(failure))
+        except Stopped as stopped:
+            promise.set_exception(stopped)
 
     def _line(self, request: Request) -> bytes:
         line = {
@@ -207,15 +234,40 @@ class BatchTransport(OpenAITransport):
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
-        """An API call of ours; a hiccup of the server must not lose a batch, so it is repeated."""
+        """A call about a batch that exists: a hiccup of the server must not lose it, so it is repeated."""
         while True:
             try:
                 return await call()
             except self._openai.APIError as error:
-                failure = self._failure(classify(self._openai, error))
-                if failure.kind not in RETRIED or failure.kind == "invalid_json":
-                    raise failure from None
-                await asyncio.sleep(max(self.poll_every, failure.retry_after or 0.0))
+                failure = self._passing(error)
+            await asyncio.sleep(max(self.poll_every, failure.retry_after or 0.0))
+
+    async def _to_send(self, call: Callable[[], Awaitable[T]]) -> T:
+        """A call before a batch exists.
+
+        Raises:
+            Stopped: every attempt failed.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await call()
+            except self._openai.APIError as error:
+                failure = self._passing(error)
+            if attempt < ATTEMPTS:
+                wait = pause_after(attempt, self.first_pause, failure.retry_after, random.random())
+                await asyncio.sleep(wait)
+        raise Stopped(
+            f"{self.base_url}: no batch could be sent, after {ATTEMPTS} attempts ({failure.kind}: "
+            f"{failure.detail}); check the endpoint."
+        )
+
+    def _passing(self, error: Exception) -> RequestFailure:
+        """A failure that may pass, which is reported. Raises any other."""
+        failure = self._failure(classify(self._openai, error))
+        if failure.kind not in RETRIED or failure.kind == "invalid_json":
+            raise failure from None
+        self.on_failure(failure)
+        return failure
 
 
 def _parts(waiting: Sequence[Waiting], line: Callable[[Request], bytes]) -> list[list[Waiting]]:
@@ -249,8 +301,20 @@ def _body(result: dict[str, Any]) -> dict[str, Any]:
     raise classify_error(error or "a line without response and error")
 
 
+def _is_cancelled(result: dict[str, Any]) -> bool:
+    """Whether a line states only that its request was not sent before the batch was cancelled."""
+    error = result.get("error")
+    return isinstance(error, dict) and error.get("code") == "batch_cancelled"
+
+
 def _missing(batch: Batch, problem: str) -> NoReturn:
-    """Raise the failure of a request that no line answers; `problem` is why some line cannot be read."""
+    """Raise the failure of a request that no line answers; `problem` is why some line cannot be read.
+
+    Raises:
+        Stopped: somebody has cancelled the batch, so that the rest is not bought without their command.
+    """
+    if batch.status == "cancelled":
+        raise Stopped(f"the batch {batch.id} was cancelled at the server; another run sends the rest.")
     if batch.status == "failed":
         first = next(iter(getattr(batch.errors, "data", None) or []), None)
         raise RequestFailure(

@@ -27,6 +27,7 @@ from boresight.evaluation.prompts import read_prompts
 from boresight.evaluation.recipe import EvaluationRecipe, RewardRecipe, SystemSection
 from boresight.evaluation.response import Response
 from boresight.evaluation.systems import refuse_missing_systems, responses_of
+from boresight.llm.replies.failures import Stopped
 from boresight.runs.evaluation_folder import EvaluationFolder
 from boresight.runs.evaluations.against_reference import EvaluationAgainstReference
 from boresight.runs.evaluations.answering_model import (
@@ -207,16 +208,15 @@ def _refuse_large_k(recipe: RewardRecipe, ready: Mapping[str, Sequence[Sequence[
 
 
 def _refuse_without_scores(system: GradedSystem, grader: Grader) -> None:
-    """Raise a `UserError` if not one completion has a score, a rank or a reading that was asked for."""
-    again = "and run the same command again"
+    """Raise `Stopped` if not one completion has a score, a rank or a reading that was asked for."""
     said = f"not one of {len(system.all):,} completions of {system.name} has a"
     if all(graded.reward is None for graded in system.all):
         reason = system.all[0].failure.rstrip(".")
-        raise UserError(f"reward: {said} score, for instance: {reason}; correct the reward {again}.")
+        raise Stopped(f"reward: {said} score, for instance: {reason}; correct the reward.")
     if grader.ranker is not None and all(graded.rank is None for graded in system.all):
-        raise UserError(f"rank_by: {said} score; correct the judge, or leave it out, {again}.")
+        raise Stopped(f"rank_by: {said} score; correct the judge, or leave it out.", other_recipe=True)
     if grader.reader is not None and all(graded.reading is None for graded in system.all):
-        raise UserError(f"reading: {said} reading, since the function raises; correct it {again}.")
+        raise Stopped(f"reading: {said} reading, since the function raises; correct it.")
 
 
 def _write(files: EvaluationFolder, found: RewardComparison) -> None:
