@@ -76,6 +76,48 @@ def test_saved_arguments_with_every_option_are_read(trainer):
     assert all(text for entries in found.lists.values() for _, text in entries)
     harmful = {"sft": {"assistant_only_loss"}, "kto": {"train_sampling_strategy"}}.get(trainer, set())
     assert {name for name, _ in found.lists["missing"]} == harmful
+    differs = {"eval_strategy", "num_train_epochs", "save_total_limit", "seed"}
+    if trainer in ("rloo", "grpo"):
+        differs.add("disable_dropout")  # TRL leaves it on, and samples are drawn without it
+    assert {name for name, _ in found.lists["differs"]} == differs
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options"),
+    [
+        ("sft", "{packing: false, push_to_hub: no, load_in_4bit: false, chat_template_path: null}"),
+        ("sft", "{use_peft: true, load_in_4bit: false, output_dir: null}"),
+        ("dpo", "{loss_weights: null, rpo_alpha: null}"),
+        ("dpo", "{fsdp: []}"),
+        ("dpo", "{fsdp: ''}"),
+        ("dpo", "{fsdp: false}"),
+        ("grpo", "{vllm_importance_sampling_clip_max: 3.0, vllm_server_port: 8000}"),
+        ("grpo", "{use_vllm: true, vllm_importance_sampling_cap: 2.0, vllm_server_host: 0.0.0.0}"),
+    ],
+)
+def test_an_option_that_is_off_has_no_difference(trainer, options):
+    found = converted(options, trainer=trainer)
+    assert found.lists["missing"] == []
+    assert {name for name, _ in found.lists["differs"]} <= {"use_vllm"}
+    assert not {"train.parallel", "rollout.importance_cap", "rollout.base_url"} & {
+        setting.key for setting in found.settings
+    }
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options", "key"),
+    [
+        ("sft", {"packing": True}, "train.batch"),
+        ("sft", {"fsdp": "full_shard"}, "train.parallel: fsdp"),
+        ("sft", {"fsdp": True}, "train.parallel: fsdp"),
+        ("sft", {"use_peft": True, "load_in_4bit": True}, "model.lora"),
+        ("sft", {"push_to_hub": True}, "boresight export"),
+        ("grpo", {"use_vllm": True, "vllm_mode": "server", "vllm_importance_sampling_cap": 2.0}, "cap: 2.0"),
+    ],
+)
+def test_an_option_that_is_on_has_one(trainer, options, key):
+    text = dict(converted(options, trainer=trainer).lists["differs"])[list(options)[-1]]
+    assert key in text
 
 
 # --- values worked by hand ----------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
     if option not in trl_fields()[t.trainer] | other_fields():
         return _unknown(t.trainer, option, raw[name])
     known, remark = trl_options()[option], t.remarks.get(option)
-    if remark is None and known.group == "missing" and t[option] in known.harmless:
+    if remark is None and t[option] in known.harmless:
         return Remark("unneeded", "at this value, there is nothing to translate")
     group = remark.group if remark else known.group
     note = remark.text if remark else "" if group == "same" else known.note.replace("`", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from boresight.conversion.translation import Translation
+from boresight.conversion.trl_options import trl_options
 from boresight.core.wording import plural
 
 SCHEDULES = {
@@ -154,7 +155,7 @@ def _memory(t: Translation) -> None:
         kept = "recompute" if t["gradient_checkpointing"] else "keep"
         t.put("train.activations", kept, "gradient_checkpointing")
     config = str(t["accelerate_config"] or "")
-    if t["fsdp"] or config.startswith(("fsdp", "zero")):
+    if t["fsdp"] not in trl_options()["fsdp"].harmless or config.startswith(("fsdp", "zero")):
         t.put("train.parallel", "fsdp", "fsdp", "accelerate_config")
 
 
