@@ -146,10 +146,162 @@ def test_a_batch_of_groups_counts_prompts():
     options = BASE | {"gradient_accumulation_steps": 4, "num_generations": 16}
     found = recipe(options, trainer="grpo", processes=2)
     assert (found.train.batch, found.rollout.k) == (4, 16)
-    with pytest.raises(UserError, match=r"num_generations is 16: a step has 8 completions .* --processes"):
+    with pytest.raises(UserError, match=r"num_generations is 16: samples are drawn 8 at a time .* --proc"):
         converted(BASE | {"num_generations": 16}, trainer="grpo")
-    shared = {"num_generations": 16, "steps_per_generation": 4}
-    assert recipe(BASE | shared, trainer="grpo").train.batch == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "batch", "text"),
+    [
+        # micro-batches of 8 completions, 4 of them a step: 32 completions, 4 groups of 8
+        ({}, 4, ""),
+        ({"steps_per_generation": 4}, 4, ""),
+        ({"steps_per_generation": 2}, 4, ""),
+        ({"generation_batch_size": 32}, 4, ""),
+        ({"generation_batch_size": 8}, 4, ""),
+        ({"steps_per_generation": 4, "num_iterations": 3}, 4, ""),
+        ({"steps_per_generation": 8}, 4, "TRL draws 64 for 8 micro-batches, 4 per step"),
+        ({"generation_batch_size": 64}, 4, "TRL draws 64 for 8 micro-batches, 4 per step"),
+        ({"steps_per_generation": 3}, 4, "TRL draws 24 for 3 micro-batches, 4 per step"),
+        # both of the two uses are in one step, so a step has 2 groups
+        (
+            {"steps_per_generation": 2, "num_iterations": 2},
+            4,
+            "TRL draws 16 for 4 micro-batches, 4 per step",
+        ),
+    ],
+)
+@pytest.mark.parametrize("trainer", ["grpo", "rloo"])
+def test_samples_are_shared_where_a_generation_is_longer_than_a_step(trainer, options, batch, text):
+    """`steps_per_generation` counts micro-batches: by default those of one step."""
+    base = BASE | {"gradient_accumulation_steps": 4, "num_generations": 8}
+    found = converted(base | options, trainer=trainer)
+    assert Recipe.parse(as_recipe(found.settings)).train.batch == batch
+    named = options.keys() & {"steps_per_generation", "generation_batch_size"}
+    for option in named:
+        assert text in dict(found.lists["differs" if text else "same"])[option]
+    assert not {"steps_per_generation", "generation_batch_size"} & dict(found.left_out).keys()
+
+
+def test_a_step_without_whole_groups_is_not_listed_as_exact():
+    """1 completion per step, 8 steps per group: a step here has at least the 8 of a group."""
+    options = {"per_device_train_batch_size": 1, "num_generations": 8, "steps_per_generation": 8}
+    found = converted(BASE | options, trainer="grpo")
+    assert Recipe.parse(as_recipe(found.settings)).train.batch == 1
+    text = "train.batch: 1; a step has 8 completions, which are whole groups, and in TRL 1"
+    assert ("per_device_train_batch_size", text) in found.lists["differs"]
+    found = converted({"per_device_train_batch_size": 12} | options | BASE, trainer="grpo", processes=12)
+    assert Recipe.parse(as_recipe(found.settings)).train.batch == 2
+    text = "train.batch: 2; a step has 16 completions, which are whole groups, and in TRL 12"
+    assert ("per_device_train_batch_size", text) in found.lists["differs"]
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "words"),
+    [
+        ({"generation_batch_size": 12}, {}, "generation_batch_size is 12: no multiple of 8, .* --processes"),
+        ({"generation_batch_size": 0}, {}, "generation_batch_size is 0: must be at least 1"),
+        ({"steps_per_generation": 0}, {}, "steps_per_generation is 0: must be at least 1"),
+        (
+            {"generation_batch_size": 64, "steps_per_generation": 4},
+            {"processes": 8},
+            "that of 2 processes, and not of 8; give --processes 2",
+        ),
+        (
+            {"generation_batch_size": 64, "steps_per_generation": 4, "num_processes": 4},
+            {},
+            "that of 2 processes, and not of 4",
+        ),
+        (
+            {"generation_batch_size": 60, "steps_per_generation": 4},
+            {},
+            "generation_batch_size is 60: no multiple of 32, .* remove one of the two",
+        ),
+    ],
+)
+def test_a_generation_that_is_no_number_of_micro_batches_is_refused(options, how, words):
+    with pytest.raises(UserError, match=rf"^config\.yaml: .*{words}") as error:
+        converted(BASE | {"num_generations": 4} | options, trainer="grpo", **how)
+    assert "\n" not in str(error.value)
+
+
+def test_saved_arguments_prove_the_number_of_processes():
+    """64 completions are drawn for 4 micro-batches of 2 per process: 8 processes, 8 × 2 × 4 / 8 prompts."""
+    saved = {
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 4,
+        "steps_per_generation": 4,
+        "generation_batch_size": 64,
+        "num_generations": 8,
+    }
+    for how in ({}, {"processes": 8}):
+        found = converted(BASE | saved, trainer="grpo", **how)
+        assert (found.processes, found.lists["missing"]) == (8, [])
+        assert Recipe.parse(as_recipe(found.settings)).train.batch == 8
+        assert {"steps_per_generation", "generation_batch_size"} <= dict(found.lists["same"]).keys()
+        assert "num_processes" not in dict(found.left_out)
+
+
+def test_a_number_of_processes_that_is_assumed_is_listed():
+    found = converted(BASE, trainer="dpo")
+    assert (found.processes, found.complete) == (1, True)
+    assert "1 process is assumed" in dict(found.left_out)["num_processes"]
+    for known in ({"num_processes": 1}, {"accelerate_config": "single_gpu"}):
+        assert "num_processes" not in dict(converted(BASE | known, trainer="dpo").left_out)
+    assert "num_processes" not in dict(converted(BASE, trainer="dpo", processes=1).left_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "batch", "parallel"),
+    [
+        ("distributed_type: FSDP\nnum_processes: 8\n", {}, 16, "fsdp"),
+        ("distributed_type: DEEPSPEED\nnum_processes: '4'\n", {}, 8, "fsdp"),
+        ("distributed_type: MULTI_GPU\nnum_processes: 4\n", {}, 8, None),
+        ("distributed_type: MULTI_GPU\nnum_processes: 4\n", {"num_processes": 2}, 4, None),
+        ("distributed_type: MULTI_GPU\nnum_processes: 1\n", {"num_processes": 2}, 4, None),
+        ("distributed_type: 'NO'\nnum_processes: 8\n", {"num_processes": 4}, 2, None),
+        ("distributed_type: NO\n", {}, 2, None),
+        ("{}", {"num_processes": 2}, 4, None),
+    ],
+)
+def test_a_config_of_accelerate_is_read(tmp_path, text, more, batch, parallel):
+    """TRL takes a path as well as a name."""
+    file = tmp_path / "zero2"  # the name of one that TRL has: the file counts
+    file.write_text(text)
+    options = BASE | {"per_device_train_batch_size": 2, "accelerate_config": str(file)} | more
+    found = converted(options, trainer="dpo")
+    assert found.complete and "accelerate_config" in dict(found.lists["differs"])
+    made = as_recipe(found.settings)["train"]
+    assert (made["batch"], made.get("parallel")) == (batch, parallel)
+
+
+def test_a_config_of_accelerate_without_a_number_of_processes_leaves_it_open(tmp_path):
+    file = tmp_path / "fsdp.yaml"
+    options = BASE | {"accelerate_config": str(file)}
+    for text in (None, "distributed_type: FSDP\n", "distributed_type: FSDP\nnum_processes: -1\n"):
+        if text is not None:
+            file.write_text(text)
+        found = converted(options, trainer="dpo")
+        assert "--processes" in dict(found.lists["missing"])["accelerate_config"] and not found.complete
+        assert converted(options, trainer="dpo", processes=4).complete
+        assert converted(options | {"num_processes": 4}, trainer="dpo").processes == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- 8\n", "a config of accelerate is a mapping"),
+        ("num_processes: [", "not valid YAML"),
+        ("num_processes: many\n", "num_processes is 'many': must be a whole number"),
+        ("num_processes: 0\n", "num_processes is 0: must be at least 1"),
+    ],
+)
+def test_a_file_that_is_no_config_of_accelerate_is_refused(tmp_path, text, words):
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=words) as error:
+        converted(BASE | {"accelerate_config": str(file)}, trainer="dpo")
+    assert str(error.value).startswith(str(file)) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
