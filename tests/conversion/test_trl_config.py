@@ -76,6 +76,48 @@ def test_saved_arguments_with_every_option_are_read(trainer):
     assert all(text for entries in found.lists.values() for _, text in entries)
     harmful = {"sft": {"assistant_only_loss"}, "kto": {"train_sampling_strategy"}}.get(trainer, set())
     assert {name for name, _ in found.lists["missing"]} == harmful
+    differs = {"eval_strategy", "num_train_epochs", "save_total_limit", "seed"}
+    if trainer in ("rloo", "grpo"):
+        differs.add("disable_dropout")  # TRL leaves it on, and samples are drawn without it
+    assert {name for name, _ in found.lists["differs"]} == differs
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options"),
+    [
+        ("sft", "{packing: false, push_to_hub: no, load_in_4bit: false, chat_template_path: null}"),
+        ("sft", "{use_peft: true, load_in_4bit: false, output_dir: null}"),
+        ("dpo", "{loss_weights: null, rpo_alpha: null}"),
+        ("dpo", "{fsdp: []}"),
+        ("dpo", "{fsdp: ''}"),
+        ("dpo", "{fsdp: false}"),
+        ("grpo", "{vllm_importance_sampling_clip_max: 3.0, vllm_server_port: 8000}"),
+        ("grpo", "{use_vllm: true, vllm_importance_sampling_cap: 2.0, vllm_server_host: 0.0.0.0}"),
+    ],
+)
+def test_an_option_that_is_off_has_no_difference(trainer, options):
+    found = converted(options, trainer=trainer)
+    assert found.lists["missing"] == []
+    assert {name for name, _ in found.lists["differs"]} <= {"use_vllm"}
+    assert not {"train.parallel", "rollout.importance_cap", "rollout.base_url"} & {
+        setting.key for setting in found.settings
+    }
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options", "key"),
+    [
+        ("sft", {"packing": True}, "train.batch"),
+        ("sft", {"fsdp": "full_shard"}, "train.parallel: fsdp"),
+        ("sft", {"fsdp": True}, "train.parallel: fsdp"),
+        ("sft", {"use_peft": True, "load_in_4bit": True}, "model.lora"),
+        ("sft", {"push_to_hub": True}, "boresight export"),
+        ("grpo", {"use_vllm": True, "vllm_mode": "server", "vllm_importance_sampling_cap": 2.0}, "cap: 2.0"),
+    ],
+)
+def test_an_option_that_is_on_has_one(trainer, options, key):
+    text = dict(converted(options, trainer=trainer).lists["differs"])[list(options)[-1]]
+    assert key in text
 
 
 # --- values worked by hand ----------------------------------------------------------------------------------
@@ -104,10 +146,162 @@ def test_a_batch_of_groups_counts_prompts():
     options = BASE | {"gradient_accumulation_steps": 4, "num_generations": 16}
     found = recipe(options, trainer="grpo", processes=2)
     assert (found.train.batch, found.rollout.k) == (4, 16)
-    with pytest.raises(UserError, match=r"num_generations is 16: a step has 8 completions .* --processes"):
+    with pytest.raises(UserError, match=r"num_generations is 16: samples are drawn 8 at a time .* --proc"):
         converted(BASE | {"num_generations": 16}, trainer="grpo")
-    shared = {"num_generations": 16, "steps_per_generation": 4}
-    assert recipe(BASE | shared, trainer="grpo").train.batch == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "batch", "text"),
+    [
+        # micro-batches of 8 completions, 4 of them a step: 32 completions, 4 groups of 8
+        ({}, 4, ""),
+        ({"steps_per_generation": 4}, 4, ""),
+        ({"steps_per_generation": 2}, 4, ""),
+        ({"generation_batch_size": 32}, 4, ""),
+        ({"generation_batch_size": 8}, 4, ""),
+        ({"steps_per_generation": 4, "num_iterations": 3}, 4, ""),
+        ({"steps_per_generation": 8}, 4, "TRL draws 64 for 8 micro-batches, 4 per step"),
+        ({"generation_batch_size": 64}, 4, "TRL draws 64 for 8 micro-batches, 4 per step"),
+        ({"steps_per_generation": 3}, 4, "TRL draws 24 for 3 micro-batches, 4 per step"),
+        # both of the two uses are in one step, so a step has 2 groups
+        (
+            {"steps_per_generation": 2, "num_iterations": 2},
+            4,
+            "TRL draws 16 for 4 micro-batches, 4 per step",
+        ),
+    ],
+)
+@pytest.mark.parametrize("trainer", ["grpo", "rloo"])
+def test_samples_are_shared_where_a_generation_is_longer_than_a_step(trainer, options, batch, text):
+    """`steps_per_generation` counts micro-batches: by default those of one step."""
+    base = BASE | {"gradient_accumulation_steps": 4, "num_generations": 8}
+    found = converted(base | options, trainer=trainer)
+    assert Recipe.parse(as_recipe(found.settings)).train.batch == batch
+    named = options.keys() & {"steps_per_generation", "generation_batch_size"}
+    for option in named:
+        assert text in dict(found.lists["differs" if text else "same"])[option]
+    assert not {"steps_per_generation", "generation_batch_size"} & dict(found.left_out).keys()
+
+
+def test_a_step_without_whole_groups_is_not_listed_as_exact():
+    """1 completion per step, 8 steps per group: a step here has at least the 8 of a group."""
+    options = {"per_device_train_batch_size": 1, "num_generations": 8, "steps_per_generation": 8}
+    found = converted(BASE | options, trainer="grpo")
+    assert Recipe.parse(as_recipe(found.settings)).train.batch == 1
+    text = "train.batch: 1; a step has 8 completions, which are whole groups, and in TRL 1"
+    assert ("per_device_train_batch_size", text) in found.lists["differs"]
+    found = converted({"per_device_train_batch_size": 12} | options | BASE, trainer="grpo", processes=12)
+    assert Recipe.parse(as_recipe(found.settings)).train.batch == 2
+    text = "train.batch: 2; a step has 16 completions, which are whole groups, and in TRL 12"
+    assert ("per_device_train_batch_size", text) in found.lists["differs"]
+
+
+@pytest.mark.parametrize(
+    ("options", "how", "words"),
+    [
+        ({"generation_batch_size": 12}, {}, "generation_batch_size is 12: no multiple of 8, .* --processes"),
+        ({"generation_batch_size": 0}, {}, "generation_batch_size is 0: must be at least 1"),
+        ({"steps_per_generation": 0}, {}, "steps_per_generation is 0: must be at least 1"),
+        (
+            {"generation_batch_size": 64, "steps_per_generation": 4},
+            {"processes": 8},
+            "that of 2 processes, and not of 8; give --processes 2",
+        ),
+        (
+            {"generation_batch_size": 64, "steps_per_generation": 4, "num_processes": 4},
+            {},
+            "that of 2 processes, and not of 4",
+        ),
+        (
+            {"generation_batch_size": 60, "steps_per_generation": 4},
+            {},
+            "generation_batch_size is 60: no multiple of 32, .* remove one of the two",
+        ),
+    ],
+)
+def test_a_generation_that_is_no_number_of_micro_batches_is_refused(options, how, words):
+    with pytest.raises(UserError, match=rf"^config\.yaml: .*{words}") as error:
+        converted(BASE | {"num_generations": 4} | options, trainer="grpo", **how)
+    assert "\n" not in str(error.value)
+
+
+def test_saved_arguments_prove_the_number_of_processes():
+    """64 completions are drawn for 4 micro-batches of 2 per process: 8 processes, 8 × 2 × 4 / 8 prompts."""
+    saved = {
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 4,
+        "steps_per_generation": 4,
+        "generation_batch_size": 64,
+        "num_generations": 8,
+    }
+    for how in ({}, {"processes": 8}):
+        found = converted(BASE | saved, trainer="grpo", **how)
+        assert (found.processes, found.lists["missing"]) == (8, [])
+        assert Recipe.parse(as_recipe(found.settings)).train.batch == 8
+        assert {"steps_per_generation", "generation_batch_size"} <= dict(found.lists["same"]).keys()
+        assert "num_processes" not in dict(found.left_out)
+
+
+def test_a_number_of_processes_that_is_assumed_is_listed():
+    found = converted(BASE, trainer="dpo")
+    assert (found.processes, found.complete) == (1, True)
+    assert "1 process is assumed" in dict(found.left_out)["num_processes"]
+    for known in ({"num_processes": 1}, {"accelerate_config": "single_gpu"}):
+        assert "num_processes" not in dict(converted(BASE | known, trainer="dpo").left_out)
+    assert "num_processes" not in dict(converted(BASE, trainer="dpo", processes=1).left_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "batch", "parallel"),
+    [
+        ("distributed_type: FSDP\nnum_processes: 8\n", {}, 16, "fsdp"),
+        ("distributed_type: DEEPSPEED\nnum_processes: '4'\n", {}, 8, "fsdp"),
+        ("distributed_type: MULTI_GPU\nnum_processes: 4\n", {}, 8, None),
+        ("distributed_type: MULTI_GPU\nnum_processes: 4\n", {"num_processes": 2}, 4, None),
+        ("distributed_type: MULTI_GPU\nnum_processes: 1\n", {"num_processes": 2}, 4, None),
+        ("distributed_type: 'NO'\nnum_processes: 8\n", {"num_processes": 4}, 2, None),
+        ("distributed_type: NO\n", {}, 2, None),
+        ("{}", {"num_processes": 2}, 4, None),
+    ],
+)
+def test_a_config_of_accelerate_is_read(tmp_path, text, more, batch, parallel):
+    """TRL takes a path as well as a name."""
+    file = tmp_path / "zero2"  # the name of one that TRL has: the file counts
+    file.write_text(text)
+    options = BASE | {"per_device_train_batch_size": 2, "accelerate_config": str(file)} | more
+    found = converted(options, trainer="dpo")
+    assert found.complete and "accelerate_config" in dict(found.lists["differs"])
+    made = as_recipe(found.settings)["train"]
+    assert (made["batch"], made.get("parallel")) == (batch, parallel)
+
+
+def test_a_config_of_accelerate_without_a_number_of_processes_leaves_it_open(tmp_path):
+    file = tmp_path / "fsdp.yaml"
+    options = BASE | {"accelerate_config": str(file)}
+    for text in (None, "distributed_type: FSDP\n", "distributed_type: FSDP\nnum_processes: -1\n"):
+        if text is not None:
+            file.write_text(text)
+        found = converted(options, trainer="dpo")
+        assert "--processes" in dict(found.lists["missing"])["accelerate_config"] and not found.complete
+        assert converted(options, trainer="dpo", processes=4).complete
+        assert converted(options | {"num_processes": 4}, trainer="dpo").processes == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- 8\n", "a config of accelerate is a mapping"),
+        ("num_processes: [", "not valid YAML"),
+        ("num_processes: many\n", "num_processes is 'many': must be a whole number"),
+        ("num_processes: 0\n", "num_processes is 0: must be at least 1"),
+    ],
+)
+def test_a_file_that_is_no_config_of_accelerate_is_refused(tmp_path, text, words):
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=words) as error:
+        converted(BASE | {"accelerate_config": str(file)}, trainer="dpo")
+    assert str(error.value).startswith(str(file)) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +469,67 @@ def test_a_file_has_no_test_split():
     assert rows.why == "eval_strategy: held out of the training rows, where TRL requires a test split"
 
 
+MIXTURE = {"model_name_or_path": "m", "datasets": [{"path": "a/d"}]}
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "data"),
+    [
+        (BASE | {"eval_strategy": "steps"}, None, ("a/d@test", 1_000_000)),
+        (BASE | {"eval_strategy": "steps", "test_split_size": 0.1}, None, ("a/d@test", 1_000_000)),
+        (BASE | {"test_split_size": 0.1}, 100, (None, 0)),
+        (MIXTURE, None, (None, 0)),
+        (MIXTURE | {"eval_strategy": "steps"}, None, (None, 200)),
+        (MIXTURE | {"test_split_size": 50}, None, (None, 50)),
+        (MIXTURE | {"test_split_size": 0.101}, 1000, (None, 101)),
+        (MIXTURE | {"test_split_size": 0.1015, "eval_strategy": "epoch"}, 1000, (None, 102)),
+        (BASE | {"dataset_name": "d.csv", "eval_strategy": "epoch", "test_split_size": 20}, None, (None, 20)),
+    ],
+)
+def test_rows_are_held_out_as_in_trl(options, rows, data):
+    """A named data set is never split, and `datasets` also if nothing is evaluated."""
+    found = recipe(options, trainer="dpo", rows=rows)
+    assert (found.data.eval, found.data.eval_rows) == data
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "group", "text"),
+    [
+        (BASE | {"test_split_size": 0.1}, None, "unneeded", "acts with datasets only"),
+        (BASE | {"test_split_size": None}, None, "unneeded", "nothing to translate"),
+        (MIXTURE | {"test_split_size": 0.1}, None, "missing", "needs --rows"),
+        (MIXTURE | {"test_split_size": 0.1}, 1000, "same", "data.eval_rows: 100"),
+        (MIXTURE | {"test_split_size": 0.5}, 1000, "differs", "at most a fifth of the rows: 200 of 1000"),
+        (MIXTURE | {"test_split_size": 300}, 1000, "differs", "at most a fifth of the rows: 200 of 1000"),
+    ],
+)
+def test_the_outcome_of_a_split_size_depends_on_the_source(options, rows, group, text):
+    found = converted(options, trainer="dpo", rows=rows)
+    assert text in dict(found.lists[group])["test_split_size"]
+
+
+def test_rows_that_are_split_off_are_not_trained_on():
+    """⌈3 × 900 / 8⌉ = 338 steps: 10 of them are the warm-up."""
+    options = MIXTURE | {"test_split_size": 0.1, "warmup_steps": 10, "eval_strategy": "no"}
+    found = converted(options, trainer="dpo", rows=1000)
+    assert as_recipe(found.settings)["optim"]["warmup"] == warmup_share(10, 338)
+    assert "measured, which TRL does not" in dict(found.lists["differs"])["eval_strategy"]
+
+
+def test_what_a_source_of_a_mixture_loses_is_listed():
+    first, second = {"path": "a/b", "fraction": 0.5}, {"path": "c/d", "fraction": 0.5}
+    columns = {"columns": ["chosen", "rejected"]}
+    found = converted({"datasets": [first | columns, second]}, trainer="dpo")
+    assert "columns are not selected" in dict(found.lists["differs"])["datasets"]
+    found = converted({"datasets": [first | {"data_dir": "x"}, second | columns]}, trainer="dpo")
+    assert "data_dir is not read" in dict(found.lists["missing"])["datasets"]
+    files = {"path": "json", "data_files": ["x.jsonl", "y.jsonl"], "fraction": 0.5}
+    found = converted({"datasets": [files, second]}, trainer="dpo")
+    assert "each have a share of their own" in dict(found.lists["missing"])["datasets"]
+    options = BASE | {"datasets": [first | {"fraction": 0}, second]}
+    assert recipe(options, trainer="dpo").data.train == "c/d"
+
+
 def test_names_of_earlier_versions_count_where_the_present_ones_do_not():
     """Arguments that they saved have both names; the present one counts once it is set."""
     both = BASE | {"warmup_ratio": 0.05, "warmup_steps": 0}
@@ -356,6 +611,15 @@ def test_a_trainer_that_is_not_clear_is_asked_for(options, words):
         ("{fp16: true, bf16: true}", "bf16 is true as well"),
         ("datasets: [mine.jsonl]", "must be a list of mappings"),
         ("datasets: [{path: json, data_file: x}]", "did you mean 'data_files'"),
+        (
+            "{datasets: [{path: a, fraction: 1}, {path: b}]}",
+            "fraction must be set for all sources or for none",
+        ),
+        ("{datasets: [{path: a, fraction: -1}]}", "fraction must be a number of at least 0"),
+        ("{datasets: [{path: a, fraction: 0}]}", "a fraction must be above 0"),
+        ("{datasets: [{path: a}, {path: a}]}", "a source is named twice"),
+        ("{datasets: [{path: a}], test_split_size: 0}", "test_split_size is 0.0: must be a share below 1"),
+        ("{datasets: [{path: a}], test_split_size: 1.5}", "test_split_size is 1.5: must be a share below 1"),
         ("eval_strategy: often", "must be no, steps or epoch"),
     ],
 )

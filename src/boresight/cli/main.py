@@ -599,7 +599,7 @@ def trl_config(
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of the run with TRL; default 1, or that of the config."),
+        typer.Option(min=1, help="Processes of the run with TRL; default: that of the config, or 1."),
     ] = None,
     rows: Annotated[
         int | None, typer.Option(min=1, help="Training rows, where warm-up or epochs depend on them.")

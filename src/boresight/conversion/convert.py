@@ -10,6 +10,7 @@ from typing import Any
 
 from boresight.config.recipe import Recipe
 from boresight.config.section import fields, in_yaml
+from boresight.conversion.batch import count_processes
 from boresight.conversion.data import translate_data
 from boresight.conversion.methods import METHOD_NOTES, translate_method
 from boresight.conversion.model import translate_model
@@ -74,13 +75,14 @@ def convert_options(
         raw: options by name, as in the YAML of `trl dpo --config`.
         source: name of the config in errors.
         trainer: `dpo`, `sft`, …; None finds it by the options.
-        processes: None takes the number in the config, or one.
+        processes: None takes the number in the config, or the one that its batches prove, or else one.
         rows: number of training rows, where it is known: steps that depend on it become shares.
 
     Raises:
         UserError: a value of a wrong type, a loss that is not here, or a recipe that would be refused.
     """
-    t = begin(raw, trainer or find_trainer(raw, source), source, processes, rows)
+    t = begin(raw, trainer or find_trainer(raw, source), source, rows)
+    count_processes(t, processes)
     sampled, grouped = t.trainer in SAMPLED, t.trainer in GROUPED
     translate_method(t)
     translate_model(t, sampled)
@@ -117,7 +119,7 @@ def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
     if option not in trl_fields()[t.trainer] | other_fields():
         return _unknown(t.trainer, option, raw[name])
     known, remark = trl_options()[option], t.remarks.get(option)
-    if remark is None and known.group == "missing" and t[option] in known.harmless:
+    if remark is None and t[option] in known.harmless:
         return Remark("unneeded", "at this value, there is nothing to translate")
     group = remark.group if remark else known.group
     note = remark.text if remark else "" if group == "same" else known.note.replace("`", "")
@@ -149,7 +151,7 @@ def _unknown(trainer: str, option: str, value: object) -> Remark:
 def _left_out(t: Translation) -> list[tuple[str, str]]:
     """Differences from TRL's defaults, and from its implementation of the method."""
     found = []
-    for option in trl_fields()[t.trainer]:
+    for option in [*trl_fields()[t.trainer], "num_processes"]:
         remark, known = t.remarks.get(option), trl_options()[option]
         if option in t.given:
             continue

@@ -188,7 +188,7 @@ def _grouped(t: Translation) -> None:
         t.exact("mask_truncated_completions")
     if t["num_iterations"] == 1:
         for option in ("epsilon", "epsilon_high"):
-            t.remark(option, "unneeded", "has no effect with num_iterations 1, in TRL either")
+            t.remark(option, "unneeded", "has no effect with num_iterations 1, as each step has its samples")
 
 
 def _online(t: Translation) -> None:

@@ -23,6 +23,8 @@ BUILT_IN: dict[str, tuple[dict[str, Any], str]] = {
     ),
 }
 """Rewards that TRL has by name: the corresponding reward here, and how it differs."""
+SERVER = ("vllm_server_base_url", "vllm_server_host", "vllm_server_port")
+CAPS = ("vllm_importance_sampling_cap", "vllm_importance_sampling_clip_max")
 
 
 def translate_sampling(t: Translation, grouped: bool) -> None:
@@ -38,7 +40,7 @@ def translate_sampling(t: Translation, grouped: bool) -> None:
     if t["use_vllm"]:
         _vllm(t)
     else:
-        for option in ("vllm_mode", "vllm_server_base_url", "vllm_server_host", "vllm_server_port"):
+        for option in ("vllm_mode", *SERVER, *CAPS):
             t.remark(option, "unneeded", "use_vllm is off, so TRL ignores it")
         t.exact("use_vllm")
 
@@ -78,13 +80,16 @@ def _vllm(t: Translation) -> None:
         text = "vllm inside the training process is not supported: the built-in sampler is used"
         t.remark("use_vllm", "differs", text)
         t.remark("vllm_mode", "differs", text)
+        for option in SERVER:
+            t.remark(option, "unneeded", f"vllm_mode is {t['vllm_mode']}, so TRL ignores it")
+        for option in CAPS:
+            t.remark(option, "unneeded", "the built-in sampler computes with the policy itself")
         return
     host = {"0.0.0.0": "127.0.0.1"}.get(t["vllm_server_host"], t["vllm_server_host"])
     url = t["vllm_server_base_url"] or f"http://{host}:{t['vllm_server_port']}"
     options = ("use_vllm", "vllm_mode")
     t.put("rollout.backend", "vllm", *options, why="boresight serve prints the command")
-    t.put("rollout.base_url", url, "vllm_server_base_url", "vllm_server_host", "vllm_server_port")
+    t.put("rollout.base_url", url, *SERVER)
     cap = t["vllm_importance_sampling_cap"] or t["vllm_importance_sampling_clip_max"]
     if cap is not None:
-        names = ("vllm_importance_sampling_cap", "vllm_importance_sampling_clip_max")
-        t.put("rollout.importance_cap", max(1.0, cap), *names)
+        t.put("rollout.importance_cap", max(1.0, cap), *CAPS)

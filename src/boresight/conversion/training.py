@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from boresight.conversion.batch import batch_factors, step_rows
 from boresight.conversion.translation import Translation
-from boresight.core.wording import plural
+from boresight.conversion.trl_options import trl_options
 
 SCHEDULES = {
     "linear": "linear",
@@ -33,7 +34,7 @@ TRACKERS = ("wandb", "tensorboard", "trackio")
 
 def translate_training(t: Translation, grouped: bool) -> None:
     """Set batch, steps, optimizer, evaluations and checkpoints; `grouped` batches are counted in prompts."""
-    batch = _batch(t, grouped)
+    batch = step_rows(t, grouped)
     updates = t["num_iterations"] if grouped else 1
     steps, epoch = t.steps(batch, updates), None if t.rows is None else math.ceil(t.rows / batch) * updates
     t.put("optim.lr", t["learning_rate"], "learning_rate")
@@ -50,7 +51,7 @@ def translate_training(t: Translation, grouped: bool) -> None:
         "num_processes",
         "num_generations",
     )
-    t.put("train.batch", batch, *options, why=_product(t, grouped))
+    t.put("train.batch", batch, *options, why=batch_factors(t, grouped))
     if t["max_steps"] > 0:
         t.put("train.steps", t["max_steps"], "max_steps")
         t.remark("num_train_epochs", "unneeded", "max_steps is set, so TRL ignores it")
@@ -63,37 +64,6 @@ def translate_training(t: Translation, grouped: bool) -> None:
     _checkpoints(t, steps, epoch)
     t.put("train.guard", None, why="TRL stops no run that moves too far")
     _trackers(t)
-
-
-def _batch(t: Translation, grouped: bool) -> int:
-    """Rows of a step: prompts where `grouped`, of which TRL counts every completion.
-
-    Raises:
-        UserError: a step of TRL has no whole number of prompts, so TRL would refuse it.
-    """
-    if not grouped:
-        return t.batch
-    k = t["num_generations"]
-    if not k or k < 2:
-        raise t.refuse("num_generations", "must be at least 2")
-    if t.batch % k and not t.has("generation_batch_size", "steps_per_generation"):
-        problem = (
-            f"a step has {t.batch} completions ({_product(t, grouped=False)}), which is no multiple of it; "
-            "give the number of processes with --processes"
-        )
-        raise t.refuse("num_generations", problem)
-    per_generation = t["generation_batch_size"] or (t["steps_per_generation"] or 0) * t.batch
-    if per_generation <= t.batch and t.batch % k == 0:
-        for option in ("generation_batch_size", "steps_per_generation"):
-            t.exact(option)
-    return max(1, round(t.batch / k))
-
-
-def _product(t: Translation, grouped: bool) -> str:
-    """`8 × 4 × 2 processes / 8 completions`."""
-    processes = plural(t.processes, "process")
-    text = f"{t['per_device_train_batch_size']} × {t['gradient_accumulation_steps']} × {processes}"
-    return f"{text} / {t['num_generations']} completions" if grouped else text
 
 
 def _schedule(t: Translation, steps: int | None) -> None:
@@ -153,9 +123,8 @@ def _memory(t: Translation) -> None:
     if t.has("gradient_checkpointing") and t["gradient_checkpointing"] is not None:
         kept = "recompute" if t["gradient_checkpointing"] else "keep"
         t.put("train.activations", kept, "gradient_checkpointing")
-    config = str(t["accelerate_config"] or "")
-    if t["fsdp"] or config.startswith(("fsdp", "zero")):
-        t.put("train.parallel", "fsdp", "fsdp", "accelerate_config")
+    if t["fsdp"] not in trl_options()["fsdp"].harmless:
+        t.put("train.parallel", "fsdp", "fsdp")
 
 
 def _evaluations(t: Translation, steps: int | None, epoch: int | None) -> None:

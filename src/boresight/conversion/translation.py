@@ -36,8 +36,8 @@ class Translation:
     trainer: str
     values: dict[str, Any]
     given: dict[str, str]
-    processes: int
     rows: int | None = None
+    processes: int = 1
     settings: dict[str, Setting] = field(default_factory=dict)
     remarks: dict[str, Remark] = field(default_factory=dict)
     became: dict[str, list[Setting]] = field(default_factory=dict)
@@ -108,13 +108,13 @@ COUNTS = (
     "num_processes",
     "num_generations",
     "num_iterations",
+    "generation_batch_size",
+    "steps_per_generation",
 )
 """Options whose product is a batch or a number of steps."""
 
 
-def begin(
-    raw: Mapping[str, Any], trainer: str, source: str, processes: int | None, rows: int | None
-) -> Translation:
+def begin(raw: Mapping[str, Any], trainer: str, source: str, rows: int | None) -> Translation:
     """Convert the options of a file to the types that TRL declares.
 
     Raises:
@@ -125,9 +125,7 @@ def begin(
     given = {option: name for option, name in counting_names(raw).items() if option in fields}
     for option, name in given.items():
         values[option] = _typed(raw[name], fields[option], name, source)
-    if processes is None:
-        processes = _processes(values)
-    translation = Translation(source, trainer, values, given, processes, rows)
+    translation = Translation(source, trainer, values, given, rows)
     for option in COUNTS:
         if values.get(option) is not None and values[option] < 1:
             raise translation.refuse(option, "must be at least 1")
@@ -169,16 +167,6 @@ def _typed(value: object, known: TrlField, name: str, source: str) -> Any:
 
 SHOWN = 5
 """Names that an error lists."""
-EIGHT = {"multi_gpu", "fsdp1", "fsdp2", "zero1", "zero2", "zero3"}
-"""Configs of accelerate that TRL ships and that start eight processes."""
-
-
-def _processes(values: Mapping[str, Any]) -> int:
-    """Processes that the config starts."""
-    if values["num_processes"] is not None:
-        return int(values["num_processes"])
-    config = values["accelerate_config"]
-    return 8 if config in EIGHT else 1
 
 
 def find_trainer(raw: Mapping[str, Any], source: str) -> str:

@@ -40,6 +40,14 @@ def read_trl_file(path: Path) -> dict[str, Any]:
     return raw
 
 
+def read_accelerate_file(path: Path) -> dict[str, Any]:
+    """The options in a config of accelerate by name. Raises `UserError`."""
+    text = read_text_file(path, "config")
+    found = _read_json(text, path) if path.suffix == ".json" else read_yaml(text, str(path))
+    expected = "a config of accelerate is a mapping such as `num_processes: 8`"
+    return named_values(found, path, expected, "an option")
+
+
 def with_words(raw: dict[str, Any], words: Iterable[str]) -> dict[str, Any]:
     """The options with those of the command line, `name=value`, in their place. Raises `UserError`."""
     found, given = dict(raw), list(words)

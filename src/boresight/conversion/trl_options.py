@@ -44,7 +44,7 @@ class TrlOption:
     note: str = ""
     """The difference, the reason why the option is not needed, or an alternative."""
     harmless: tuple[Any, ...] = ()
-    """Values at which an unsupported option has no effect."""
+    """Values at which an option that differs or is not supported has no effect."""
 
 
 @cache
@@ -69,7 +69,8 @@ def trl_options() -> dict[str, TrlOption]:
     """Outcome for every option by name, including those of TRL's launcher and of earlier versions."""
     tables = _options_file()
     found = {name: TrlOption("same", **entry) for name, entry in tables["same"].items()}
-    found |= {name: TrlOption("differs", **entry) for name, entry in tables["differs"].items()}
+    for name, entry in tables["differs"].items():
+        found[name] = TrlOption("differs", entry["here"], entry["note"], tuple(entry.get("harmless", ())))
     for entry in tables["unneeded"]:
         found |= dict.fromkeys(entry["options"], TrlOption("unneeded", note=entry["why"]))
     for name, entry in tables["missing"].items():
