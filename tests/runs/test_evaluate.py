@@ -211,6 +211,10 @@ def test_answers_to_other_prompts_are_refused(files, tmp_path):
         ({"answer": "x"}, "`prompt` and `id` are both missing"),
         ({"prompt": "x", "answer": 3}, "`answer` is not text"),
         ({"prompt": [{"role": "robot", "content": "x"}], "answer": "x"}, "row 1: `prompt`"),
+        (
+            {"prompt": "[{'role': 'user', 'content': nan}]", "answer": "x"},
+            "row 1: `prompt` looks like messages",
+        ),
         (["x"], "not an object"),
     ],
 )

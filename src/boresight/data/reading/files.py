@@ -77,16 +77,19 @@ Raw = Iterator[tuple[int, object]]
 class Unparsed:
     """In place of the record of a row that cannot be parsed, where the rows after it can.
 
-    `message` completes "row 3 …"; `fix` is what to do. A `place` is a row, or a line of text.
+    `message` completes "row 3 …", or "`field` …"; `fix` is what to do, where the message does not name it.
+    A `place` is a row, or a line of text.
     """
 
     message: str
-    fix: str
+    fix: str = ""
     place: str = "row"
+    field: str = ""
 
     def sentence(self, row: int) -> str:
         """`line 3 is not JSON (Expecting value, column 9); fix or delete the line.`"""
-        return f"{self.place} {row} {self.message}; {self.fix}."
+        field, fix = self.field and f": `{self.field}`", self.fix and f"; {self.fix}"
+        return f"{self.place} {row}{field} {self.message}{fix}."
 
 
 def records(source: str | Path, split: str = "train") -> Raw:

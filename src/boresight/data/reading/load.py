@@ -238,14 +238,18 @@ def _named(columns: Mapped) -> str:
 def _cleaned(name: str, rows: Raw, columns: Mapped) -> Raw:
     """Records under the names of the layouts, lists that are written as text as lists.
 
-    Columns that are null count as absent, since a table cannot omit a column of one row.
+    Columns that are null count as absent, since a table cannot omit a column of one row. A row whose text is
+    meant as a list and cannot be parsed is `Unparsed`.
     """
     found: Raw = (
         (row, {c: v for c, v in record.items() if v is not None} if isinstance(record, dict) else record)
         for row, record in rows
     )
     for row, record in rename_rows(name, found, columns, SAMPLE) if columns else found:
-        yield row, read_text(record) if isinstance(record, dict) else record
+        try:
+            yield row, read_text(record) if isinstance(record, dict) else record
+        except BadField as error:
+            yield row, Unparsed(error.message, field=columns.get(error.field, error.field))
 
 
 def _conversion(
@@ -280,7 +284,7 @@ def _outcomes(
     """The row number and what the row holds; the field of a malformed row has the name in the file."""
     for row, record in rows:
         if isinstance(record, Unparsed):
-            yield row, BadRow(row, "record", record.message)
+            yield row, BadRow(row, record.field or "record", record.message)
             continue
         if not isinstance(record, dict):
             yield row, BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
