@@ -43,11 +43,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Training and held-out examples; `lines` describe them for the terminal."""
+    """Training and held-out examples; `lines` describe them for the terminal. `shortage` is why fewer rows
+    are held out than `data.eval_rows`; "" where there are as many."""
 
     train: Part
     eval: Part
     lines: list[str]
+    shortage: str = ""
 
 
 def read_split(data: DataSection, kind: str, seed: int) -> Split:
@@ -73,6 +75,7 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
         lines.append(f"held out: {source.sentence}")
         available = half(source.examples, data.eval_half)
         train, held = loaded.examples, draw_examples(available, data.eval_rows, seed)
+        shortage = _empty_half(source.examples, available, data.eval_half)
         if len(held) < len(available):
             lines.append(
                 f"held out: {len(held):,} of {len(available):,} rows are measured; "
@@ -80,11 +83,36 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
             )
     else:
         source = loaded
-        train, held = hold_out(loaded.examples, data.eval_rows, seed)
-        held = half(held, data.eval_half)
+        train, both = hold_out(loaded.examples, data.eval_rows, seed)
+        held = half(both, data.eval_half)
+        shortage = _shortage(loaded.examples, len(both), data.eval_rows)
+        if shortage:
+            lines.append(
+                f"held out: {plural(len(both), 'row')} where data.eval_rows={data.eval_rows}; {shortage}."
+            )
+        shortage = _empty_half(both, held, data.eval_half) or shortage
     if data.limit:
         train = draw_examples(train, data.limit, seed)
-    return Split(Part.of(train, loaded), Part.of(held, source), lines)
+    return Split(Part.of(train, loaded), Part.of(held, source), lines, shortage)
+
+
+def _shortage(examples: Sequence[Example], held: int, wanted: int) -> str:
+    """Why `hold_out` held out fewer rows than `wanted`; "" where it did not."""
+    if held >= wanted:
+        return ""
+    limit = len(examples) // 5
+    reasons = [f"at most a fifth of the {len(examples):,} rows is held out"] if limit < wanted else []
+    if held < min(wanted, limit):
+        smallest = np.bincount(group_numbers(map(prompt_key, examples))).min()
+        number = f"each prompt has {smallest:,} rows or more, which" if not held else "rows with one prompt"
+        reasons.append(f"{number} stay together")
+    return ", and ".join(reasons)
+
+
+def _empty_half(examples: Sequence[Example], found: Sequence[Example], which: str | None) -> str:
+    """That the half which is measured is empty; "" where it is not, or where there are no held-out rows."""
+    empty = which is not None and len(examples) > 0 and not found
+    return f"the {which} half has none of the held-out rows ({len(examples):,})" if empty else ""
 
 
 def _scored(loaded: Loaded, data: DataSection) -> Loaded:
