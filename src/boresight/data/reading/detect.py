@@ -25,7 +25,8 @@ NumberedRecords = Sequence[tuple[int, object]]
 
 
 def detect(name: str, rows: NumberedRecords, *, guessing: bool = True) -> Layout:
-    """The one layout that the rows have; rows that fit none are left for the reader to report.
+    """The one layout that the rows have; rows that fit none, or lack its last column, are left for the reader
+    to report.
 
     Args:
         name: the source, for errors.
@@ -40,9 +41,9 @@ def detect(name: str, rows: NumberedRecords, *, guessing: bool = True) -> Layout
         fits = fitting(record)
         if len(fits) > 1:
             raise UserError(_ambiguous(name, row, fits))
-        if fits and found is None:
+        if fits and (found is None or found.name in fits[0].incomplete):
             found, first_row = fits[0], row
-        elif fits and fits[0] is not found:
+        elif found is not None and fits and fits[0] is not found and fits[0].name not in found.incomplete:
             raise UserError(mixed(name, row, fits[0], f"row {first_row} is {found}"))
     if found is None:
         raise UserError(_unknown(name, rows, guessing))

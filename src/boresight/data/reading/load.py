@@ -289,7 +289,8 @@ def _outcomes(
         if not isinstance(record, dict):
             yield row, BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
             continue
-        if not forced and not source.matches(record) and (others := fitting(record)):
+        others = [] if forced or source.matches(record) else fitting(record)
+        if others and others[0].name not in source.incomplete:
             raise UserError(mixed(name, row, others[0], f"the rows before are {source}"))
         try:
             yield row, source.read(record, _identity(record, row))
