@@ -18,6 +18,7 @@ loop adds metrics and checkpoints; findings have a module of their own.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -50,6 +51,9 @@ from boresight.training.checkpoints.trained import (
     take_back,
 )
 from boresight.training.choices import read_choices
+
+SPLIT = re.compile(r"(?<=[^/ ])@[^/@ ]+")
+"""The split in the name of a source."""
 
 
 class Stage(Enum):
@@ -258,4 +262,6 @@ class TrainingFolder(LockedFolder):
                 new[side].pop("tokens_sha256", None)
             if "prompts" not in old[side]:  # nor the number of held-out prompts
                 new[side].pop("prompts", None)
+            if SPLIT.sub("", new[side].get("path", "")) == old[side].get("path"):  # nor the names of splits
+                new[side]["path"] = old[side]["path"]
         self._refuse_differences("data", old, new)

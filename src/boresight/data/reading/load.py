@@ -84,17 +84,16 @@ def read(
     path: str | Path,
     *,
     kind: str | None = None,
-    split: str = "train",
     bad_rows: str = "error",
     layout: str | None = None,
     columns: Mapped | None = None,
     limit: int | None = None,
 ) -> Loaded:
-    """Read a file, a saved `datasets` folder or a hub id into canonical examples.
+    """Read a file, a saved `datasets` folder or a hub id, the last two also with `@split`, into canonical
+    examples.
 
     Args:
         kind: one of `convert.KINDS`; None takes what the file holds.
-        split: split of a saved folder or of a hub data set.
         bad_rows: "error" stops at the first malformed row, "drop" drops malformed rows and lists them.
         layout: name of a file in `boresight.data.layouts`; None detects it.
         columns: columns of the source by the names that layouts have for them; other columns keep theirs.
@@ -106,9 +105,7 @@ def read(
     """
     if bad_rows not in POLICIES:
         raise UserError(f"data.bad_rows: no such policy {bad_rows!r}{nearest(bad_rows, POLICIES)}.")
-    loaded = collect(
-        path, kind=kind, split=split, layout=layout, columns=columns, limit=limit, stop=bad_rows == "error"
-    )
+    loaded = collect(path, kind=kind, layout=layout, columns=columns, limit=limit, stop=bad_rows == "error")
     if not loaded.examples:
         raise UserError(_nothing_left(loaded))
     return loaded
@@ -118,7 +115,6 @@ def collect(
     path: str | Path,
     *,
     kind: str | None = None,
-    split: str = "train",
     layout: str | None = None,
     columns: Mapped | None = None,
     limit: int | None = None,
@@ -127,7 +123,7 @@ def collect(
     """As `read`, but does not fail if all rows are malformed; `stop` raises at the first of them."""
     name = str(path)
     columns = columns or {}
-    rows = _cleaned(name, files.raw_rows(path, split), columns)
+    rows = _cleaned(name, files.raw_rows(path), columns)
     head = list(islice(rows, SAMPLE))
     if not head:
         raise UserError(f"{name}: is empty, there is not one row in it.")
@@ -170,7 +166,7 @@ def collect(
         source.name,
         kind,
         name,
-        files.sha256(path, split),
+        files.sha256(path),
         bad,
         left_out,
         identical,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -138,11 +137,9 @@ def read_source(name: str, kind: str | None, data: DataSection, limit: int | Non
             raise UserError(f"data.columns: {name} is no file whose columns have names; remove the setting.")
         made = read_generated(name, kind)
         return made if limit is None else replace(made, examples=made.examples[:limit])
-    name, split = _with_split(name)
     return read(
         name,
         kind=kind,
-        split=split,
         bad_rows=data.bad_rows,
         layout=data.layout,
         columns=data.columns,
@@ -157,15 +154,7 @@ def refuse_absent_data(data: DataSection) -> None:
         layouts.get(data.layout)
     for name in data.all_sources:
         if not name.startswith(PREFIX):
-            refuse_absent(_with_split(name)[0])
-
-
-def _with_split(name: str) -> tuple[str, str]:
-    """A source and its split; `train` for a name without `@split`."""
-    if Path(name).exists() or "@" not in name:
-        return name, "train"
-    source, _, split = name.rpartition("@")
-    return source, split
+            refuse_absent(name)
 
 
 def prompts_in(source: str) -> list[Prompt]:
