@@ -88,6 +88,7 @@ def read(
     layout: str | None = None,
     columns: Mapped | None = None,
     limit: int | None = None,
+    mappable: bool = True,
 ) -> Loaded:
     """Read a file, a saved `datasets` folder or a hub id, the last two also with `@split`, into canonical
     examples.
@@ -98,6 +99,7 @@ def read(
         layout: name of a file in `boresight.data.layouts`; None detects it.
         columns: columns of the source by the names that layouts have for them; other columns keep theirs.
         limit: read rows until there are this many examples.
+        mappable: whether messages may suggest `data.columns`.
 
     Raises:
         UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, `columns` that do
@@ -105,7 +107,15 @@ def read(
     """
     if bad_rows not in POLICIES:
         raise UserError(f"data.bad_rows: no such policy {bad_rows!r}{nearest(bad_rows, POLICIES)}.")
-    loaded = collect(path, kind=kind, layout=layout, columns=columns, limit=limit, stop=bad_rows == "error")
+    loaded = collect(
+        path,
+        kind=kind,
+        layout=layout,
+        columns=columns,
+        limit=limit,
+        mappable=mappable,
+        stop=bad_rows == "error",
+    )
     if not loaded.examples:
         raise UserError(_nothing_left(loaded))
     return loaded
@@ -118,6 +128,7 @@ def collect(
     layout: str | None = None,
     columns: Mapped | None = None,
     limit: int | None = None,
+    mappable: bool = True,
     stop: bool = False,
 ) -> Loaded:
     """As `read`, but does not fail if all rows are malformed; `stop` raises at the first of them."""
@@ -127,7 +138,7 @@ def collect(
     head = list(islice(rows, SAMPLE))
     if not head:
         raise UserError(f"{name}: is empty, there is not one row in it.")
-    source = layouts.get(layout) if layout else detect(name, head, guessing=not columns)
+    source = layouts.get(layout) if layout else detect(name, head, guessing=not columns, mappable=mappable)
     first = next((record for _, record in head if isinstance(record, dict)), None)
     guessed = [] if columns or first is None else list(guesses(first))
     kind, convert, how = _conversion(name, source, kind, guessed)
@@ -160,7 +171,9 @@ def collect(
     counts = _Counts(len(examples), len(bad), left_out, identical, good)
     title = source.title + _labeled_by(labels, columns)
     sentence = _sentence(counts, kind, title, how) + _named(columns) + _unused(unused)
-    sentence += unread.sentence(_with_context(first, source, unread.context) if not columns else "")
+    sentence += unread.sentence(
+        _with_context(first, source, unread.context) if mappable and not columns else ""
+    )
     return Loaded(
         examples,
         source.name,

@@ -124,12 +124,18 @@ def _scored(loaded: Loaded, data: DataSection) -> Loaded:
     return replace(loaded, examples=examples, sentence=sentence)
 
 
-def read_data(name: str, kind: str | None, data: DataSection) -> Loaded:
-    """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`."""
-    return _with_system(read_source(name, kind, data), data)
+def read_data(name: str, kind: str | None, data: DataSection, *, mappable: bool = True) -> Loaded:
+    """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`.
+
+    Args:
+        mappable: whether `data.columns` applies to the source, so that messages may suggest a value of it.
+    """
+    return _with_system(read_source(name, kind, data, mappable=mappable), data)
 
 
-def read_source(name: str, kind: str | None, data: DataSection, limit: int | None = None) -> Loaded:
+def read_source(
+    name: str, kind: str | None, data: DataSection, limit: int | None = None, *, mappable: bool = True
+) -> Loaded:
     """As `read_data`, without changes of system turns; at most `limit` rows, of their own kind if `kind`
     is None."""
     if name.startswith(PREFIX):
@@ -144,6 +150,7 @@ def read_source(name: str, kind: str | None, data: DataSection, limit: int | Non
         layout=data.layout,
         columns=data.columns,
         limit=limit,
+        mappable=mappable,
     )
 
 
@@ -159,7 +166,7 @@ def refuse_absent_data(data: DataSection) -> None:
 
 def prompts_in(source: str) -> list[Prompt]:
     """Prompts of a source that is named as in `data.train`, whatever else its rows hold."""
-    found = read_data(source, "prompt", DataSection(train=source)).examples
+    found = read_data(source, "prompt", DataSection(train=source), mappable=False).examples
     return [example for example in found if isinstance(example, Prompt)]
 
 
