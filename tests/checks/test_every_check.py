@@ -216,6 +216,7 @@ PLANTED = {
     "equal-scores": lambda: changed(b.pairs(), tied),
     "foreign-answers": lambda: changed(b.pairs(), in_russian),
     "duplicated-prompts": lambda: changed(b.pairs(), one_prompt),
+    "nothing-held-out": lambda: run_checks(shortcuts, Examples(b.pairs(), shortage="rows stay together")),
     "eval-too-small": few_held_out,
     "examples-sampled": some_looked_at,
     "evaluate-prompts-overlap": asked_and_trained,

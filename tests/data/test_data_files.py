@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from boresight.cli.main import main
+from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
+from boresight.data.demo import data_path, split_name
 from boresight.data.reading.files import records, sha256
+from boresight.data.reading.split import read_split
 
 ROWS = [{"prompt": "a\u2028b"}, {"prompt": "é"}, {"prompt": "c"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
@@ -121,7 +125,7 @@ def test_a_file_has_no_splits(tmp_path: Path):
     path = tmp_path / "r.jsonl"
     path.write_bytes(LINES)
     with pytest.raises(UserError, match="a file has no split 'test'"):
-        records(path, "test")
+        records(f"{path}@test")
 
 
 def test_sha256_is_of_the_bytes_as_they_lie(tmp_path: Path):
@@ -136,10 +140,37 @@ def test_saved_folder_and_its_splits(tmp_path: Path):
     rows.save_to_disk(tmp_path / "one")
     datasets.DatasetDict({"train": rows, "test": rows.select([2])}).save_to_disk(tmp_path / "two")
     assert list(records(tmp_path / "one")) == NUMBERED
-    assert list(records(tmp_path / "two", "test")) == [(1, ROWS[2])]
+    assert list(records(f"{tmp_path}/two@test")) == [(1, ROWS[2])]
     with pytest.raises(UserError, match="has no split 'tset'; did you mean 'test'"):
-        records(tmp_path / "two", "tset")
+        records(f"{tmp_path}/two@tset")
     assert sha256(tmp_path / "one") == sha256(tmp_path / "one") != sha256(tmp_path / "two")
+
+
+def test_an_at_sign_in_the_name_of_a_file_or_folder_is_no_split(tmp_path: Path):
+    folder = tmp_path / "me@home"
+    folder.mkdir()
+    (folder / "r@2.jsonl").write_bytes(LINES)
+    assert split_name(folder / "r@2.jsonl") == (str(folder / "r@2.jsonl"), "train")
+    assert list(records(folder / "r@2.jsonl")) == NUMBERED
+    with pytest.raises(UserError, match=r"/me@home/r\.jsonl: no such file"):
+        records(folder / "r.jsonl")
+
+
+def test_a_split_is_named_alike_to_every_reader(tmp_path: Path, capsys, monkeypatch):
+    """`data check`, the run folder and suggestions name it; a process that caches data finds the folder."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.chdir(tmp_path)
+    rows = datasets.Dataset.from_list([{"prompt": f"q{n}", "good": "a", "bad": "b"} for n in range(3)])
+    datasets.DatasetDict({"train": rows, "test": rows.select([2])}).save_to_disk("two")
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "check", "two@test"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and "two@test\nread 1 prompt," in said
+    assert "boresight data check two@test --columns" in said
+    columns = {"chosen": "good", "rejected": "bad"}
+    split = read_split(DataSection(train="two@test", columns=columns), "preference", seed=0)
+    assert split.train.path == "two@test" and split.train.sha256 == sha256("two")
+    assert data_path("two@test") == Path("two")
 
 
 def test_other_folders_are_refused(tmp_path: Path):
@@ -156,7 +187,7 @@ def test_hub_id_with_config_and_split(monkeypatch):
         return ROWS
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    assert list(records("owner/name:main", "test")) == NUMBERED
+    assert list(records("owner/name:main@test")) == NUMBERED
     assert list(records("owner/name")) == NUMBERED
     assert asked == [("owner/name", "main", "test"), ("owner/name", None, "train")]
     assert len(sha256("owner/name")) == 64

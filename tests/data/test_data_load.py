@@ -276,6 +276,40 @@ def test_unpaired_feedback_is_read_with_its_labels(jsonl):
         )
 
 
+LABELED = {"prompt": "q", "completion": "good", "label": True}
+
+
+@pytest.mark.parametrize("before", [0, 1, SAMPLE + 5])
+@pytest.mark.parametrize("other", [{"label": None}, {"messages": Q + GOOD, "label": None}])
+def test_a_row_whose_label_is_missing_is_malformed(jsonl, before, other):
+    """As the first row, within the sample that the layout is detected from, and beyond it."""
+    row = {**({} if "messages" in other else LABELED), **other}
+    path = jsonl(*[LABELED] * before, row, LABELED)
+    with pytest.raises(
+        UserError, match=rf"row {before + 1}: `label` is missing, or .* name of it \(kto_tag,"
+    ):
+        read(path)
+    loaded = read(path, bad_rows="drop")
+    assert (loaded.layout, len(loaded.examples)) == ("unpaired", before + 1)
+    assert [(bad.row, bad.field) for bad in loaded.bad] == [(before + 1, "label")]
+
+
+def test_an_empty_label_in_a_table_is_a_malformed_row(tmp_path):
+    (tmp_path / "a.csv").write_text("prompt,completion,label\nq,a,true\nq,b,\nq,c,false\n")
+    loaded = read(tmp_path / "a.csv", bad_rows="drop")
+    assert [example.label for example in loaded.examples] == [True, False]
+    assert [bad.row for bad in loaded.bad] == [2]
+
+
+def test_a_file_without_a_label_holds_demonstrations(jsonl):
+    assert read(jsonl({**LABELED, "label": None})).layout == "plain_answers"
+
+
+def test_other_layouts_in_a_file_of_labeled_answers_are_refused(jsonl):
+    with pytest.raises(UserError, match=r"row 2 is prompts .* where row 1 is unpaired"):
+        read(jsonl(LABELED, {"prompt": "q"}), bad_rows="drop")
+
+
 def test_the_columns_that_label_answers_are_named(jsonl):
     """A verifier's `correct` could also be a column of another meaning, so the sentence names it."""
     rows = [

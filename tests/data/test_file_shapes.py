@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -110,9 +111,78 @@ def test_messages_as_text(jsonl, write):
     assert pair == Preference(Q, GOOD, BAD, "row-1")
 
 
+def as_array(values: list) -> np.ndarray:
+    """A list as Parquet gives it to pandas."""
+    made = np.empty(len(values), object)
+    made[:] = values
+    return made
+
+
+ODD = "it's\n\"} {\" and 'more' " + "long " * 40
+PRINTED = [*Q, {"role": "assistant", "content": ODD}, *Q, {"content": "a", "role": "assistant", "name": None}]
+
+
+def test_messages_as_pandas_prints_arrays(jsonl):
+    """`read_parquet` and `to_csv` leave out the commas between the messages."""
+    assert "\n {'role'" in str(as_array(PRINTED))
+    pair = {"prompt": "q", "chosen": str(as_array(PRINTED)), "rejected": str(as_array([*Q, *BAD]))}
+    loaded = read(jsonl(pair, pair))
+    assert loaded.layout == "ultrafeedback" and loaded.examples[0].chosen[0]["content"] == ODD
+    assert [turn["content"] for turn in loaded.examples[0].chosen[1:]] == ["q", "a"]
+    answer = {"prompt": str(as_array(Q)), "completion": str(as_array(PRINTED[1:])), "label": True}
+    assert [turn["content"] for turn in read(jsonl(answer)).examples[0].completion] == [ODD, "q", "a"]
+    (found,) = read(jsonl({"prompt": "x", "messages": str(as_array(PRINTED))})).examples
+    assert found.messages[1]["content"] == ODD
+
+
+UNREADABLE = [
+    repr(as_array(TURNS)),
+    "[{'role': 'user', 'content': nan}]",
+    "[{'role': 'user', 'content': datetime.date(2025, 1, 1)}]",
+    str(as_array(TURNS * 600)),  # numpy prints the first and the last
+    "{'role': array(['user'], dtype=object), 'content': array(['q'], dtype=object)}",
+    "({'role': 'user', 'content': 'q'},)",
+    json.dumps(TURNS)[:-20],
+    "[{'from': 'human', 'value': nan}]",
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+@pytest.mark.parametrize("column", ["prompt", "chosen", "completion"])
+def test_messages_that_cannot_be_parsed_are_no_words(jsonl, column, text):
+    good = {"prompt": "q", "completion": "a"} if column != "chosen" else {"prompt": "q", "chosen": "a"}
+    good = {**good, "label": True} if column != "chosen" else {**good, "rejected": "b"}
+    path = jsonl(good, {**good, column: text})
+    with pytest.raises(
+        UserError, match=f"row 2: `{column}` looks like messages and is not valid JSON; write"
+    ):
+        read(path)
+    assert [(bad.row, bad.field) for bad in read(path, bad_rows="drop").bad] == [(2, column)]
+
+
+def test_a_file_of_messages_that_cannot_be_parsed_names_the_column_of_the_file(jsonl):
+    path = jsonl({"ask": UNREADABLE[1]})
+    with pytest.raises(UserError, match=r"row 1: `ask` looks like messages .* as JSON Lines\.$"):
+        read(path, columns={"prompt": "ask"})
+
+
+def test_a_long_cell_of_json_is_parsed(jsonl):
+    turns = [{"role": "user", "content": "a" * 1_000_001}]
+    assert read(jsonl({"prompt": json.dumps(turns)})).layout == "trl_prompts"
+
+
+def test_texts_that_numpy_prints_side_by_side_are_not_joined(jsonl):
+    """Python reads `['a' 'b']` as one text."""
+    path = jsonl({"turns": str(as_array(["Name a color.", "And another."]))})
+    with pytest.raises(UserError, match="row 1: `turns` has two texts with no comma between them"):
+        read(path)
+    (found,) = read(jsonl({"turns": "[\"it's ' 'so\", 'b']"})).examples
+    assert found.prompt[0]["content"] == "it's ' 'so"
+
+
 LOOKS_LIKE_A_LIST = [
     "[1, 2", "[1, 2]", "[__import__('os')]", "[" * 90_000 + "]" * 90_000, "[]", "['a']", '{"from": "Rome"}',
-    r"{from \d}", "{" * 90_000 + "from" + "}" * 90_000,
+    r"{from \d}", "[{'role': 'a'", "[{role: 'user', content: 'a'}]", "{" * 90_000 + "from" + "}" * 90_000,
 ]  # fmt: skip
 
 

@@ -6,10 +6,10 @@ import json
 import pytest
 from rich.console import Console
 
-from boresight.config.recipe import Recipe
+from boresight.config.recipe import DataSection, Recipe
 from boresight.core.schema import Preference
 from boresight.data.prepare import DatasetCache, prepare
-from boresight.data.reading.split import half
+from boresight.data.reading.split import half, read_split
 from tests.tiny import tiny_tokenizer
 
 
@@ -76,6 +76,49 @@ def test_rows_of_a_separate_held_out_file_that_are_not_measured_are_counted(reci
         prepare(DatasetCache().of(changed, "preference"), tiny_tokenizer(), Console(file=said, width=200))
     assert said.getvalue().count("data.eval_rows is the limit") == 1
     assert "held out: 12 of 60 rows are measured" in said.getvalue()
+
+
+FIFTH, TOGETHER = "at most a fifth of the 60 rows is held out", "stay together"
+TWENTY = f"each prompt has 20 rows or more, which {TOGETHER}"
+
+
+@pytest.mark.parametrize(
+    ("rows", "prompts", "wanted", "held", "why"),
+    [
+        (60, 60, 12, 12, ""),
+        (60, 3, 0, 0, ""),
+        (60, 60, 50, 12, FIFTH),
+        (60, 20, 50, 12, FIFTH),
+        (60, 20, 11, 9, f"rows with one prompt {TOGETHER}"),
+        (60, 3, 10, 0, TWENTY),
+        (60, 3, 50, 0, f"{FIFTH}, and {TWENTY}"),
+        (4, 4, 1, 0, "at most a fifth of the 4 rows is held out"),
+    ],
+)
+def test_fewer_held_out_rows_than_requested_are_explained(tmp_path, rows, prompts, wanted, held, why):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"prompt": f"say {n % prompts}", "chosen": f"{n}", "rejected": "no"}) + "\n"
+            for n in range(rows)
+        )
+    )
+    split = read_split(DataSection(train=str(path), eval_rows=wanted), "preference", seed=0)
+    assert (len(split.train.examples), len(split.eval.examples)) == (rows - held, held)
+    assert split.shortage == why
+    line = f"held out: {held} rows where data.eval_rows={wanted}; {why}."
+    assert split.lines[1:] == ([line] if why else [])
+
+
+def test_a_half_without_a_row_is_named(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "say", "chosen": "yes", "rejected": "no"}) + "\n")
+    found = [
+        read_split(DataSection(train=str(path), eval=str(path), eval_half=which), "preference", seed=0)
+        for which in ("selection", "confirmation")
+    ]
+    empty, full = sorted(found, key=lambda split: len(split.eval.examples))
+    assert "half has none of the held-out rows (1)" in empty.shortage and full.shortage == ""
 
 
 def test_the_last_data_is_not_tokenised_again_until_anything_of_it_changes(recipe, tmp_path, monkeypatch):

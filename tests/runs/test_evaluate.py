@@ -8,6 +8,7 @@ from rich.console import Console
 
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
+from boresight.data.reading.split import prompts_in
 from boresight.evaluation.matching import matched
 from boresight.evaluation.recipe import EvaluationRecipe, GenerateSection, SystemSection
 from boresight.evaluation.systems import generate_responses, prompts_of, read_answers, vllm_responses
@@ -211,12 +212,28 @@ def test_answers_to_other_prompts_are_refused(files, tmp_path):
         ({"answer": "x"}, "`prompt` and `id` are both missing"),
         ({"prompt": "x", "answer": 3}, "`answer` is not text"),
         ({"prompt": [{"role": "robot", "content": "x"}], "answer": "x"}, "row 1: `prompt`"),
+        (
+            {"prompt": "[{'role': 'user', 'content': nan}]", "answer": "x"},
+            "row 1: `prompt` looks like messages",
+        ),
         (["x"], "not an object"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, message):
     with pytest.raises(UserError, match=message):
         read_answers(jsonl(tmp_path / "a.jsonl", [row]))
+
+
+def test_columns_of_prompts_are_renamed_in_the_file(files, tmp_path):
+    """An evaluation has no `data.columns`, and neither has `evaluate.prompts` of a run."""
+    rows = [{"request": "q", "better": "a", "worse": "b"}]
+    prompts = jsonl(tmp_path / "prompts.jsonl", rows)
+    with pytest.raises(UserError) as error:
+        said(recipe(files, prompts=prompts), tmp_path / "out")
+    named = "rename `request` to `prompt` and `better` to `chosen` and `worse` to `rejected` in the file"
+    assert named in str(error.value) and "data.columns=" not in str(error.value)
+    with pytest.raises(UserError, match="rename `request` to `prompt`"):
+        prompts_in(prompts)
 
 
 def test_a_run_folder_answers_with_what_it_said_after_training(tmp_path):

@@ -266,6 +266,10 @@ def test_prompts_and_gold_answers_come_from_the_first_file_without_prompts(place
         ([{"prompt": "q", "completion": 5}], "row 1: completion is not text"),
         ([{"completion": "yes"}], "row 1: `prompt` and `id` are both missing"),
         ([{"prompt": [1], "completion": "yes"}], "row 1: "),
+        (
+            [{"prompt": "[{'from': 'human', 'value': nan}]", "completion": "yes"}],
+            "row 1: `prompt` looks like",
+        ),
         ([{"id": "q0", "completions": ["a", "b"], "truncated": [True]}], "truncated has 1 entries for 2"),
         ([{"id": "q0", "completion": "a", "truncated": 3}], "truncated holds '3'; give true, false or null"),
         ([{"id": "no such", "completion": "a"}], "completes none of the 6 prompts"),

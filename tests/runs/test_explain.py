@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 
 import pytest
 
 from boresight.checks.forecast.expectation import SMALL_MARGIN
+from boresight.cli.main import main
 from boresight.core.errors import UserError
 from boresight.findings.finding import warning
 from boresight.findings.history import History
@@ -269,3 +271,21 @@ def test_memorized_labels_get_the_command_that_prints_rows(tmp_path):
     assert done.commands["memorizing"] == (
         "boresight data show 'my pairs.jsonl' --model Qwen/Qwen2.5-0.5B --chat-template chatml --rows 20"
     )
+
+
+def test_the_command_that_prints_rows_reads_them_as_the_run_did(tmp_path, monkeypatch, capsys):
+    """Without the mapping, the layout and the system turns as in the run, it fails or prints other rows."""
+    monkeypatch.chdir(tmp_path)
+    row = {"system": "Be brief.", "ask": "q", "response": "old", "chosen": "a", "rejected": "b"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row) + "\n")
+    data = {"layout": "plain_pairs", "columns": {"prompt": "ask"}, "score": "last", "system": "fold"}
+    recipe = b.recipe("dpo", data={"train": "pairs.jsonl", **data}, model={"name": "countdown-tiny"})
+    command = explain(write_run(tmp_path / "run", recipe, memorized_log())).commands["memorizing"]
+    assert command == (
+        "boresight data show pairs.jsonl --model countdown-tiny --layout plain_pairs "
+        "--columns '{prompt: ask}' --score last --system fold --rows 20"
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(command)[1:])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0 and "1 system turn folded" in said and "(data.score=last)" in said

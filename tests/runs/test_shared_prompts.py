@@ -65,5 +65,7 @@ def test_a_folder_without_that_knowledge_counts_rows_and_says_so(place):
     older = {**data, "eval": {name: value for name, value in data["eval"].items() if name != "prompts"}}
     write_state(place / "run" / "data.json", older)
     TrainingFolder(place / "run").refuse_other_data(data)  # it can be resumed and measured again
+    named = {**data, "train": {**data["train"], "path": f"{data['train']['path']}@train_prefs"}}
+    TrainingFolder(place / "run").refuse_other_data(named)  # so can one that did not store the split
     run = read_run(place / "run")
     assert run.same_prompts is None and " rows" in headline(run).detail

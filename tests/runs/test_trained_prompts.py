@@ -55,6 +55,16 @@ def test_every_run_of_a_chain_is_looked_at(place):
     ]
 
 
+def test_the_split_of_a_saved_data_set_is_read(place):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_list([{"prompt": "Question 30?", "completion": "x"}])
+    datasets.DatasetDict({"train_sft": rows}).save_to_disk("saved")
+    run("split", "sft", "saved@train_sft", "starter")
+    assert printed(base={"model": "starter"}, a={"model": "runs/split"}) == [
+        "a: 1 of 5 prompts are trained on in runs/split, so its answers to them measure memory"
+    ]
+
+
 def test_a_system_behind_an_endpoint_is_not_the_run_in_the_working_folder(place, monkeypatch):
     """Its recipe names files relative to the folder in which it was trained."""
     for name in ("pairs.jsonl", "prompts.jsonl"):

@@ -76,8 +76,9 @@ class Missing:
 
 def read_examples(data: Dataset) -> Examples:
     """Training examples, as many as are held in memory, and held-out ones. Raises `UserError`."""
-    train = data.split.train.examples
-    return Examples(some_in_memory(train), data.split.eval.examples, all_train=train)
+    split = data.split
+    train = split.train.examples
+    return Examples(some_in_memory(train), split.eval.examples, all_train=train, shortage=split.shortage)
 
 
 def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:

@@ -82,7 +82,6 @@ def check_file(
     *,
     columns: Mapped | None = None,
     kind: str | None = None,
-    split: str = "train",
 ) -> FileReport:
     """Read all of a file and count what matters before training on it. The arguments are those of `read`.
 
@@ -90,7 +89,7 @@ def check_file(
         UserError: the source cannot be read at all, or its layout is unknown, ambiguous or mixed.
             Malformed rows are no error here; they are in the report.
     """
-    loaded = collect(path, layout=layout, columns=columns, kind=kind, split=split)
+    loaded = collect(path, layout=layout, columns=columns, kind=kind)
     rows = len(loaded.examples) + len(loaded.bad) + loaded.left_out
     others = _other_columns(loaded.examples, layouts.get(loaded.layout))
     return FileReport(loaded, rows, _counts(loaded.examples), _lengths(loaded.examples), others)

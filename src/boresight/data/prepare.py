@@ -100,7 +100,7 @@ class Dataset:
     def first(self, count: int) -> Dataset:
         """The first `count` examples of each split. Raises `UserError` as `split` does."""
         train, held = (replace(p, examples=p.examples[:count]) for p in (self.split.train, self.split.eval))
-        return Dataset(self.section, self._kind, self._seed, Split(train, held, self.split.lines))
+        return Dataset(self.section, self._kind, self._seed, replace(self.split, train=train, eval=held))
 
     def rows(self, tokenizer: Tokenizer) -> TokenRows:
         """Rows under `tokenizer`; those of the previous call if its tokenizer gives the same rows.

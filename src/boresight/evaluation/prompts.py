@@ -29,7 +29,7 @@ def read_prompts(recipe: EvaluationRecipe, console: Console) -> list[Prompt]:
         found = prompts_of(read_answers(source), source)
     else:
         section = DataSection(train=recipe.prompts, layout=recipe.layout, bad_rows="drop")
-        loaded = read_data(recipe.prompts, "prompt", section)
+        loaded = read_data(recipe.prompts, "prompt", section, mappable=False)
         console.print(loaded.sentence, markup=False, highlight=False)
         found = [p for p in loaded.examples if isinstance(p, Prompt)]
     kept = {prompt_text(p) for p in each_once(found)[: recipe.limit]}

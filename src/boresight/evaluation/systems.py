@@ -261,7 +261,7 @@ def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None
 def _answered(row: object, where: str) -> SystemAnswer:
     if not isinstance(row, dict):
         raise UserError(f"{where}: not an object; write one with prompt and answer.")
-    row = read_text(row)
+    row = with_lists(row, where)
     field = next((name for name in ANSWER_FIELDS if name in row), None)
     if field is None:
         raise UserError(f"{where}: there is no answer; name the column {' or '.join(ANSWER_FIELDS[:4])}.")
@@ -274,6 +274,14 @@ def _answered(row: object, where: str) -> SystemAnswer:
     id = None if row.get("id") is None else str(row["id"])
     conversation = None if asked is None else to_conversation(row[asked], asked, where)
     return SystemAnswer(id, conversation, answer, _cut_at(row, field, where))
+
+
+def with_lists(row: dict[str, Any], where: str) -> dict[str, Any]:
+    """The row with messages and lists that are text parsed. Raises `UserError` for those that cannot be."""
+    try:
+        return read_text(row)
+    except BadField as error:
+        raise UserError(f"{where}: {error}.") from None
 
 
 def _cut_at(row: Mapping[str, Any], field: str, where: str) -> int | None:

@@ -28,6 +28,7 @@ from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.core.strict_model import is_count
 from boresight.core.wording import plural
+from boresight.data.reading.renaming.guess import in_one_line
 from boresight.findings import log_checks
 from boresight.findings.finding import Finding, graded, note, ranked, run_checks, warning
 from boresight.findings.history import NATS, SCALED_BY_BETA, History, mean
@@ -306,10 +307,17 @@ def _show(recipe: Recipe | None) -> str:
     """The beginning of a command that prints rows of the training data (its first file)."""
     if recipe is None:
         return "boresight data show DATA.jsonl --model MODEL"
-    data = recipe.data.train if isinstance(recipe.data.train, str) else next(iter(recipe.data.train))
-    command = f"boresight data show {shlex.quote(data)} --model {shlex.quote(recipe.model.name)}"
-    template = recipe.model.chat_template
-    return command if template is None else f"{command} --chat-template {shlex.quote(template)}"
+    data = recipe.data
+    options = {
+        "--model": recipe.model.name,
+        "--chat-template": recipe.model.chat_template,
+        "--layout": data.layout,
+        "--columns": in_one_line(data.columns) if data.columns else None,
+        "--score": data.score if data.score != "all" else None,
+        "--system": data.system if data.system != "keep" else None,
+    }
+    given = [word for option, value in options.items() if value is not None for word in (option, value)]
+    return shlex.join(["boresight", "data", "show", next(iter(data.sources)), *given])
 
 
 def _commands(findings: Sequence[Finding], source: LogSource) -> dict[str, str]:

@@ -18,6 +18,7 @@ loop adds metrics and checkpoints; findings have a module of their own.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -54,6 +55,8 @@ from boresight.training.choices import read_choices
 FREE = ("guard", "activations", "tokens_per_forward")
 """Settings of `train` that a resumed run may change, since they change no training step: when it ends, and
 the memory that it takes."""
+SPLIT = re.compile(r"(?<=[^/ ])@[^/@ ]+")
+"""The split in the name of a source."""
 
 
 class Stage(Enum):
@@ -262,4 +265,6 @@ class TrainingFolder(LockedFolder):
                 new[side].pop("tokens_sha256", None)
             if "prompts" not in old[side]:  # nor the number of held-out prompts
                 new[side].pop("prompts", None)
+            if SPLIT.sub("", new[side].get("path", "")) == old[side].get("path"):  # nor the names of splits
+                new[side]["path"] = old[side]["path"]
         self._refuse_differences("data", old, new)

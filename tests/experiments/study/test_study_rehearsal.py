@@ -117,10 +117,10 @@ def test_every_arm_of_the_plans_that_ship_has_stand_ins(path, tmp_path, monkeypa
 @pytest.mark.parametrize("name", HUB_SHAPES)
 def test_stand_ins_of_hub_data_have_every_split_and_are_read(name, tmp_path):
     folder = StandIns(tmp_path).data(name)
-    sizes = {split: len(read(folder, split=split).examples) for split in HUB_SHAPES[name].splits}
+    sizes = {split: len(read(f"{folder}@{split}").examples) for split in HUB_SHAPES[name].splits}
     assert set(sizes.values()) == {60}
     with pytest.raises(UserError, match="has no split 'nosuch'"):
-        read(folder, split="nosuch")
+        read(f"{folder}@nosuch")
 
 
 def test_a_model_that_is_none_has_no_stand_in(tmp_path):

@@ -31,6 +31,8 @@ class Examples:
     asked: Sequence[Example] = ()
     all_train: Sequence[Example] | None = None
     """All training examples, if `train` is a sample of them; None if `train` holds all."""
+    shortage: str = ""
+    """Why fewer rows are held out than `data.eval_rows`; "" where there are as many."""
 
     @property
     def trained_on(self) -> Sequence[Example]:

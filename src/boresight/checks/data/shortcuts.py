@@ -217,6 +217,18 @@ def duplicated_prompts(data: Examples) -> Finding | None:
     )
 
 
+def nothing_held_out(data: Examples) -> Finding | None:
+    """Rows are to be held out, and there is not one."""
+    if data.eval or not data.shortage:
+        return None
+    return warning(
+        "nothing-held-out",
+        f"No row is held out, so nothing is measured on rows that were not trained on: {data.shortage}.",
+        "Name a held-out file with data.eval, add rows with other prompts, raise data.eval_rows to the rows "
+        "of one prompt (at most a fifth of all rows), or set it to 0.",
+    )
+
+
 def eval_too_small(data: Examples) -> Finding | None:
     """A held-out set whose interval is wider than any likely effect."""
     if not 0 < len(data.eval) < 100:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from boresight.core.files import expanded
-from boresight.data.demo import data_path
+from boresight.data.demo import data_path, split_name
 from boresight.data.reading.files import is_hub_id, sha256
 
 
@@ -23,7 +23,7 @@ def pair_sources(data: str | Mapping[str, float], columns: Mapping[str, str] | N
     path = expanded(data_path(data))
     if path.is_file():
         return frozenset({digest_name(sha256(path))})
-    name = data.split("@", 1)[0]
+    name, _ = split_name(data)
     return frozenset({name}) if is_hub_id(name) and not path.exists() else frozenset()
 
 

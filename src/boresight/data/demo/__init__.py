@@ -32,15 +32,23 @@ FILES = {
 """Path of each file by its source name."""
 
 
+def split_name(source: str | Path) -> tuple[str, str]:
+    """Name of a source of data and its split: those of `NAME@SPLIT`, `train` where no split is named."""
+    name, at, split = str(source).rpartition("@")
+    if not at or "/" in split or Path(source).exists():
+        return str(source), "train"
+    return name, split
+
+
 def data_path(source: str | Path) -> Path:
-    """Path of a source of data: of this package's file for `demo:NAME`, else the source itself.
+    """Path of a source of data: of this package's file for `demo:NAME`, else the source without its split.
 
     Raises:
         UserError: the demo has no file of that name.
     """
-    name = str(source)
+    name, _ = split_name(source)
     if not name.startswith(PREFIX):
-        return Path(source)
+        return Path(name)
     short = name.removeprefix(PREFIX)
     if short not in FILES:
         raise UserError(f"{name}: the demo has no data of that name{nearest(short, FILES)}.")

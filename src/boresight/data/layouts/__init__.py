@@ -8,6 +8,10 @@ A layout's file exposes
     matches(record) -> bool     by the columns' presence and shape, cheap, never raises
     read(record, id) -> Example may raise `BadField`, even for a record that matches
 
+and may expose
+
+    INCOMPLETE                  layouts that a record of this one has if its last column is missing
+
 Nothing is registered: the folder is the list. `matches` of any two files should exclude each other on
 real files; where they do not, the reader refuses and asks for `data.layout`.
 """
@@ -36,6 +40,8 @@ class Layout:
     columns: tuple[str, ...]
     matches: Callable[[Record], bool]
     read: Callable[[Record, str], Example]
+    incomplete: frozenset[str] = frozenset()
+    """Layouts whose records are malformed rows in a file of this one."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.title})"
@@ -70,4 +76,5 @@ def get(name: str) -> Layout:
 
 def _load(name: str) -> Layout:
     module = importlib.import_module(f"{__name__}.{name}")
-    return Layout(name, module.TITLE, module.KIND, module.COLUMNS, module.matches, module.read)
+    incomplete = frozenset(other.__name__.rpartition(".")[2] for other in getattr(module, "INCOMPLETE", ()))
+    return Layout(name, module.TITLE, module.KIND, module.COLUMNS, module.matches, module.read, incomplete)

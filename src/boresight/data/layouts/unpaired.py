@@ -17,13 +17,15 @@ from boresight.data.layouts import (
     sharegpt,
     trl_answers,
 )
+from boresight.data.reading import names
 from boresight.data.reading.turns import BadField, check_scored, to_messages
 
 TITLE = "unpaired feedback, answers labeled true or false"
 KIND = "labeled"
 COLUMNS = ("messages", "label")
 
-ANSWERS = (messages, trl_answers, plain_answers, sharegpt, alpaca, question_answer, seed_tasks)
+INCOMPLETE = (messages, trl_answers, plain_answers, sharegpt, alpaca, question_answer, seed_tasks)
+"""Layouts of the answer, which is all that a row has whose label is missing."""
 
 
 def matches(record: Record) -> bool:
@@ -32,7 +34,10 @@ def matches(record: Record) -> bool:
 
 
 def read(record: Record, id: str) -> Labeled:
-    column = label_column(record) or COLUMNS[1]
+    column = label_column(record)
+    if column is None:
+        others = ", ".join(names.LABEL[1:])
+        raise BadField(COLUMNS[1], f"is missing, or a column with another name of it ({others})")
     value = label_value(record, column)
     good = read_label(value)
     if good is None:
@@ -53,4 +58,4 @@ def read(record: Record, id: str) -> Labeled:
 
 
 def _layout(record: Record) -> ModuleType | None:
-    return next((layout for layout in ANSWERS if layout.matches(record)), None)
+    return next((layout for layout in INCOMPLETE if layout.matches(record)), None)

@@ -9,7 +9,7 @@ from boresight.data.columns import PAIR_COLUMNS, Record, from_json, lacks
 from boresight.data.layouts import Layout, all_layouts, fitting
 from boresight.data.reading import names
 from boresight.data.reading.files import Unparsed
-from boresight.data.reading.renaming.guess import guesses, suggestion
+from boresight.data.reading.renaming.guess import guesses, renaming, suggestion
 from boresight.data.reading.renaming.mapping import listed
 
 TO_RENAME = (
@@ -24,12 +24,14 @@ KINDS_OF_VALUES = {str: "text", dict: "an object", bool: "true or false", int: "
 NumberedRecords = Sequence[tuple[int, object]]
 
 
-def detect(name: str, rows: NumberedRecords, *, guessing: bool = True) -> Layout:
-    """The one layout that the rows have; rows that fit none are left for the reader to report.
+def detect(name: str, rows: NumberedRecords, *, guessing: bool = True, mappable: bool = True) -> Layout:
+    """The one layout that the rows have; rows that fit none, or lack its last column, are left for the reader
+    to report.
 
     Args:
         name: the source, for errors.
-        guessing: whether the error for an unknown layout may suggest a value of `data.columns`.
+        guessing: whether the error for an unknown layout may suggest other names of the columns.
+        mappable: whether `data.columns` applies to the source, so that the error may suggest a value of it.
 
     Raises:
         UserError: no row fits any layout, one fits two, or two rows fit different ones.
@@ -40,12 +42,12 @@ def detect(name: str, rows: NumberedRecords, *, guessing: bool = True) -> Layout
         fits = fitting(record)
         if len(fits) > 1:
             raise UserError(_ambiguous(name, row, fits))
-        if fits and found is None:
+        if fits and (found is None or found.name in fits[0].incomplete):
             found, first_row = fits[0], row
-        elif fits and fits[0] is not found:
+        elif found is not None and fits and fits[0] is not found and fits[0].name not in found.incomplete:
             raise UserError(mixed(name, row, fits[0], f"row {first_row} is {found}"))
     if found is None:
-        raise UserError(_unknown(name, rows, guessing))
+        raise UserError(_unknown(name, rows, guessing, mappable))
     return found
 
 
@@ -63,7 +65,7 @@ def _ambiguous(name: str, row: int, fits: Sequence[Layout]) -> str:
     return f"{name}: row {row} fits {len(fits)} layouts, {titles}; say which is meant with {ways}."
 
 
-def _unknown(name: str, rows: NumberedRecords, guessing: bool) -> str:
+def _unknown(name: str, rows: NumberedRecords, guessing: bool, mappable: bool) -> str:
     row, record = next((pair for pair in rows if isinstance(pair[1], dict)), rows[0])
     if isinstance(record, Unparsed):
         return f"{name}: {record.sentence(row)}"
@@ -75,7 +77,9 @@ def _unknown(name: str, rows: NumberedRecords, guessing: bool) -> str:
         return f"{name}: row {row} {why}."
     what = f"{name}: row {row} has the columns {listed(record)}, which fit no known layout"
     guessed = next(guesses(record), None) if guessing else None
-    return f"{what}; {_hint(record) if guessed is None else suggestion(name, *guessed)}."
+    if guessed is None:
+        return f"{what}; {_hint(record)}."
+    return f"{what}; {suggestion(name, *guessed) if mappable else renaming(*guessed)}."
 
 
 def _several_answers(record: Record) -> str:

@@ -25,7 +25,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError, first_line
 from boresight.core.plugins import import_extra
 from boresight.data.columns import is_message
-from boresight.data.demo import data_path
+from boresight.data.demo import data_path, split_name
 from boresight.data.reading.compressed.expansion import Decompressed, Expansion
 from boresight.data.reading.shapes import as_table
 
@@ -77,25 +77,28 @@ Raw = Iterator[tuple[int, object]]
 class Unparsed:
     """In place of the record of a row that cannot be parsed, where the rows after it can.
 
-    `message` completes "row 3 …"; `fix` is what to do. A `place` is a row, or a line of text.
+    `message` completes "row 3 …", or "`field` …"; `fix` is what to do, where the message does not name it.
+    A `place` is a row, or a line of text.
     """
 
     message: str
-    fix: str
+    fix: str = ""
     place: str = "row"
+    field: str = ""
 
     def sentence(self, row: int) -> str:
         """`line 3 is not JSON (Expecting value, column 9); fix or delete the line.`"""
-        return f"{self.place} {row} {self.message}; {self.fix}."
+        field, fix = self.field and f": `{self.field}`", self.fix and f"; {self.fix}"
+        return f"{self.place} {row}{field} {self.message}{fix}."
 
 
-def records(source: str | Path, split: str = "train") -> Raw:
+def records(source: str | Path) -> Raw:
     """As `raw_rows`, for readers to whom a row that cannot be parsed is an error.
 
     Raises:
         UserError: as `raw_rows`, or such a row.
     """
-    return _parsed(data_path(source), raw_rows(source, split))
+    return _parsed(data_path(source), raw_rows(source))
 
 
 def _parsed(path: Path, rows: Raw) -> Raw:
@@ -105,21 +108,22 @@ def _parsed(path: Path, rows: Raw) -> Raw:
         yield row, record
 
 
-def raw_rows(source: str | Path, split: str = "train") -> Raw:
+def raw_rows(source: str | Path) -> Raw:
     """(row, record) pairs of `source`; JSON Lines and Parquet are streamed.
 
     A line of JSON Lines that is not JSON is `Unparsed`, as is a record of any JSON file that has a key twice,
     of which JSON would keep the last value, and a row of CSV with more cells than the header.
 
     `source` is a file (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`, `.tsv`, each also with `.gz`), a
-    folder that `datasets` saved, a hub id, `owner/name` or `owner/name:config`, or data of the demo,
-    `demo:NAME`. `split` is for folders and hub ids.
+    folder that `datasets` saved, a hub id, `owner/name` or `owner/name:config`, the last two also with
+    `@split`, or data of the demo, `demo:NAME`.
 
     Raises:
         UserError: no such file or hub data set, an unknown file type, or a file that is broken; for
             a broken list in JSON with its line.
     """
     path = data_path(source)
+    name, split = split_name(source)
     if path.is_dir():
         return enumerate(_saved_folder(path, split), 1)
     if path.is_file():
@@ -127,17 +131,17 @@ def raw_rows(source: str | Path, split: str = "train") -> Raw:
             raise UserError(f"{source}: a file has no split {split!r}; name the file that holds it.")
         return _file(path)
     refuse_absent(source)
-    return enumerate(_hub(str(source), split), 1)
+    return enumerate(_hub(name, split), 1)
 
 
 def refuse_absent(source: str | Path) -> None:
     """Raise a `UserError` for a file or folder that does not exist. Nothing is read, here or from the hub."""
     path = data_path(source)
-    if not (path.is_dir() or path.is_file() or is_hub_id(source)):
+    if not (path.is_dir() or path.is_file() or is_hub_id(split_name(source)[0])):
         raise UserError(f"{source}: {_absent(str(source), path)}.")
 
 
-def sha256(source: str | Path, split: str = "train") -> str:
+def sha256(source: str | Path) -> str:
     """Hex digest of a file's bytes, of a folder's files in order of name, or of a hub data set's records."""
     path, digest = data_path(source), hashlib.sha256()
     if path.is_file():
@@ -148,7 +152,7 @@ def sha256(source: str | Path, split: str = "train") -> str:
             digest.update(part.relative_to(path).as_posix().encode() + b"\0")
             _add_file(digest.update, part)
     else:
-        for _, record in raw_rows(source, split):
+        for _, record in raw_rows(source):
             digest.update(json.dumps(record, sort_keys=True, default=str).encode() + b"\n")
     return digest.hexdigest()
 

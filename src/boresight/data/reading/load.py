@@ -84,21 +84,22 @@ def read(
     path: str | Path,
     *,
     kind: str | None = None,
-    split: str = "train",
     bad_rows: str = "error",
     layout: str | None = None,
     columns: Mapped | None = None,
     limit: int | None = None,
+    mappable: bool = True,
 ) -> Loaded:
-    """Read a file, a saved `datasets` folder or a hub id into canonical examples.
+    """Read a file, a saved `datasets` folder or a hub id, the last two also with `@split`, into canonical
+    examples.
 
     Args:
         kind: one of `convert.KINDS`; None takes what the file holds.
-        split: split of a saved folder or of a hub data set.
         bad_rows: "error" stops at the first malformed row, "drop" drops malformed rows and lists them.
         layout: name of a file in `boresight.data.layouts`; None detects it.
         columns: columns of the source by the names that layouts have for them; other columns keep theirs.
         limit: read rows until there are this many examples.
+        mappable: whether messages may suggest `data.columns`.
 
     Raises:
         UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, `columns` that do
@@ -107,7 +108,13 @@ def read(
     if bad_rows not in POLICIES:
         raise UserError(f"data.bad_rows: no such policy {bad_rows!r}{nearest(bad_rows, POLICIES)}.")
     loaded = collect(
-        path, kind=kind, split=split, layout=layout, columns=columns, limit=limit, stop=bad_rows == "error"
+        path,
+        kind=kind,
+        layout=layout,
+        columns=columns,
+        limit=limit,
+        mappable=mappable,
+        stop=bad_rows == "error",
     )
     if not loaded.examples:
         raise UserError(_nothing_left(loaded))
@@ -118,20 +125,20 @@ def collect(
     path: str | Path,
     *,
     kind: str | None = None,
-    split: str = "train",
     layout: str | None = None,
     columns: Mapped | None = None,
     limit: int | None = None,
+    mappable: bool = True,
     stop: bool = False,
 ) -> Loaded:
     """As `read`, but does not fail if all rows are malformed; `stop` raises at the first of them."""
     name = str(path)
     columns = columns or {}
-    rows = _cleaned(name, files.raw_rows(path, split), columns)
+    rows = _cleaned(name, files.raw_rows(path), columns)
     head = list(islice(rows, SAMPLE))
     if not head:
         raise UserError(f"{name}: is empty, there is not one row in it.")
-    source = layouts.get(layout) if layout else detect(name, head, guessing=not columns)
+    source = layouts.get(layout) if layout else detect(name, head, guessing=not columns, mappable=mappable)
     first = next((record for _, record in head if isinstance(record, dict)), None)
     guessed = [] if columns or first is None else list(guesses(first))
     kind, convert, how = _conversion(name, source, kind, guessed)
@@ -164,13 +171,15 @@ def collect(
     counts = _Counts(len(examples), len(bad), left_out, identical, good)
     title = source.title + _labeled_by(labels, columns)
     sentence = _sentence(counts, kind, title, how) + _named(columns) + _unused(unused)
-    sentence += unread.sentence(_with_context(first, source, unread.context) if not columns else "")
+    sentence += unread.sentence(
+        _with_context(first, source, unread.context) if mappable and not columns else ""
+    )
     return Loaded(
         examples,
         source.name,
         kind,
         name,
-        files.sha256(path, split),
+        files.sha256(path),
         bad,
         left_out,
         identical,
@@ -238,14 +247,18 @@ def _named(columns: Mapped) -> str:
 def _cleaned(name: str, rows: Raw, columns: Mapped) -> Raw:
     """Records under the names of the layouts, lists that are written as text as lists.
 
-    Columns that are null count as absent, since a table cannot omit a column of one row.
+    Columns that are null count as absent, since a table cannot omit a column of one row. A row whose text is
+    meant as a list and cannot be parsed is `Unparsed`.
     """
     found: Raw = (
         (row, {c: v for c, v in record.items() if v is not None} if isinstance(record, dict) else record)
         for row, record in rows
     )
     for row, record in rename_rows(name, found, columns, SAMPLE) if columns else found:
-        yield row, read_text(record) if isinstance(record, dict) else record
+        try:
+            yield row, read_text(record) if isinstance(record, dict) else record
+        except BadField as error:
+            yield row, Unparsed(error.message, field=columns.get(error.field, error.field))
 
 
 def _conversion(
@@ -280,12 +293,13 @@ def _outcomes(
     """The row number and what the row holds; the field of a malformed row has the name in the file."""
     for row, record in rows:
         if isinstance(record, Unparsed):
-            yield row, BadRow(row, "record", record.message)
+            yield row, BadRow(row, record.field or "record", record.message)
             continue
         if not isinstance(record, dict):
             yield row, BadRow(row, "record", f"is {type(record).__name__}, not an object with columns")
             continue
-        if not forced and not source.matches(record) and (others := fitting(record)):
+        others = [] if forced or source.matches(record) else fitting(record)
+        if others and others[0].name not in source.incomplete:
             raise UserError(mixed(name, row, others[0], f"the rows before are {source}"))
         try:
             yield row, source.read(record, _identity(record, row))

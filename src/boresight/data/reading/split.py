@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -43,11 +42,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Training and held-out examples; `lines` describe them for the terminal."""
+    """Training and held-out examples; `lines` describe them for the terminal. `shortage` is why fewer rows
+    are held out than `data.eval_rows`; "" where there are as many."""
 
     train: Part
     eval: Part
     lines: list[str]
+    shortage: str = ""
 
 
 def read_split(data: DataSection, kind: str, seed: int) -> Split:
@@ -73,6 +74,7 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
         lines.append(f"held out: {source.sentence}")
         available = half(source.examples, data.eval_half)
         train, held = loaded.examples, draw_examples(available, data.eval_rows, seed)
+        shortage = _empty_half(source.examples, available, data.eval_half)
         if len(held) < len(available):
             lines.append(
                 f"held out: {len(held):,} of {len(available):,} rows are measured; "
@@ -80,11 +82,36 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
             )
     else:
         source = loaded
-        train, held = hold_out(loaded.examples, data.eval_rows, seed)
-        held = half(held, data.eval_half)
+        train, both = hold_out(loaded.examples, data.eval_rows, seed)
+        held = half(both, data.eval_half)
+        shortage = _shortage(loaded.examples, len(both), data.eval_rows)
+        if shortage:
+            lines.append(
+                f"held out: {plural(len(both), 'row')} where data.eval_rows={data.eval_rows}; {shortage}."
+            )
+        shortage = _empty_half(both, held, data.eval_half) or shortage
     if data.limit:
         train = draw_examples(train, data.limit, seed)
-    return Split(Part.of(train, loaded), Part.of(held, source), lines)
+    return Split(Part.of(train, loaded), Part.of(held, source), lines, shortage)
+
+
+def _shortage(examples: Sequence[Example], held: int, wanted: int) -> str:
+    """Why `hold_out` held out fewer rows than `wanted`; "" where it did not."""
+    if held >= wanted:
+        return ""
+    limit = len(examples) // 5
+    reasons = [f"at most a fifth of the {len(examples):,} rows is held out"] if limit < wanted else []
+    if held < min(wanted, limit):
+        smallest = np.bincount(group_numbers(map(prompt_key, examples))).min()
+        number = f"each prompt has {smallest:,} rows or more, which" if not held else "rows with one prompt"
+        reasons.append(f"{number} stay together")
+    return ", and ".join(reasons)
+
+
+def _empty_half(examples: Sequence[Example], found: Sequence[Example], which: str | None) -> str:
+    """That the half which is measured is empty; "" where it is not, or where there are no held-out rows."""
+    empty = which is not None and len(examples) > 0 and not found
+    return f"the {which} half has none of the held-out rows ({len(examples):,})" if empty else ""
 
 
 def _scored(loaded: Loaded, data: DataSection) -> Loaded:
@@ -97,12 +124,18 @@ def _scored(loaded: Loaded, data: DataSection) -> Loaded:
     return replace(loaded, examples=examples, sentence=sentence)
 
 
-def read_data(name: str, kind: str | None, data: DataSection) -> Loaded:
-    """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`."""
-    return _with_system(read_source(name, kind, data), data)
+def read_data(name: str, kind: str | None, data: DataSection, *, mappable: bool = True) -> Loaded:
+    """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`.
+
+    Args:
+        mappable: whether `data.columns` applies to the source, so that messages may suggest a value of it.
+    """
+    return _with_system(read_source(name, kind, data, mappable=mappable), data)
 
 
-def read_source(name: str, kind: str | None, data: DataSection, limit: int | None = None) -> Loaded:
+def read_source(
+    name: str, kind: str | None, data: DataSection, limit: int | None = None, *, mappable: bool = True
+) -> Loaded:
     """As `read_data`, without changes of system turns; at most `limit` rows, of their own kind if `kind`
     is None."""
     if name.startswith(PREFIX):
@@ -110,15 +143,14 @@ def read_source(name: str, kind: str | None, data: DataSection, limit: int | Non
             raise UserError(f"data.columns: {name} is no file whose columns have names; remove the setting.")
         made = read_generated(name, kind)
         return made if limit is None else replace(made, examples=made.examples[:limit])
-    name, split = _with_split(name)
     return read(
         name,
         kind=kind,
-        split=split,
         bad_rows=data.bad_rows,
         layout=data.layout,
         columns=data.columns,
         limit=limit,
+        mappable=mappable,
     )
 
 
@@ -129,20 +161,12 @@ def refuse_absent_data(data: DataSection) -> None:
         layouts.get(data.layout)
     for name in data.all_sources:
         if not name.startswith(PREFIX):
-            refuse_absent(_with_split(name)[0])
-
-
-def _with_split(name: str) -> tuple[str, str]:
-    """A source and its split; `train` for a name without `@split`."""
-    if Path(name).exists() or "@" not in name:
-        return name, "train"
-    source, _, split = name.rpartition("@")
-    return source, split
+            refuse_absent(name)
 
 
 def prompts_in(source: str) -> list[Prompt]:
     """Prompts of a source that is named as in `data.train`, whatever else its rows hold."""
-    found = read_data(source, "prompt", DataSection(train=source)).examples
+    found = read_data(source, "prompt", DataSection(train=source), mappable=False).examples
     return [example for example in found if isinstance(example, Prompt)]
 
 

@@ -22,9 +22,8 @@ from boresight.core.strict_model import is_count
 from boresight.data.reading import names
 from boresight.data.reading.files import records
 from boresight.data.reading.same_prompt import prompt_key
-from boresight.data.reading.shapes import read_text
 from boresight.evaluation.response import MISSING, Response
-from boresight.evaluation.systems import CUT_AT, PROMPT_FIELDS, answers_file, to_conversation
+from boresight.evaluation.systems import CUT_AT, PROMPT_FIELDS, answers_file, to_conversation, with_lists
 from boresight.tasks.countdown.problems import LAYOUTS, problem_of
 from boresight.tasks.countdown.prompts import countdown_prompt
 
@@ -125,7 +124,7 @@ def _by_id(id: str | None) -> str:
 def _row(row: object, where: str) -> CompletionRow:
     if not isinstance(row, dict):
         raise UserError(f"{where}: not an object; write one with prompt and completions.")
-    row = read_text(row)
+    row = with_lists(row, where)
     column = next((name for name in (*SEVERAL, *SINGLE) if name in row), None)
     if column is None:
         raise UserError(f"{where}: there is no completion; name the column completion or completions.")

@@ -24,7 +24,7 @@ from boresight.config.reward import as_reward_list
 from boresight.config.section import Section
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
-from boresight.data.demo import data_path
+from boresight.data.demo import data_path, split_name
 from boresight.experiments.study.blocks import START, Block, Deviation, PlannedQuestion
 from boresight.experiments.study.metrics import METRICS
 from boresight.scorers.rewards import check_rewards
@@ -338,15 +338,20 @@ def _with_seed(value: Any, seed: int) -> Any:
 def _refuse_test_data(recipe: Recipe, arm: str, block: Block) -> None:
     """Raise a `UserError` where the run of an arm would learn from, or be steered by, what measures it."""
     what = "test prompts" if block.pairs is None else "held-out pairs"
-    test = data_path(str(block.prompts or block.pairs)).resolve()
+    test = _rows_of(str(block.prompts or block.pairs))
     named: dict[str, list[str | None]] = {
         "data.train": [*recipe.data.sources],
         "data.eval": [recipe.data.eval] if block.pairs is None else [],
         "evaluate.prompts": [recipe.evaluate.prompts],
     }
     for key, sources in named.items():
-        if any(source is not None and data_path(source).resolve() == test for source in sources):
+        if any(source is not None and _rows_of(source) == test for source in sources):
             raise UserError(f"arm {arm}: {key} names the {what} of its block; name others.")
+
+
+def _rows_of(source: str) -> tuple[Path, str]:
+    """What the names of the same rows have in common: the file or folder, and the split."""
+    return data_path(source).resolve(), split_name(source)[1]
 
 
 def start_run(plan: StudyPlan, run: ArmRun) -> ArmRun | None:

@@ -16,6 +16,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.console import name_table
 from boresight.core.errors import UserError
 from boresight.core.files import refuse_taken, write_new_text
+from boresight.data.demo import split_name
 from boresight.data.reading.renaming.mapping import Mapped
 from boresight.methods.published import TRY_FIRST
 from boresight.models.load import device_called
@@ -85,7 +86,7 @@ def write_recipe(
 
 def _stem(source: str) -> str:
     """A name for the file from that of the data: `chat.jsonl.gz` gives `chat`."""
-    last = source.rstrip("/").rpartition("/")[2].partition("@")[0]
+    last = split_name(source)[0].rstrip("/").rpartition("/")[2]
     return UNSAFE.sub("-", last.partition(".")[0]).strip("-") or "recipe"
 
 

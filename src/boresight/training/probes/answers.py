@@ -46,7 +46,7 @@ def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Promp
     examples: Sequence[Example] = held_out
     if recipe.evaluate.prompts:
         own_names = recipe.data.model_copy(update={"columns": None})  # the mapping is for train and eval
-        found = read_data(recipe.evaluate.prompts, "prompt", own_names).examples
+        found = read_data(recipe.evaluate.prompts, "prompt", own_names, mappable=False).examples
         examples = half(found, recipe.data.eval_half)
     return list(distinct_ids([to_prompt(example) for example in _without_copies(examples)]))
 

@@ -89,6 +89,12 @@ def suggestion(name: str, columns: Mapped, layout: Layout) -> str:
     return f"data.columns={value} reads it as {layout.title}; to look at them: {look}"
 
 
+def renaming(columns: Mapped, layout: Layout) -> str:
+    """As `suggestion`, for a source to which `data.columns` does not apply."""
+    named = " and ".join(f"`{column}` to `{target}`" for target, column in columns.items())
+    return f"rename {named} in the file, which makes it {layout.title} (data.columns does not apply to it)"
+
+
 def pairs_in_words(columns: Mapped) -> str:
     """What a mapping makes of a file of prompts: ``the columns `better` and `worse` look like …``."""
     good, bad = (columns.get(name, name) for name in ("chosen", "rejected"))

@@ -11,7 +11,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import write_jsonl
 from boresight.core.plugins import import_extra
-from boresight.data.demo import data_path
+from boresight.data.demo import data_path, split_name
 from boresight.data.reading.files import is_hub_id, records
 from boresight.data.reading.sources.generated import PREFIX
 from boresight.experiments.study.rehearsal.hub_rows import HUB_SHAPES, HubRow, synthesized
@@ -55,8 +55,8 @@ class StandIns:
         Raises:
             UserError: no such file, or a data set on the hub whose columns are not known here.
         """
-        name, at, split = source.partition("@")
-        if source.startswith(PREFIX) or data_path(name).exists():
+        name, _ = split_name(source)
+        if source.startswith(PREFIX) or data_path(source).exists():
             return source
         if self._note_if_made_later(name):
             return self._file(name, synthesized)
@@ -67,15 +67,14 @@ class StandIns:
             raise UserError(
                 f"{name}: a rehearsal has no stand-in for this data set{nearest(name, HUB_SHAPES)}."
             )
-        return f"{self._saved(name)}{at}{split}"
+        return f"{self._saved(name)}{source.removeprefix(name)}"
 
     def head(self, source: str, rows: int) -> str:
         """A file with the first rows of the result of `data`; generated data are returned as they are."""
         found = self.data(source)
         if found.startswith(PREFIX):
             return found
-        name, _, split = found.partition("@")
-        first = (record for _, record in islice(records(name, split or "train"), rows))
+        first = (record for _, record in islice(records(found), rows))
         target = self.folder / "heads" / f"{_as_file_name(source)}.jsonl"
         target.parent.mkdir(exist_ok=True)
         write_jsonl(target, (record for record in first if isinstance(record, dict)))
