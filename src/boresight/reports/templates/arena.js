@@ -79,7 +79,7 @@
 
   async function undo() {
     if (busy || !last) return;
-    if (!(await send("/undo", {}))) return;
+    if (!(await send("/undo", { id: last.id }))) return;
     queue.unshift(last);
     last = null;
     draw();
