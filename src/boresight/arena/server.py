@@ -86,14 +86,14 @@ class Arena(LoopbackServer):
             "standing": standing,
             "folder": str(self.votes.folder),
         }
-        return page("arena.html.j2", "Arena", payload, scripts=["arena.js"], connects=True)
+        return page("arena.html.j2", "Arena", payload, scripts=["regions.js", "arena.js"], connects=True)
 
     def _result(self) -> str:
         judged = judged_prompts(self.duels, self.votes)
         return page(
             "arena_result.html.j2",
             "Arena",
-            scripts=[],
+            scripts=["regions.js"],
             names=self.duels.names,
             sentence=win_rate_sentence(self.votes),
             folder=str(self.votes.folder),
