@@ -21,10 +21,17 @@ def goal():
 
 
 @pytest.fixture
-def arena(tmp_path, goal):
+def words():
+    """Number of words that every answer ends with; many make it scroll."""
+    return 0
+
+
+@pytest.fixture
+def arena(tmp_path, goal, words):
     prompts = [Prompt([{"role": "user", "content": f"What is {i} and {ATTACK}?"}], f"p{i}") for i in range(6)]
     systems = [
-        System(name, {p.id: f"{word} {p.id} {ATTACK}" for p in prompts}) for name, word in WORDS.items()
+        System(name, {p.id: f"{word} {p.id} {ATTACK}{' word' * words}" for p in prompts})
+        for name, word in WORDS.items()
     ]
     duels = make_duels(prompts, tuple(systems))
     votes = Votes(tmp_path / "votes", duels)

@@ -33,6 +33,12 @@ def votes_of(arena, name):
     return list(read_jsonl(arena.votes.folder / name))
 
 
+def until(page, condition):
+    """Wait for a condition of the page, frame by frame."""
+    look = f"const look = () => {condition} ? done() : requestAnimationFrame(look); look()"
+    page.evaluate(f"new Promise(done => {{ {look} }})")
+
+
 def test_keys_vote_and_every_vote_is_on_disk_when_the_next_duel_shows(page, arena):
     left = page.locator("#left").text_content()
     page.keyboard.press("ArrowLeft")
@@ -92,6 +98,75 @@ def test_a_reload_goes_on_where_it_was(page, arena):
     page.reload()
     assert shown(page) == next_prompt
     assert page.locator("#progress").inner_text() == "1 of 6 judged"
+
+
+def test_two_tabs_neither_undo_nor_replace_each_others_votes(chromium, page, arena):
+    """Chromium reports each refusal as an error on the console, so the second tab has no fixture."""
+    other = chromium.new_page()
+    other.goto(arena.url)
+    page.keyboard.press("ArrowLeft")
+    judged(page, 1)
+    stored = (arena.votes.folder / "preferences.jsonl").read_bytes()
+    before = shown(other)
+    other.keyboard.press("ArrowRight")
+    other.locator("#trouble", has_text="This prompt has a vote already; reload the page.").wait_for()
+    assert shown(other) == before and (arena.votes.folder / "preferences.jsonl").read_bytes() == stored
+    other.reload()
+    other.keyboard.press("t")
+    judged(other, 2)
+    page.keyboard.press("t")
+    judged(page, 2)  # the same vote on the second prompt
+    page.keyboard.press("t")
+    judged(page, 3)
+    other.locator("#undo").click()
+    other.locator("#trouble", has_text="Only the last vote can be taken back").wait_for()
+    assert len(arena.votes) == 3 and arena.votes.ties == 2
+    other.close()
+
+
+@pytest.mark.parametrize("words", [2000])
+def test_scrolling_a_long_answer_is_no_vote(page, arena):
+    """Down to its end and beyond it, by keys, with the focus on the answer and on the page."""
+    answer = page.get_by_role("region", name="Right answer")
+    answer.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    until(page, "document.getElementById('right').scrollTop > 0")
+    page.keyboard.press("End")
+    until(page, "(a => a.scrollTop + a.clientHeight >= a.scrollHeight - 1)(document.getElementById('right'))")
+    page.keyboard.press("ArrowDown")
+    page.set_viewport_size({"width": 600, "height": 400})
+    page.locator("body").press("ArrowDown")
+    until(page, "scrollY > 0")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("t")
+    judged(page, 1)
+    assert len(arena.votes) == arena.votes.ties == 1
+
+
+def test_an_arrow_that_scrolls_sideways_is_no_vote(page, arena):
+    page.evaluate("document.querySelector('h1').style.minWidth = '150vw'")
+    page.keyboard.press("ArrowRight")
+    until(page, "scrollX > 0")
+    page.keyboard.press("ArrowLeft")
+    until(page, "scrollX === 0")
+    page.keyboard.press("ArrowLeft")  # nothing is left to scroll to
+    judged(page, 1)
+    assert len(arena.votes) == 1
+
+
+def test_short_answers_are_no_stops_of_the_tab_key(page):
+    assert page.get_by_role("region").count() == 0
+
+
+@pytest.mark.parametrize(("goal", "words"), [(1, 2000)])
+def test_long_answers_of_the_result_are_reached_by_keys(page, arena):
+    page.keyboard.press("t")
+    page.locator("#reveal").click()
+    regions = page.locator("#votes [role=region]")
+    names = regions.evaluate_all("all => all.map(each => [each.ariaLabel, each.tabIndex])")
+    assert names == [["Answer of base-run", 0], ["Answer of trained-run", 0]]
 
 
 def test_a_vote_that_is_not_saved_is_told_and_kept_on_the_screen(chromium, arena, monkeypatch):

@@ -55,8 +55,8 @@ def test_the_page_does_not_know_who_stands_where(arena):
     assert "<script>window" not in html and "<img src=x" not in html
 
 
-def post(arena, path):
-    response, text = ask(arena, "POST", path, "{}", **{"X-Token": arena.token})
+def post(arena, path, **body):
+    response, text = ask(arena, "POST", path, json.dumps(body), **{"X-Token": arena.token})
     return response.status, json.loads(text)
 
 
@@ -83,7 +83,7 @@ def test_nobody_sees_who_leads_before_the_last_vote(arena):
     assert text.startswith("trained-run wins 66.7 % [")
     assert html.count(">chosen</span>") == 3 and "<script>window" not in html and "<img src=x" not in html
     assert f"data.train={arena.votes.folder}/preferences.jsonl" in html
-    assert post(arena, "/undo")[0] == 409 and len(arena.votes) == 3
+    assert post(arena, "/undo", id="p2")[0] == 409 and len(arena.votes) == 3
 
 
 def test_a_tie_is_shown_as_one(arena):
@@ -125,13 +125,35 @@ def test_an_even_standing_is_called_not_significant(arena):
 
 
 def test_a_vote_counts_once(arena):
+    """The same vote again, as after a lost reply, changes nothing; another one on the prompt is refused."""
     side = side_of(arena, "p3", "trained-run")
-    status, found = vote(arena, "p3", side)
-    assert (status, found) == (200, {"votes": 1, "total": 6})
-    assert vote(arena, "p3", "left" if side == "right" else "right")[1] == found
+    found = (200, {"votes": 1, "total": 6})
+    assert vote(arena, "p3", side) == vote(arena, "p3", side) == found
+    for choice in {"left", "right", "tie"} - {side}:
+        status, refused = vote(arena, "p3", choice)
+        assert (status, refused["error"]) == (409, "This prompt has a vote already; reload the page.")
     (line,) = read_jsonl(arena.votes.folder / "preferences.jsonl")
     assert line["chosen"][0]["content"].startswith("shiny p3")
     assert '"id":"p3"' not in ask(arena, "GET", f"/?token={arena.token}")[1]
+
+
+def test_a_tie_is_a_vote_that_differs_from_others(arena):
+    assert vote(arena, "p3", "tie")[0] == vote(arena, "p3", "tie")[0] == 200
+    assert vote(arena, "p3", "left")[0] == 409 and arena.votes.ties == 1
+
+
+def test_only_the_last_vote_is_taken_back_and_by_its_name(arena):
+    """Another tab has voted in the meantime: its vote stays."""
+    vote(arena, "p0", "left")
+    vote(arena, "p1", "tie")
+    for body in ({"id": "p0"}, {"id": "p9"}, {}):
+        status, found = post(arena, "/undo", **body)
+        assert status == 409 and found["error"] == (
+            "Only the last vote can be taken back, and another one came after this; reload the page."
+        )
+    assert "p0" in arena.votes and "p1" in arena.votes
+    assert post(arena, "/undo", id="p1") == (200, {"votes": 1, "total": 6})
+    assert post(arena, "/undo", id="p0")[0] == 409 and "p0" in arena.votes
 
 
 @pytest.mark.parametrize(

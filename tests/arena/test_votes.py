@@ -189,9 +189,11 @@ def test_the_last_vote_can_be_taken_back_once(tmp_path):
     votes.add(duels.duels[0], "left")
     before = (tmp_path / "preferences.jsonl").read_bytes()
     votes.add(duels.duels[1], "right")
-    assert votes.undo() == duels.duels[1].prompt.id
+    first, last = (duel.prompt.id for duel in duels.duels[:2])
+    assert not votes.undo(first) and len(votes) == 2
+    assert votes.undo(last)
     assert (tmp_path / "preferences.jsonl").read_bytes() == before and len(votes) == 1
-    assert votes.undo() is None
+    assert not votes.undo(last) and not votes.undo(first)
     votes.close()
 
 

@@ -36,9 +36,18 @@ def test_without_weights_it_is_the_formula():
         assert bf16.movable_share(2e-7, parameters) == bf16.share_of_normal(2e-7)
 
 
-def test_a_sample_is_shared_by_all_tensors(monkeypatch):
-    """Two of four values: one of each tensor, its first."""
-    monkeypatch.setattr(bf16, "SAMPLE", 2)
-    small, large = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])
-    assert bf16.movable_share(2.0**-12, [small, large]) == 0.5
-    assert bf16.movable_share(2.0**-12, [small, small, small]) == 1.0  # at least one of each
+def test_a_tensor_counts_by_its_size_and_is_sampled_all_over(monkeypatch):
+    """2^-12 moves 0 and not 1. Of the eight the first and the sixth are looked at, one of which moves, and of
+    the two both, neither of which does: (8 · 1/2 + 2 · 0) / 10, as in all ten."""
+    monkeypatch.setattr(bf16, "SAMPLE", 4)
+    large, small = torch.tensor([0.0] * 4 + [1.0] * 4), torch.ones(2)
+    assert bf16.movable_share(2.0**-12, [large, small]) == 0.4
+    assert bf16.movable_share(2.0**-12, [large, small, torch.empty(0)]) == 0.4
+
+
+def test_a_sample_is_not_one_column_of_a_matrix(monkeypatch):
+    """Every fourth element of a matrix of four columns is in its first column."""
+    monkeypatch.setattr(bf16, "SAMPLE", 16)
+    matrix = torch.ones(16, 4)
+    matrix[:, 0] = 0.0
+    assert bf16.movable_share(2.0**-12, [matrix]) == pytest.approx(0.25, abs=0.1)

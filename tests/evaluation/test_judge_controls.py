@@ -1,5 +1,7 @@
 """Judges with known faults: each control finds the fault it is for, and a good judge passes all."""
 
+import re
+
 import pytest
 
 from boresight.core.errors import UserError
@@ -15,6 +17,7 @@ from boresight.evaluation.judge_controls import (
 from boresight.llm.replies.reply import Reply
 from boresight.scorers.judges import llm
 from boresight.scorers.judges.base import Judgment, Score, Scorer, Verdict
+from boresight.stats.intervals import clustered_share
 from tests.scorers.fakes import FakeEndpoint, LengthScorer, prompt
 
 PROMPTS = [prompt(i) for i in range(30)]
@@ -105,10 +108,23 @@ def test_flips_and_the_favoured_slot_by_hand():
     Flips: 2 of 4. Slot one is named by: 1 of 2, 2 of 2, 0 of 2, 0 of 1 (b first, a won), 1 of 1: 4 of 8.
     """
     pairs = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.5, 1.0), (1.0, None)]
-    found = order_effects([Judgment(None, verdicts=(Verdict("a", x), Verdict("b", y))) for x, y in pairs])
+    judgments = [Judgment(None, verdicts=(Verdict("a", x), Verdict("b", y))) for x, y in pairs]
+    found = order_effects(judgments, PROMPTS[:5])
     assert (found.flips.value, found.flips.n, found.flips.missing) == (0.5, 4, 1)
-    assert found.first_slot.value == 0.5
-    assert order_effects([Judgment(1.0, scores=(1.0, 0.0))]) is None
+    assert (found.first_slot.value, found.first_slot.n, found.comparisons) == (0.5, 5, 4)
+    assert order_effects([Judgment(1.0, scores=(1.0, 0.0))], PROMPTS[:1]) is None
+
+
+def test_verdicts_on_one_prompt_are_one_unit_of_the_order():
+    """Two prompts of two pairs each, whose winner changes once for the first and twice for the second."""
+    pairs = [(1.0, 1.0), (1.0, 0.0), (1.0, 0.0), (1.0, 0.0)]
+    judgments = [Judgment(None, verdicts=(Verdict("a", x), Verdict("b", y))) for x, y in pairs]
+    found = order_effects(judgments, [PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[1]])
+    assert found.flips == clustered_share([[0, 1], [1, 1]]) and found.comparisons == 4
+    assert found.first_slot == clustered_share([[1, 0, 1, 1], [1, 1, 1, 1]])
+    flips, slot = Trust(order=found).sentences
+    assert re.search(r"the answers in 75 % \[\d+, \d+\] of 4 comparisons on 2 prompts\.$", flips)
+    assert re.match(r"The answer shown first gets 88 % \[\d+, \d+\] of its verdicts on 2 prompts\.$", slot)
 
 
 def test_agreement_with_people(tmp_path):
@@ -118,7 +134,7 @@ def test_agreement_with_people(tmp_path):
     chance is 9/64 + 9/64 + 4/64 = 11/32, so kappa = (24/32 - 11/32) / (21/32) = 13/21.
     """
     file = tmp_path / "labels.csv"
-    rows = ["q,xx,x,a", "q,x,xx,B", "q,xx,x,b", "q,x,x,tie"]
+    rows = ["q,xx,x,a", "r,x,xx,B", "s,xx,x,b", "t,x,x,tie"]
     file.write_text("prompt,answer_a,answer_b,preferred\n" + "\n".join(rows))
     found = human_agreement(LengthScorer(), file)
     assert found.accuracy.value == 0.75 and found.kappa == pytest.approx(13 / 21)
@@ -126,6 +142,26 @@ def test_agreement_with_people(tmp_path):
         "It agrees with people in 75 % [19, 99] of 4, Cohen's kappa over both orders 0.62; "
         "it contradicts them in 1, and 0 are a tie to one side only."
     ]
+
+
+def test_agreement_with_people_on_prompts_of_several_pairs(tmp_path):
+    """On q the judge of length agrees on 1 of 2 pairs and on r on 2 of 2: prompts' means of 1/2 and 1."""
+    file = tmp_path / "labels.csv"
+    rows = ["q,xx,x,a", "q,xx,x,b", "r,xx,x,a", "r,x,xx,b"]
+    file.write_text("prompt,answer_a,answer_b,preferred\n" + "\n".join(rows))
+    found = human_agreement(LengthScorer(), file)
+    assert found.accuracy == clustered_share([[1, 0], [1, 1]])
+    (sentence,) = Trust(people=found).sentences
+    assert re.match(r"It agrees with people in 75 % \[\d+, \d+\] of 4 comparisons on 2 prompts, ", sentence)
+
+
+def test_repeated_prompts_are_one_unit_of_controls_and_of_repeated_requests():
+    asked, answers = [*PROMPTS[:10], *PROMPTS[:10]], [*ANSWERS[:10], *(f"{a} Yes." for a in ANSWERS[:10])]
+    found = self_agreement(LengthScorer(), asked, answers, ["x"] * 20)
+    assert (found.accuracy.n, found.comparisons) == (10, 20)
+    (identical, truncated, _) = planted_controls(LengthScorer(), asked, answers)
+    assert (identical.share.n, identical.cases, truncated.cases) == (10, 20, 20)
+    assert identical.sentence == "calls an answer and itself a tie in 20 of 20 planted cases"
 
 
 def test_a_winner_that_changes_with_the_order_is_no_disagreement_with_people(tmp_path):

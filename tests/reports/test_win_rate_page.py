@@ -45,9 +45,10 @@ def evaluation(count=80, names=("old", "new")):
         for n, name in enumerate(names)
     ]
     found = tournament(prompts, systems, Fixed())
-    judgments = [c.judgment for pair in found.pairs for c in pair.comparisons]
+    compared = [c for pair in found.pairs for c in pair.comparisons]
+    order = order_effects([c.judgment for c in compared], [c.prompt for c in compared])
     answers = [systems[0].answers[p.id] for p in prompts]
-    trust = Trust(planted_controls(Fixed(), prompts, answers, 8), order=order_effects(judgments))
+    trust = Trust(planted_controls(Fixed(), prompts, answers, 8), order=order)
     return found, trust
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from boresight.core.errors import UserError
 from tests.stats import studies
-from tests.stats.studies import STUDIES, Simulate
+from tests.stats.studies import STUDIES, Simulate, Variant
 from tests.stats.test_every_interval import SCENARIOS
 
 LEAST_COVERAGE = 0.93
@@ -25,6 +26,13 @@ SEED = 20
 LEAST_SHOWN = 0.5
 """Share of studies in which an interval must be given for a cell to count: where most studies are refused,
 those that are not have unusual data."""
+REFUSED = {
+    *(("length_controlled", 10, share) for share in (0.005, 0.02, 0.95)),
+    *(("rankings", 10, share) for share in (0.005, 0.02)),
+    *((name, n, 0.005) for name in ("length_controlled", "rankings") for n in (53, 64)),
+}
+"""Cells in which most studies are refused, since nearly all of their outcomes are the same: scenario, n and
+share. In every other cell each interval is given."""
 
 CHEAP = (studies.shares, studies.unpaired_shares, studies.means)
 """Simulated in every cell by `make test`; the others only in some, and in all of them by `make test-slow`."""
@@ -43,14 +51,17 @@ FLOORS: dict[tuple[str, int, float], tuple[float, float]] = {
 def check(simulate: Simulate, n: int, share: float) -> list[str]:
     """What is wrong in a cell, in words; nothing where every variant keeps the promise."""
     rng = np.random.default_rng((SEED, n, round(1000 * share)))
-    least, widest = FLOORS.get((simulate.__name__, n, share), (LEAST_COVERAGE, WIDEST))
-    variants = [v for v in simulate(rng, n, share) if v.ours.shown >= LEAST_SHOWN * STUDIES]
+    cell = simulate.__name__, n, share
+    least, widest = FLOORS.get(cell, (LEAST_COVERAGE, WIDEST))
+    variants, refused = list(simulate(rng, n, share)), cell in REFUSED
+    wrong = [_unexpected(v) for v in variants if (v.ours.shown < LEAST_SHOWN * STUDIES) != refused]
+    if refused or wrong:
+        return wrong
     valid = {
         name
-        for name in (variants[0].others if variants else ())
+        for name in variants[0].others
         if all(v.others[name].coverage >= LEAST_COVERAGE for v in variants)
     }
-    wrong = []
     for v in variants:
         if v.ours.coverage < least:
             wrong.append(f"{v.name}: contains the truth in {v.ours.coverage:.3f}")
@@ -58,6 +69,11 @@ def check(simulate: Simulate, n: int, share: float) -> list[str]:
         if v.ours.mean_width > widest * narrowest:
             wrong.append(f"{v.name}: {v.ours.mean_width / narrowest:.2f} times as wide as one of {valid}")
     return wrong
+
+
+def _unexpected(variant: Variant) -> str:
+    shown = f"{variant.ours.shown} of {STUDIES}"
+    return f"{variant.name}: given in {shown} studies; correct the interval, or REFUSED"
 
 
 def _cells(quick: bool) -> Iterator[Any]:
@@ -79,3 +95,21 @@ def test_intervals_contain_the_truth_and_are_narrow(simulate, n, share):
 @pytest.mark.parametrize(("simulate", "n", "share"), list(_cells(quick=False)))
 def test_intervals_contain_the_truth_and_are_narrow_in_every_cell(simulate, n, share):
     assert check(simulate, n, share) == []
+
+
+def test_an_interval_that_is_never_given_does_not_pass(monkeypatch):
+    def refuse(*given):
+        raise UserError("There is nothing to average.")
+
+    monkeypatch.setattr(studies, "length_controlled_win_rate", refuse)
+    assert check(studies.length_controlled, 64, 0.5) == [
+        f"{name}: given in 0 of 2000 studies; correct the interval, or REFUSED"
+        for name in ("at equal length", "length effect")
+    ]
+
+
+def test_a_cell_that_is_not_refused_is_not_listed(monkeypatch):
+    monkeypatch.setitem(globals(), "REFUSED", {("shares", 10, 0.5)})
+    assert check(studies.shares, 10, 0.5) == [
+        "solved or not: given in 2000 of 2000 studies; correct the interval, or REFUSED"
+    ]

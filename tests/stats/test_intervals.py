@@ -210,11 +210,11 @@ def test_agreement_by_hand():
     """20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: observed .7, chance .5·.6 + .5·.4 = .5, kappa .2/.5 = .4."""
     a = ["yes"] * 25 + ["no"] * 25 + ["yes", None]
     b = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15 + [None, "no"]
-    found = agreement(a, b)
+    found = agreement(a, b, list(map(str, range(52))))
     assert found.accuracy.value == pytest.approx(0.7)
     assert (found.accuracy.n, found.accuracy.missing) == (50, 2)
     assert found.kappa == pytest.approx(0.4)
-    assert agreement(["x", "x"], ["x", "x"]).kappa is None
+    assert agreement(["x", "x"], ["x", "x"], ["p", "q"]).kappa is None
 
 
 def test_pass_at_k():

@@ -27,7 +27,13 @@ from boresight.training.initial_loss import check_fresh, check_sampler
 from boresight.training.loop import Batch, accumulate, run_steps
 from boresight.training.metrics import row_metrics
 from boresight.training.rollouts.rewards import short_names
-from boresight.training.rollouts.rollout import GroupRollouts, OnlinePrompt, Rollouts, why_no_pair
+from boresight.training.rollouts.rollout import (
+    GroupRollouts,
+    OnlinePrompt,
+    PairRollouts,
+    Rollouts,
+    why_no_pair,
+)
 from boresight.training.rollouts.sampling import policy_sampler
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import make_task
@@ -197,6 +203,31 @@ def test_with_a_second_sample_of_the_reference_online_dpo_draws_what_xpo_draws()
         assert all(
             np.array_equal(a.ids, b.ids) for a, b in zip(one.completions, other.completions, strict=True)
         )
+
+
+def always_formed(prompts, completions, rows):
+    return [1.0] * len(completions)
+
+
+def saying(*words):
+    """A sampler that answers every prompt with these words."""
+    tokenizer = tiny_tokenizer()
+    ids = [np.array(tokenizer.encode(word, add_special_tokens=False), np.int32) for word in words]
+    said = [Sample(0, one, np.zeros(len(one), np.float32), "stop") for one in ids]
+    return lambda prompts, k, step: [said[:k] for _ in prompts]
+
+
+def test_rewards_are_logged_over_the_policys_samples_alone():
+    """The policy is always right and the reference always wrong; every answer has the right form."""
+    functions = {"says_green": 1.0, "always_formed": 0.1}
+    rewards = [RewardConfig(function=f"{__name__}:{name}", weight=w) for name, w in functions.items()]
+    source = replace(rollouts(tiny_model()), sampler=saying("green", "red"), rewards=RewardSum(rewards))
+    numbers = PairRollouts(source, reference_sampler=saying("red")).batch(0).numbers
+    assert (numbers["reward"], numbers["reference_reward"]) == pytest.approx((1.1, 0.1))
+    assert (numbers["reward_says_green"], numbers["reward_always_formed"]) == (1.0, 1.0)
+    assert numbers["verifier_calls"] == 8
+    both = PairRollouts(source).batch(0).numbers  # both samples are the policy's
+    assert both["reward_says_green"] == 0.5 and both["reward"] == pytest.approx(0.6)
 
 
 def test_live_reference_is_the_policy_without_its_adapters():

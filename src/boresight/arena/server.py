@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from boresight.arena.duels import Duels
 from boresight.arena.result import judged_prompts, next_commands, win_rate_sentence
-from boresight.arena.votes import CHOICES, Votes
+from boresight.arena.votes import CHOICES, Votes, winner_of
 from boresight.core.errors import UserError
 from boresight.core.wording import cut_at_tokens
 from boresight.reports.page import page
@@ -24,6 +24,7 @@ from boresight.serving.loopback import LoopbackHandler, LoopbackServer, Refused
 
 LONGEST_BODY = 10_000
 """Largest body of a request, in bytes; a vote is an id and a choice."""
+NOT_LAST = "Only the last vote can be taken back, and another one came after this; reload the page."
 
 
 class Arena(LoopbackServer):
@@ -85,14 +86,14 @@ class Arena(LoopbackServer):
             "standing": standing,
             "folder": str(self.votes.folder),
         }
-        return page("arena.html.j2", "Arena", payload, scripts=["arena.js"], connects=True)
+        return page("arena.html.j2", "Arena", payload, scripts=["regions.js", "arena.js"], connects=True)
 
     def _result(self) -> str:
         judged = judged_prompts(self.duels, self.votes)
         return page(
             "arena_result.html.j2",
             "Arena",
-            scripts=[],
+            scripts=["regions.js"],
             names=self.duels.names,
             sentence=win_rate_sentence(self.votes),
             folder=str(self.votes.folder),
@@ -103,23 +104,28 @@ class Arena(LoopbackServer):
         )
 
     def vote(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Record a vote, once: a second one on the same prompt changes nothing."""
+        """Record a vote, once: the same one again changes nothing, and another one is refused."""
         duel, choice = self.by_id.get(str(body.get("id"))), body.get("choice")
         if duel is None or choice not in CHOICES:
             raise Refused(HTTPStatus.BAD_REQUEST, "A vote needs a known id and left, right or tie.")
         with self.lock:
-            if duel.prompt.id not in self.votes:
-                if self.finished:
-                    raise Refused(HTTPStatus.CONFLICT, "All votes are in; reload the page.")
+            if duel.prompt.id in self.votes:
+                if self.votes.winner(duel.prompt.id) != winner_of(duel, choice):
+                    raise Refused(HTTPStatus.CONFLICT, "This prompt has a vote already; reload the page.")
+            elif self.finished:
+                raise Refused(HTTPStatus.CONFLICT, "All votes are in; reload the page.")
+            else:
                 self.votes.add(duel, choice)
             return self.standing()
 
     def undo(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Withdraw the last vote, unless the result has been shown."""
+        """Withdraw the vote on a prompt if it is the last one, unless the result has been shown."""
         with self.lock:
             if self.revealed:
                 raise Refused(HTTPStatus.CONFLICT, "The result was shown; no vote changes after it.")
-            return {"undone": self.votes.undo(), **self.standing()}
+            if not self.votes.undo(str(body.get("id"))):
+                raise Refused(HTTPStatus.CONFLICT, NOT_LAST)
+            return self.standing()
 
     def reveal(self, body: dict[str, Any]) -> dict[str, Any]:
         """Show the result from now on."""

@@ -101,20 +101,20 @@ class Votes:
         except OSError:
             file.truncate(start)
             raise
-        self._winners[duel.prompt.id] = None if choice == "tie" else winner[0]
+        self._winners[duel.prompt.id] = winner_of(duel, choice)
         self._asked[duel.prompt.id] = repr(duel.prompt.prompt)
         self._last = (duel.prompt.id, name, start)
 
-    def undo(self) -> str | None:
-        """Take the last vote of this session back; returns its prompt's id, None when there is none."""
-        if self._last is None:
-            return None
-        id, name, start = self._last
+    def undo(self, id: str) -> bool:
+        """Take the vote on a prompt back if it is the last one of this session; returns whether it was."""
+        if self._last is None or self._last[0] != id:
+            return False
+        _, name, start = self._last
         self._files[name].truncate(start)
         _to_disk(self._files[name])
         del self._winners[id]
         self._last = None
-        return id
+        return True
 
     def _read(self) -> None:
         """Read all votes, and refuse a file whose only line is incomplete: it need not be an arena's."""
@@ -157,6 +157,11 @@ class Votes:
             )
         self._winners[duel.prompt.id] = winner
         self._asked[duel.prompt.id] = repr(duel.prompt.prompt)
+
+
+def winner_of(duel: Duel, choice: Choice) -> str | None:
+    """The system that a choice goes to; None for a tie."""
+    return {"left": duel.left[0], "right": duel.right[0], "tie": None}[choice]
 
 
 def _content(prompt: object, answers: Mapping[str, str]) -> str:

@@ -24,6 +24,7 @@ from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.core.wording import plural
 from boresight.data.layouts.verdicts import mean_rating, side_of
+from boresight.data.reading.same_prompt import prompt_key
 from boresight.scorers.judges.base import Judge, Judgment, Verdict
 from boresight.scorers.judges.verdict_rows import read_verdict_rows
 from boresight.stats.agreement import (
@@ -33,7 +34,7 @@ from boresight.stats.agreement import (
     agreement,
     preference_agreement,
 )
-from boresight.stats.intervals import Interval, clustered_share, share_interval
+from boresight.stats.intervals import Interval, clustered_share, grouped
 
 FEWEST_WORDS = 12
 """Answers with fewer words are not truncated: their first third may serve as well as the whole."""
@@ -41,18 +42,19 @@ FEWEST_WORDS = 12
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Share of right verdicts of the judge, over `share.n` planted cases."""
+    """Share of right verdicts of the judge over planted cases, of which a prompt may have several."""
 
     name: str
     expected: str
     share: Interval
+    cases: int
 
     @property
     def sentence(self) -> str:
         """The count as text, such as `48 of 50`."""
-        right = round(self.share.value * self.share.n)
+        right = round(self.share.value * self.cases)
         lost = f", {self.share.missing} failed" if self.share.missing else ""
-        return f"{self.expected} in {right} of {self.share.n} planted cases{lost}"
+        return f"{self.expected} in {right} of {self.cases} planted cases{lost}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ class OrderEffects:
     """Effects of the order of the answers. None if nothing was judged in both orders, or all were ties."""
 
     flips: Interval | None
-    """Share of pairs, judged in both orders, whose winner changed with the order."""
+    """Share of comparisons, judged in both orders, whose winner changed with the order."""
+    comparisons: int
+    """Comparisons that were judged in both orders."""
     first_slot: Interval | None
     """Of the verdicts that name a winner, the share that name the answer shown first; one half means no
     bias."""
@@ -87,11 +91,14 @@ class Trust:
         """Warnings to read with the win rate."""
         said = [control.sentence[0].upper() + control.sentence[1:] + "." for control in self.controls]
         if self.itself is not None:
-            said.append(f"Asked again, the judge returns the same verdict in {_share(self.itself.accuracy)}.")
+            same = _share(self.itself.accuracy, self.itself.comparisons)
+            said.append(f"Asked again, the judge returns the same verdict in {same}.")
         if self.order and self.order.flips:
-            said.append(f"Its winner changes with the order of the answers in {_share(self.order.flips)}.")
+            flips = _share(self.order.flips, self.order.comparisons)
+            said.append(f"Its winner changes with the order of the answers in {flips}.")
         if self.order and self.order.first_slot:
-            said.append(f"Of its verdicts, the answer shown first gets {_share(self.order.first_slot)}.")
+            slot, asked = _limits(self.order.first_slot), plural(self.order.first_slot.n, "prompt")
+            said.append(f"The answer shown first gets {slot} of its verdicts on {asked}.")
         if self.people is not None:
             said.append(_with_people(self.people))
         if self.raters is not None:
@@ -127,9 +134,9 @@ def planted_controls(
         ("wrong prompt", "prefers an answer to one given to another prompt", 1.0, lent),
     ]
     return tuple(
-        Control(name, expected, share)
+        control
         for name, expected, right, planted in cases
-        if (share := _share_right(judge, planted[:most], right)) is not None
+        if (control := _control(name, expected, judge, planted[:most], right)) is not None
     )
 
 
@@ -150,26 +157,38 @@ def self_agreement(
     """Agreement of the judge with itself on repeated requests; None if no request was answered twice."""
     drawn = np.random.default_rng((seed, 11)).permutation(len(prompts))[:most]
     asked = [prompts[i] for i in drawn], [a[i] for i in drawn], [b[i] for i in drawn]
-    return _agreement(judge.compare(*asked), [j.preference for j in judge.compare(*asked, repeat=1)])
+    first = [j.preference for j in judge.compare(*asked)]
+    second = [j.preference for j in judge.compare(*asked, repeat=1)]
+    if not any(x is not None and y is not None for x, y in zip(first, second, strict=True)):
+        return None
+    return agreement(first, second, list(map(prompt_key, asked[0])))
 
 
-def order_effects(judgments: Sequence[Judgment]) -> OrderEffects | None:
+def order_effects(judgments: Sequence[Judgment], prompts: Sequence[Prompt]) -> OrderEffects | None:
     """Flips and the favored slot, from verdicts already given; None for judges that see no order.
 
-    The favored slot is a mean over pairs, since the two verdicts on a pair are not independent.
+    All verdicts on answers to one prompt are one unit of the intervals: they are not independent.
     """
-    shown = [j.verdicts for j in judgments if j.verdicts]
+    asked = zip(judgments, map(prompt_key, prompts), strict=True)
+    shown = [(j.verdicts, prompt) for j, prompt in asked if j.verdicts]
     if not shown:
         return None
-    both = [[v.preference for v in verdicts] for verdicts in shown if len(verdicts) == 2]
+    both = [([v.preference for v in verdicts], prompt) for verdicts, prompt in shown if len(verdicts) == 2]
     # A tie in either order is no changed winner.
-    flips = [None if None in pair else float({0.0, 1.0} == set(pair)) for pair in both]
-    slots = [[_names_first(v) for v in verdicts] for verdicts in shown]
-    named = any(slot is not None for group in slots for slot in group)
+    flips = [(None if None in pair else float({0.0, 1.0} == set(pair)), prompt) for pair, prompt in both]
+    slots = [(_names_first(verdict), prompt) for verdicts, prompt in shown for verdict in verdicts]
     return OrderEffects(
-        flips=share_interval(flips) if any(f is not None for f in flips) else None,
-        first_slot=clustered_share(slots) if named else None,
+        flips=_by_prompt(flips),
+        comparisons=sum(flip is not None for flip, _ in flips),
+        first_slot=_by_prompt(slots),
     )
+
+
+def _by_prompt(outcomes: Sequence[tuple[float | None, str]]) -> Interval | None:
+    """The share over prompts, from each outcome and its prompt; None where all are missing."""
+    if all(outcome is None for outcome, _ in outcomes):
+        return None
+    return clustered_share(grouped(*zip(*outcomes, strict=True)))
 
 
 def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
@@ -182,7 +201,8 @@ def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
     prompts, a, b, labels = read_labels(path)
     found = judge.compare(prompts, a, b)
     sides = [None if j.preference is None else side_of(j.preference) for j in found]
-    return preference_agreement(sides, labels, [j.flipped for j in found])
+    flipped = [j.flipped for j in found]
+    return preference_agreement(sides, labels, flipped, list(map(prompt_key, prompts)))
 
 
 def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[float]]:
@@ -195,21 +215,18 @@ def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[fl
     return prompts, [row.a for row in rows], [row.b for row in rows], labels
 
 
-def _share_right(judge: Judge, cases: Sequence[tuple[Prompt, str, str]], right: float) -> Interval | None:
+def _control(
+    name: str, expected: str, judge: Judge, cases: Sequence[tuple[Prompt, str, str]], right: float
+) -> Control | None:
     """How often the judge gives the right outcome; None without a single judged case."""
     if not cases:
         return None
     prompts, a, b = zip(*cases, strict=True)
     found = judge.compare(prompts, a, b)
     outcomes = [None if j.preference is None else float(j.preference == right) for j in found]
-    return share_interval(outcomes) if any(o is not None for o in outcomes) else None
-
-
-def _agreement(judgments: Sequence[Judgment], others: Sequence[float | None]) -> Agreement | None:
-    ours = [j.preference for j in judgments]
-    if not any(x is not None and y is not None for x, y in zip(ours, others, strict=True)):
-        return None
-    return agreement(ours, others)
+    share = _by_prompt(list(zip(outcomes, map(prompt_key, prompts), strict=True)))
+    judged = sum(outcome is not None for outcome in outcomes)
+    return None if share is None else Control(name, expected, share, judged)
 
 
 def _with_people(found: PreferenceAgreement) -> str:
@@ -218,13 +235,15 @@ def _with_people(found: PreferenceAgreement) -> str:
         f"; it contradicts them in {found.contradictions:,}, and {found.ties:,} are a tie to one side only"
     )
     flips = f"; in {found.flips:,} more its winner changes with the order" if found.flips else ""
-    return f"It agrees with people in {_share(found.accuracy)}{kappa}{apart}{flips}."
+    agrees = _share(found.accuracy, found.comparisons)
+    return f"It agrees with people in {agrees}{kappa}{apart}{flips}."
 
 
 def _among_raters(found: RaterAgreement) -> str:
     alpha = "" if found.alpha is None else f", Krippendorff's alpha over both orders {found.alpha:.2f}"
     several = f"{plural(found.comparisons, 'comparison')} with several raters"
-    return f"Two of its raters agree in {_share(found.accuracy)} prompts ({several}){alpha}."
+    share, prompts = _limits(found.accuracy), plural(found.accuracy.n, "prompt")
+    return f"Two of its raters agree in {share} of {prompts} ({several}){alpha}."
 
 
 def _names_first(verdict: Verdict) -> float | None:
@@ -234,7 +253,14 @@ def _names_first(verdict: Verdict) -> float | None:
     return float((verdict.preference == 1.0) == (verdict.first == "a"))
 
 
-def _share(interval: Interval) -> str:
-    """55 % [40, 70] of 48."""
+def _share(interval: Interval, comparisons: int) -> str:
+    """55 % [40, 70] of 48; where prompts have several comparisons, `of 96 comparisons on 48 prompts`."""
+    shared = comparisons != interval.n
+    on = f" comparisons on {plural(interval.n, 'prompt')}" if shared else ""
+    return f"{_limits(interval)} of {comparisons:,}{on}"
+
+
+def _limits(interval: Interval) -> str:
+    """55 % [40, 70]."""
     low, high = round(100 * interval.low), round(100 * interval.high)
-    return f"{round(100 * interval.value)} % [{low}, {high}] of {interval.n:,}"
+    return f"{round(100 * interval.value)} % [{low}, {high}]"

@@ -120,7 +120,7 @@ def page(
     title: str,
     payload: dict[str, Any] | None = None,
     *,
-    scripts: Sequence[str] = ("curves.js", "report.js"),
+    scripts: Sequence[str] = ("curves.js", "regions.js", "report.js"),
     connects: bool = False,
     **context: object,
 ) -> str:

@@ -163,6 +163,7 @@ def examine(
     controls = judge_controls.planted_controls(judge, prompts, b, wanted.controls) if wanted.controls else ()
     itself = judge_controls.self_agreement(judge, prompts, a, b, wanted.repeats) if wanted.repeats else None
     people, unjudged = _with_people(judge, wanted)
+    compared = [c for pair in found.pairs for c in pair.comparisons]
     unknown = {
         "No planted case could be judged.": wanted.controls and not controls,
         "No repeated request was answered.": wanted.repeats and itself is None,
@@ -170,7 +171,7 @@ def examine(
     return Trust(
         controls=controls,
         itself=itself,
-        order=judge_controls.order_effects([c.judgment for pair in found.pairs for c in pair.comparisons]),
+        order=judge_controls.order_effects([c.judgment for c in compared], [c.prompt for c in compared]),
         people=people,
         notes=(*(sentence for sentence, holds in unknown.items() if holds), *unjudged),
     )

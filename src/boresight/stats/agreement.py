@@ -1,4 +1,4 @@
-"""Agreement of two judges on the same items: raw, beyond chance, and the items on which they differ."""
+"""Agreement of two judges on the same comparisons: raw, beyond chance, and where they differ."""
 
 from __future__ import annotations
 
@@ -7,47 +7,60 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from boresight.core.errors import UserError
-from boresight.stats.intervals import Interval, clustered_share, grouped, share_interval
+from boresight.stats.intervals import Interval, clustered_share, grouped
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of two judges, raw and beyond chance; kappa is None if both gave one and the same label to
-    all items."""
+    """Agreement of two judges, raw and beyond chance.
+
+    `accuracy` is the share of comparisons on which they agree, clustered by prompt; `comparisons` counts
+    those with both labels. `kappa` is None if both gave one and the same label to all of them.
+    """
 
     accuracy: Interval
     kappa: float | None
+    comparisons: int
 
 
-def agreement(a: Sequence[Hashable | None], b: Sequence[Hashable | None]) -> Agreement:
-    """Agreement of two judges' labels, item by item: share that agree and Cohen's kappa.
+def agreement(
+    a: Sequence[Hashable | None], b: Sequence[Hashable | None], prompts: Sequence[str]
+) -> Agreement:
+    """Agreement of two judges' labels, comparison by comparison: share that agree and Cohen's kappa.
 
         kappa = (observed - chance) / (1 - chance), chance = Σ over labels of p_a(label) p_b(label)
 
-    Cohen 1960. Items without a label (None) from either judge are missing.
+    Cohen 1960. Comparisons without a label (None) from either judge are missing.
+
+    Args:
+        prompts: prompt of each comparison; comparisons with one prompt are one unit of the interval.
     """
-    if len(a) != len(b):
-        raise ValueError(f"agreement needs one label of each judge per item, got {len(a)} and {len(b)}")
+    if not len(a) == len(b) == len(prompts):
+        raise ValueError(
+            "agreement needs one label of each judge and a prompt per comparison, "
+            f"got {len(a)}, {len(b)} and {len(prompts)}"
+        )
     pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
     if not pairs:
         raise UserError(f"There is nothing to compare: all {len(a)} labels are missing.")
-    same = share_interval([x == y for x, y in pairs])
-    labels = {label for pair in pairs for label in pair}
-    chance = (
-        sum(sum(x == label for x, _ in pairs) * sum(y == label for _, y in pairs) for label in labels)
-        / len(pairs) ** 2
-    )
-    kappa = None if chance == 1 else (same.value - chance) / (1 - chance)
-    return Agreement(Interval(same.value, same.low, same.high, same.n, len(a) - len(pairs)), kappa)
+    same = [None if x is None or y is None else x == y for x, y in zip(a, b, strict=True)]
+    return Agreement(clustered_share(grouped(same, prompts)), _kappa(pairs), len(pairs))
+
+
+def _kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> float | None:
+    observed = sum(x == y for x, y in pairs) / len(pairs)
+    ours, theirs = (Counter(labels) for labels in zip(*pairs, strict=True))
+    chance = sum(ours[label] * theirs[label] for label in ours) / len(pairs) ** 2
+    return None if chance == 1 else (observed - chance) / (1 - chance)
 
 
 @dataclass(frozen=True)
 class PreferenceAgreement(Agreement):
-    """Agreement on which of two answers is better, and counts of the items without agreement by type.
+    """Agreement on which of two answers is better, and counts of comparisons without agreement by type.
 
-    `ties` are items that one of the two calls a tie, `contradictions` those on which they name different
-    winners. `flips` are items whose winner changed with the order of the answers: they are not preferences,
-    and `accuracy` excludes them.
+    `ties` are comparisons that one of the two calls a tie, `contradictions` those on which they name
+    different winners. `flips` are comparisons whose winner changed with the order of the answers: they are
+    not preferences, and `accuracy` excludes them.
     """
 
     ties: int
@@ -56,40 +69,43 @@ class PreferenceAgreement(Agreement):
 
 
 def preference_agreement(
-    judge: Sequence[float | None], others: Sequence[float | None], flipped: Sequence[bool]
+    judge: Sequence[float | None],
+    others: Sequence[float | None],
+    flipped: Sequence[bool],
+    prompts: Sequence[str],
 ) -> PreferenceAgreement | None:
     """Agreement of a judge's preferences with others' (1: the first answer, 0.5: a tie, 0: the second).
 
-    `flipped` marks the items whose winner, by the judge, changed with the order of the answers. Kappa counts
-    every item in both orders of its answers. The order in the file is arbitrary; if the first answer is
-    always the better one, labels are constant and kappa in the file's order is 0 for every judge.
+    `flipped` marks the comparisons whose winner, by the judge, changed with the order of the answers. Kappa
+    counts every comparison in both orders of its answers. The order in the file is arbitrary; if the first
+    answer is always the better one, labels are constant and kappa in the file's order is 0 for every judge.
+
+    Args:
+        prompts: prompt of each comparison; comparisons with one prompt are one unit of the interval.
 
     Returns:
-        None if no item has both labels and a preference of the judge.
+        None if no comparison has both labels and a preference of the judge.
     """
-    if not len(judge) == len(others) == len(flipped):
-        raise ValueError(
-            "preference_agreement needs two labels and a flag per item, "
-            f"got {len(judge)}, {len(others)} and {len(flipped)}"
-        )
-    items = list(zip(judge, others, flipped, strict=True))
-    opinions = [(x, y) for x, y, flip in items if not flip or x is None or y is None]
-    pairs = [(x, y) for x, y in opinions if x is not None and y is not None]
+    given = judge, others, flipped, prompts
+    if len(set(map(len, given))) > 1:
+        sizes = ", ".join(str(len(values)) for values in given)
+        raise ValueError(f"preference_agreement needs two labels, a flag and a prompt each, got {sizes}")
+    items = list(zip(*given, strict=True))
+    opinions = [(x, y, prompt) for x, y, flip, prompt in items if not flip or x is None or y is None]
+    pairs = [(x, y) for x, y, _ in opinions if x is not None and y is not None]
     if not pairs:
         return None
     apart = [pair for pair in pairs if pair[0] != pair[1]]
     ties = sum(0.5 in pair for pair in apart)
+    found = agreement(*zip(*opinions, strict=True))
     return PreferenceAgreement(
-        accuracy=agreement(*zip(*opinions, strict=True)).accuracy,
-        kappa=agreement(*map(_both_orders, zip(*pairs, strict=True))).kappa,
+        accuracy=found.accuracy,
+        kappa=_kappa([*pairs, *((1 - x, 1 - y) for x, y in pairs)]),
+        comparisons=found.comparisons,
         ties=ties,
         contradictions=len(apart) - ties,
         flips=len(items) - len(opinions),
     )
-
-
-def _both_orders(preferences: Sequence[float]) -> list[float]:
-    return [*preferences, *(1 - preference for preference in preferences)]
 
 
 @dataclass(frozen=True)

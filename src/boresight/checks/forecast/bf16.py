@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 TYPICAL_SPREAD = 0.02
 """Standard deviation of the weights of language models under 1B, where no weights are at hand."""
 SAMPLE = 200_000
+"""Elements that are looked at, in equal parts of all tensors."""
 
 
 def smallest_that_stays(update: float) -> float:
@@ -32,14 +33,18 @@ def share_of_normal(update: float, spread: float = TYPICAL_SPREAD) -> float:
 
 
 def movable_share(update: float, parameters: Sequence[Tensor]) -> float:
-    """Share of the weights in `parameters` that `update` can move, counted on a sample of them."""
-    real = [p for p in parameters if p.device.type != "meta"]
+    """Share of the weights in `parameters` that `update` can move, estimated on a sample of each tensor."""
+    real = [p for p in parameters if p.device.type != "meta" and p.numel()]
     if not real:
         return share_of_normal(update)
-    limit = smallest_that_stays(update)
-    each = max(1, SAMPLE // len(real))
-    moved = seen = 0
-    for parameter in real:
-        some = parameter.detach().flatten()[:each].float().abs()
-        moved, seen = moved + int((some < limit).sum()), seen + some.numel()
-    return moved / seen
+    limit, each = smallest_that_stays(update), max(1, SAMPLE // len(real))
+    moved = sum(p.numel() * _share_below(limit, p, each) for p in real)
+    return moved / sum(p.numel() for p in real)
+
+
+def _share_below(limit: float, parameter: Tensor, count: int) -> float:
+    """Share of about `count` evenly spaced elements whose magnitude is below `limit`."""
+    # An odd step: one that divides the width of a matrix would stay in a single column.
+    step = max(1, parameter.numel() // count) | 1
+    some = parameter.detach().flatten()[::step].float().abs()
+    return int((some < limit).sum()) / some.numel()

@@ -16,7 +16,6 @@ from boresight.reports.tables.common_scale import CommonScale, draw_on_one_scale
 from boresight.reports.tables.files import Table, TableRow, write_tables
 from boresight.reports.tables.intervals import Cell, interval_cell
 from boresight.reports.tables.metrics import Drawing
-from boresight.stats.agreement import PreferenceAgreement
 from boresight.stats.intervals import SIGNIFICANCE_LEVEL, Interval
 from boresight.stats.units import Unit, format_number, unit_named
 
@@ -193,24 +192,29 @@ def _at_equal_length(pair: WinRate) -> Interval | None:
 
 def trust_facts(believed: Trust) -> list[Fact]:
     """Every control and agreement that was measured."""
-    found: list[tuple[str, Interval | None]] = [(c.expected, c.share) for c in believed.controls]
-    if believed.itself:
-        found.append(("returns the same verdict when asked again", believed.itself.accuracy))
-    if believed.order:
-        found.append(("changes its winner with the order of the answers", believed.order.flips))
-        found.append(("prefers the answer shown first (no bias: 50 %)", believed.order.first_slot))
-    facts = [Fact(name[0].upper() + name[1:], share) for name, share in found if share is not None]
-    if believed.people:
-        facts.append(Fact("Agrees with people", believed.people.accuracy, _apart(believed.people)))
+    facts = [_of_comparisons(c.expected, c.share, c.cases) for c in believed.controls]
+    if same := believed.itself:
+        said = "returns the same verdict when asked again"
+        facts.append(_of_comparisons(said, same.accuracy, same.comparisons))
+    if (order := believed.order) and order.flips:
+        said = "changes its winner with the order of the answers"
+        facts.append(_of_comparisons(said, order.flips, order.comparisons))
+    if order and order.first_slot:
+        facts.append(Fact("Prefers the answer shown first (no bias: 50 %)", order.first_slot))
+    if people := believed.people:
+        counts = {"contradicted": people.contradictions, "tied": people.ties, "flipped": people.flips}
+        apart = [f"{n:,} {name}" for name, n in counts.items() if n]
+        facts.append(_of_comparisons("agrees with people", people.accuracy, people.comparisons, apart))
     if believed.raters:
         detail = f"{believed.raters.comparisons:,} comparisons with several raters"
         facts.append(Fact("Two of its raters agree", believed.raters.accuracy, detail))
     return facts
 
 
-def _apart(people: PreferenceAgreement) -> str:
-    counts = {"contradicted": people.contradictions, "tied": people.ties, "flipped": people.flips}
-    return ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
+def _of_comparisons(said: str, share: Interval, comparisons: int, counts: Sequence[str] = ()) -> Fact:
+    """A share, and the number of comparisons where prompts have several."""
+    several = [plural(comparisons, "comparison")] if comparisons != share.n else []
+    return Fact(said[0].upper() + said[1:], share, ", ".join([*several, *counts]))
 
 
 def _share_table(

@@ -42,6 +42,7 @@
       byId(side).scrollTop = 0;
       byId(`${side}-cut`).textContent = duel.cuts[side];
     }
+    markScrolling();
     scrollTo(0, 0);
   }
 
@@ -79,7 +80,7 @@
 
   async function undo() {
     if (busy || !last) return;
-    if (!(await send("/undo", {}))) return;
+    if (!(await send("/undo", { id: last.id }))) return;
     queue.unshift(last);
     last = null;
     draw();
@@ -96,18 +97,30 @@
     draw();
   }
 
+  // Up and down are no votes: they scroll.
   const keys = {
     ArrowLeft: () => vote("left"), 1: () => vote("left"),
     ArrowRight: () => vote("right"), 2: () => vote("right"),
-    ArrowDown: () => vote("tie"), t: () => vote("tie"),
+    t: () => vote("tie"),
     s: skip,
     u: undo,
   };
 
+  // Whether the key scrolls the page, or the part of it that has the focus.
+  function scrolls(key, focused) {
+    if (key !== "ArrowLeft" && key !== "ArrowRight") return false;
+    for (let part = focused; part; part = part.parentElement) {
+      const room = key === "ArrowLeft" ? part.scrollLeft : part.scrollWidth - part.clientWidth - part.scrollLeft;
+      const canScroll = part === document.scrollingElement || ["auto", "scroll"].includes(getComputedStyle(part).overflowX);
+      if (canScroll && room > 1) return true;
+    }
+    return false;
+  }
+
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return; // a key held down is one vote
     const action = keys[event.key];
-    if (!action) return;
+    if (!action || scrolls(event.key, event.target)) return;
     event.preventDefault();
     action();
   });

@@ -151,18 +151,11 @@
     });
   }
 
-  // A part that scrolls: keys reach it, and screen readers name it.
-  function reachable(node, name) {
-    node.tabIndex = 0;
-    node.setAttribute("role", "region");
-    node.setAttribute("aria-label", name);
-  }
-
   function cardOf(sample) {
     const pieces = canDiff && state.diff ? marksOf(sample.answers) : [];
     const answers = element("div", "answers", ...sample.answers.map((_, column) => answerOf(sample, column, pieces[column])));
     answers.style.setProperty("--columns", sample.answers.length);
-    if (sample.answers.length > 2) reachable(answers, "Answers");
+    if (sample.answers.length > 2) asRegion(answers, "Answers");
     const card = element("article", "sample", promptOf(sample), answers, ...notesOf(sample));
     card.addEventListener("click", () => select(state.shown.indexOf(sample), false));
     return card;
@@ -170,10 +163,8 @@
 
   function drawMore() {
     const next = state.shown.slice(state.drawn, state.drawn + PAGE);
-    const cards = next.map(cardOf);
-    byId("samples").append(...cards);
-    const texts = cards.flatMap((card) => [...card.querySelectorAll(".answer .text")]);
-    texts.filter((text) => text.scrollHeight > text.clientHeight + 1).forEach((text) => reachable(text, "Answer"));
+    byId("samples").append(...next.map(cardOf));
+    markScrolling();
     state.drawn += next.length;
     const left = state.shown.length - state.drawn;
     byId("more").hidden = left === 0;

@@ -19,7 +19,8 @@ from boresight.training.distributed import collectives
 class SampleRewards:
     """Rewards `[prompt][k]`, NaN where a completion could not be scored, and their metrics.
 
-    `parts` are the rewards of each function by its short name, if there are several.
+    `parts` are the rewards of each function by its short name, if there are several. `numbers` are means over
+    the policy's samples, and the count of all failures.
 
     A failure contains the prompt's `id`, the `function`, the `completion` and the `error`.
     """
@@ -31,16 +32,25 @@ class SampleRewards:
 
 
 def reward_samples(
-    rewards: RewardSum, tokenizer: Tokenizer, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
+    rewards: RewardSum,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Prompt],
+    samples: Sequence[Sequence[Sample]],
+    own: int | None = None,
 ) -> SampleRewards:
-    """Score every sample of every prompt; each process scores a share of the prompts."""
+    """Score every sample of every prompt; each process scores a share of the prompts.
+
+    Args:
+        own: the first `own` samples of each prompt are the policy's; None: all of them.
+    """
 
     def share(mine: Sequence[int]) -> list[dict[str, Any]]:
         return _groups(rewards, tokenizer, [prompts[i] for i in mine], [samples[i] for i in mine])
 
     groups = collectives.in_shares(len(prompts), share)
     failures = [failure for group in groups for failure in group["failures"]]
-    return SampleRewards([group["total"] for group in groups], _numbers(groups), failures, _parts(groups))
+    values = [group["total"] for group in groups]
+    return SampleRewards(values, _numbers(groups, own), failures, _parts(groups))
 
 
 def _parts(groups: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
@@ -95,13 +105,13 @@ def short_names(functions: Sequence[str]) -> list[str]:
     ]
 
 
-def _numbers(groups: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Means over all samples, of the total reward and of each function."""
+def _numbers(groups: Sequence[dict[str, Any]], own: int | None) -> dict[str, float]:
+    """Means over the first `own` samples of each prompt, of the total reward and of each function."""
     names = list(groups[0]["by_function"]) if groups else []
     parts = {
-        f"reward_{short}": mean_of_known([v for group in groups for v in group["by_function"][name]])
+        f"reward_{short}": mean_of_known([v for group in groups for v in group["by_function"][name][:own]])
         for name, short in zip(names, short_names(names), strict=True)
     }
-    total = mean_of_known([value for group in groups for value in group["total"]])
+    total = mean_of_known([value for group in groups for value in group["total"][:own]])
     failed = sum(len(group["failures"]) for group in groups)
     return parts | {"reward": total, "reward_failures": float(failed)}

@@ -66,14 +66,18 @@ class Rollouts:
         return self.gate(ids, samples)
 
     def score(
-        self, step: int, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
+        self,
+        step: int,
+        prompts: Sequence[Prompt],
+        samples: Sequence[Sequence[Sample]],
+        own: int | None = None,
     ) -> SampleRewards:
-        """Rewards of samples `[prompt][k]` of rollout `step`.
+        """Rewards of samples `[prompt][k]` of rollout `step`, the first `own` of each prompt the policy's.
 
         Its metrics count the completions that were scored since the run began, as `verifier_calls`. The
         number is computed from the plan, so that a resumed run logs the same.
         """
-        found = reward_samples(self.rewards, self.tokenizer, prompts, samples)
+        found = reward_samples(self.rewards, self.tokenizer, prompts, samples, own)
         until_now = min((step + 1) * self.plan.batch, self.plan.total)
         calls = {"verifier_calls": until_now * len(samples[0])}
         return replace(found, numbers=found.numbers | calls)
@@ -134,9 +138,10 @@ class PairRollouts:
         """Sample both sides of step `step`, score and label them."""
         prompts, ids = self.rollouts.of_step(step)
         drawn = self._draw(ids, step)
-        own = drawn if self.reference_sampler is None else [[mine] for mine, _ in drawn]
+        of_policy = 2 if self.reference_sampler is None else 1
+        own = [pair[:of_policy] for pair in drawn]
         _, weights = self.rollouts.completions(ids, own)
-        scored = self.rollouts.score(step, prompts, drawn)
+        scored = self.rollouts.score(step, prompts, drawn, of_policy)
         rows, lost = [], {"identical": 0, "ties": 0, "unscorable": 0}
         for prompt, prompt_ids, pair, rewards in zip(prompts, ids, drawn, scored.values, strict=True):
             (mine, other), (reward, other_reward) = pair, rewards
@@ -146,8 +151,7 @@ class PairRollouts:
             rows.append(_labeled(prompt.id, prompt_ids, pair, rewards, self.reference_sampler is not None))
         numbers = _lengths(own) | scored.numbers | weights
         numbers |= {f"{name}_share": count / len(prompts) for name, count in lost.items()}
-        if self.reference_sampler is not None:  # the total else is of the policy's samples alone already
-            numbers["reward"] = mean_of_known([reward for reward, _ in scored.values])
+        if self.reference_sampler is not None:
             numbers["reference_reward"] = mean_of_known([reward for _, reward in scored.values])
         earlier: list[Row] = []
         if self.replay is not None:
