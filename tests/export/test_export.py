@@ -266,6 +266,30 @@ def test_the_card_names_every_source_of_a_mixture_without_its_folder(trained, tm
     assert "\n\n1 malformed row of mine.jsonl (0.25) + org/pairs (0.75) left out.\n\n" in text
 
 
+def test_the_card_tells_two_files_of_one_name_apart(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("dpo"), run)
+    recipe = yaml.safe_load((run / "config.yaml").read_text())
+    recipe["data"]["train"] = {"shop/train.jsonl": 0.7, "support/train.jsonl": 0.3}
+    recipe["data"]["eval"] = "openai/gsm8k:main@test"
+    recipe["rollout"]["base_url"] = "http://ann-gpu:8000/v1"
+    recipe["reward"] = [{"function": "f", "options": {"system": "Reply with yes/no only: größer?"}}]
+    (run / "config.yaml").write_text(yaml.safe_dump(recipe))
+    data = json.loads((run / "data.json").read_text())
+    data["train"]["path"] = "shop/train.jsonl (0.7) + support/train.jsonl (0.3)"
+    data["eval"]["path"] = "openai/gsm8k:main"
+    (run / "data.json").write_text(json.dumps(data))
+    export(run, tmp_path / "out", "merged", "float32", QUIET)
+    text = (tmp_path / "out/README.md").read_text()
+    shown = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert shown["data"]["train"] == {"train.jsonl": 0.7, "2:train.jsonl": 0.3}
+    assert shown["data"]["eval"] == recipe["data"]["eval"]
+    assert shown["rollout"]["base_url"] == "http://HOST/v1" and shown["reward"] == recipe["reward"]
+    assert "| train | train.jsonl (0.7) + 2:train.jsonl (0.3) |" in text
+    assert "| eval | openai/gsm8k:main |" in text and "größer" in text
+    assert yaml.safe_load(text.split("---")[1])["datasets"] == ["openai/gsm8k"]
+
+
 def test_only_names_of_the_hub_are_links_in_the_cards_header(trained, tmp_path):
     """Paths of two parts are relative to a folder that is not at hand; a split is no part of an id."""
     run = tmp_path / "run"

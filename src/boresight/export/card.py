@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-import yaml
 
+from boresight.config.dotted import as_yaml
 from boresight.core.files import read_json, write_text
 from boresight.core.wording import percent, plural
-from boresight.data.reading.files import is_hub_id
 from boresight.data.reading.sources.mixture import JOINED
 from boresight.export.plan import exported_model, note_on_4_bits
+from boresight.export.public_names import PublicNames, hub_id
 from boresight.models.source import embedded_in
 from boresight.reports.facts import environment_facts, facts
 from boresight.reports.read_run import RunData, read_run
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from boresight.export.plan import ExportPlan
     from boresight.export.weights import Drift
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SHARE = re.compile(r" \([0-9.e+-]+\)$")
 """A share at the end of the name of a source of several."""
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -50,7 +49,8 @@ def render_card(
     plan: ExportPlan, readback: Drift | Sequence[GgufFile] | None, folder: Path, name: str
 ) -> str:
     """The card as Markdown. Names and paths of the run are untrusted text and escaped."""
-    run = read_run(plan.run)
+    run, names = read_run(plan.run), PublicNames()
+    recipe = names.recipe(run.config)  # first: names are numbered in its order
     start = str((run.config.get("model") or {}).get("name", ""))
     template = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined).from_string(
         (Path(__file__).parent / "templates/README.md.j2").read_text(encoding="utf-8")
@@ -60,18 +60,18 @@ def render_card(
         name=_plain(name),
         library=LIBRARIES[plan.form],
         task="text-classification" if plan.head == "score" else "text-generation",
-        base_model=_hub_id(start),
+        base_model=STARTER if start == "starter" else hub_id(start),
         relation="adapter" if plan.form == "adapter" else "finetune",
         datasets=list(_data_sets(run)),
-        summary=_summary(plan, run, start),
-        malformed=_malformed(run),
-        splits=[_split_row(name, split) for name, split in run.data.items() if _has_rows(split)],
-        facts=[(name, _plain(_short_path(value))) for name, value in facts(run)],
-        recipe=_code(yaml.safe_dump(_without_folders(run.config), sort_keys=False), "yaml"),
+        summary=_summary(plan, run, names.path(start)),
+        malformed=_malformed(run, names),
+        splits=[_split_row(name, split, names) for name, split in run.data.items() if _has_rows(split)],
+        facts=[(k, _plain(names.path(v) if k == "model" else v)) for k, v in facts(run)],
+        recipe=_code(as_yaml(recipe), "yaml"),
         rows=[_metric_row(row) for row in metric_rows(run.metrics)],
-        notes=_notes(plan, run, start),
+        notes=_notes(plan, run, names),
         compared_with=exported_model(plan),
-        usage=[(title, _code(code, language)) for title, language, code in _usage(plan, folder)],
+        usage=[(title, _code(code, language)) for title, language, code in _usage(plan, folder, names)],
         drift=None if readback is None or isinstance(readback, Sequence) else readback.sentence,
         files=[_file_row(file) for file in readback] if isinstance(readback, Sequence) else [],
         checks=[r for f in readback for r in f.check_rows] if isinstance(readback, Sequence) else [],
@@ -79,10 +79,10 @@ def render_card(
     )
 
 
-def _notes(plan: ExportPlan, run: RunData, start: str) -> list[str]:
-    quantized = note_on_4_bits(plan)
+def _notes(plan: ExportPlan, run: RunData, names: PublicNames) -> list[str]:
+    start, quantized = (run.config.get("model") or {}).get("name"), note_on_4_bits(plan)
     own = [STARTER_NOTE] * (start == "starter") + ([quantized] if quantized else [])
-    return own + [_plain(str(finding)) for finding in run.findings]
+    return own + [_plain(names.text(str(finding))) for finding in run.findings]
 
 
 def _summary(plan: ExportPlan, run: RunData, start: str) -> str:
@@ -94,7 +94,7 @@ def _summary(plan: ExportPlan, run: RunData, start: str) -> str:
     steps = f" in {plural(run.model_step, 'step')}" if run.model_step else ""
     kind = ", a reward model: one score for a whole conversation" if plan.head == "score" else ""
     return (
-        f"{what} of {_plain(_short_path(start))} after {_plain(run.method)}{steps}{kind}. "
+        f"{what} of {_plain(start)} after {_plain(run.method)}{steps}{kind}. "
         f"Trained and evaluated with boresight, run {_plain(run.name)}."
     )
 
@@ -110,8 +110,8 @@ def _sources(split: Mapping[str, Any]) -> list[str]:
 
 def _data_sets(run: RunData) -> dict[str, None]:
     """Hub ids of the data, each once, without splits and subsets, for the card's header."""
-    names = [name.partition("@")[0].partition(":")[0] for s in _splits(run) for name in _sources(s)]
-    return dict.fromkeys(name for name in names if _hub_id(name) == name)
+    ids = (hub_id(name) for split in _splits(run) for name in _sources(split))
+    return dict.fromkeys(found for found in ids if found)
 
 
 def _has_rows(split: object) -> bool:
@@ -119,16 +119,16 @@ def _has_rows(split: object) -> bool:
     return isinstance(split, Mapping) and "rows" in split
 
 
-def _split_row(name: str, split: Mapping[str, Any]) -> list[str]:
+def _split_row(name: str, split: Mapping[str, Any], names: PublicNames) -> list[str]:
     counts = [split.get(key) for key in ("rows", "kept", "truncated", "dropped")]
     numbers = [f"{n:,}" if isinstance(n, int) else "–" for n in counts]
-    texts = [_plain(text) for text in (name, _where(split), str(split.get("layout", "")))]
+    texts = [_plain(text) for text in (name, _where(split, names), str(split.get("layout", "")))]
     return [*texts, *numbers, f"`{_plain(str(split.get('sha256', '')))}`"]
 
 
-def _malformed(run: RunData) -> list[str]:
+def _malformed(run: RunData, names: PublicNames) -> list[str]:
     """A sentence per source that has malformed rows; both splits of one source list the same ones."""
-    found = {_where(split): split.get("bad") for split in _splits(run)}
+    found = {_where(split, names): split.get("bad") for split in _splits(run)}
     return [
         f"{plural(len(rows), 'malformed row')} of {_plain(where)} left out."
         for where, rows in found.items()
@@ -136,9 +136,10 @@ def _malformed(run: RunData) -> list[str]:
     ]
 
 
-def _where(split: Mapping[str, Any]) -> str:
-    """The sources of a split without the folders that they are in."""
-    return JOINED.join(map(_short_path, str(split.get("path", "")).split(JOINED)))
+def _where(split: Mapping[str, Any], names: PublicNames) -> str:
+    """The public names of the sources of a split, with their shares."""
+    sources = [(SHARE.sub("", name), name) for name in str(split.get("path", "")).split(JOINED)]
+    return JOINED.join(names.path(source) + name[len(source) :] for source, name in sources)
 
 
 def _metric_row(row: MetricRow) -> list[str]:
@@ -152,11 +153,11 @@ def _file_row(file: GgufFile) -> list[str]:
     return [*cells, percent(file.agree, 1), f"{kl.n:,}"]
 
 
-def _usage(plan: ExportPlan, folder: Path) -> Iterator[tuple[str, str, str]]:
+def _usage(plan: ExportPlan, folder: Path, names: PublicNames) -> Iterator[tuple[str, str, str]]:
     """Heading, language and code of every way to load the folder that holds for it."""
     if plan.form == "adapter":
         base = read_json(folder / "adapter_config.json")
-        yield from _adapter_usage(base["base_model_name_or_path"])
+        yield from _adapter_usage(base["base_model_name_or_path"], names)
     elif plan.form == "gguf":
         file = min(folder.glob("*.gguf")).name
         yield "With llama.cpp:", "sh", f"llama-server -m PATH/{file} --jinja"
@@ -169,38 +170,12 @@ def _usage(plan: ExportPlan, folder: Path) -> Iterator[tuple[str, str, str]]:
         yield "For llama.cpp:", "sh", "python convert_hf_to_gguf.py PATH --outfile model.gguf"
 
 
-def _adapter_usage(base: str) -> Iterator[tuple[str, str, str]]:
+def _adapter_usage(base: str, names: PublicNames) -> Iterator[tuple[str, str, str]]:
     if embedded_in(base):  # its base is part of this package only
         yield "With boresight, which brings the base model:", "sh", "boresight chat PATH"
         return
     yield "With PEFT:", "python", USE_PEFT
-    yield "With vLLM:", "sh", f"vllm serve {base} --enable-lora --lora-modules mine=PATH"
-
-
-def _hub_id(name: str) -> str | None:
-    """The hub id `name` is, if it is one; the embedded starter model comes from one."""
-    bare = name.partition("@")[0]
-    if bare == "starter":
-        return STARTER
-    return bare if HUB_ID.fullmatch(bare) and not _is_local(bare) else None
-
-
-def _is_local(name: str) -> bool:
-    """Whether a name of two parts is a path, also where the folder that it is relative to is not at hand."""
-    return Path(name).exists() or name.startswith("runs/") or not is_hub_id(name)
-
-
-def _short_path(text: str) -> str:
-    """A local path by its last part: its folders are private to this machine."""
-    return text if _hub_id(SHARE.sub("", text)) or "/" not in text else PurePath(text).name
-
-
-def _without_folders(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {_short_path(str(key)): _without_folders(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(item) for item in value]
-    return _short_path(value) if isinstance(value, str) else value
+    yield "With vLLM:", "sh", f"vllm serve {names.path(base)} --enable-lora --lora-modules mine=PATH"
 
 
 def _plain(text: str) -> str:

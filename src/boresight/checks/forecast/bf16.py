@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 TYPICAL_SPREAD = 0.02
 """Standard deviation of the weights of language models under 1B, where no weights are at hand."""
 SAMPLE = 200_000
-"""Elements that are looked at, in equal parts of all tensors."""
+"""Elements that are read, the same number of every tensor."""
 
 
 def smallest_that_stays(update: float) -> float:
