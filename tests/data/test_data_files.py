@@ -14,7 +14,7 @@ from boresight.config.recipe import DataSection
 from boresight.core.errors import UserError
 from boresight.data.demo import data_path, split_name
 from boresight.data.reading.files import records, sha256
-from boresight.data.reading.split import read_split
+from boresight.data.reading.split import read_split, refuse_absent_data
 
 ROWS = [{"prompt": "a\u2028b"}, {"prompt": "é"}, {"prompt": "c"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
@@ -154,6 +154,18 @@ def test_an_at_sign_in_the_name_of_a_file_or_folder_is_no_split(tmp_path: Path):
     assert list(records(folder / "r@2.jsonl")) == NUMBERED
     with pytest.raises(UserError, match=r"/me@home/r\.jsonl: no such file"):
         records(folder / "r.jsonl")
+
+
+def test_the_home_folder_may_be_a_tilde(tmp_path: Path, monkeypatch):
+    """Shells do not expand it in `data.train=~/r.jsonl`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "r.jsonl").write_bytes(LINES)
+    (tmp_path / "a@b.jsonl").write_bytes(LINES)
+    for name in ("~/r.jsonl", "~/a@b.jsonl"):
+        assert list(records(name)) == NUMBERED and sha256(name) == hashlib.sha256(LINES).hexdigest()
+        refuse_absent_data(DataSection(train=name, eval=name))
+    with pytest.raises(UserError, match=r"~/s\.jsonl: no such file; did you mean 'r\.jsonl'"):
+        records("~/s.jsonl")
 
 
 def test_a_split_is_named_alike_to_every_reader(tmp_path: Path, capsys, monkeypatch):

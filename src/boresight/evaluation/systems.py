@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from boresight.core.console import print_warning
 from boresight.core.errors import UserError, naming
-from boresight.core.files import write_hashed_jsonl
+from boresight.core.files import expanded, write_hashed_jsonl
 from boresight.core.schema import Message, Prompt
 from boresight.core.strict_model import is_count
 from boresight.data.reading import names
@@ -64,7 +64,7 @@ def _before(row: object, where: str) -> SystemAnswer:
 
 def answers_file(source: str | Path) -> Path:
     """The file of answers that `source` is or, as a run folder, holds. Raises `UserError` without one."""
-    path = Path(source)
+    path = expanded(source)
     file = path / "samples.jsonl" if path.is_dir() else path
     if not file.is_file():
         what = "the run has no samples.jsonl" if path.is_dir() else "there is no such file or run folder"

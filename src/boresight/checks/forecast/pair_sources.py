@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from boresight.core.files import expanded
 from boresight.data.demo import data_path, split_name
 from boresight.data.reading.files import is_hub_id, sha256
 
@@ -20,7 +19,7 @@ def pair_sources(data: str | Mapping[str, float], columns: Mapping[str, str] | N
     """
     if not isinstance(data, str) or columns is not None:
         return frozenset()
-    path = expanded(data_path(data))
+    path = data_path(data)
     if path.is_file():
         return frozenset({digest_name(sha256(path))})
     name, _ = split_name(data)

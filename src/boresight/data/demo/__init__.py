@@ -16,6 +16,7 @@ from pathlib import Path
 
 from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
+from boresight.core.files import expanded
 
 FOLDER = Path(__file__).parent
 PAIRS = FOLDER / "pairs.jsonl.gz"
@@ -35,20 +36,21 @@ FILES = {
 def split_name(source: str | Path) -> tuple[str, str]:
     """Name of a source of data and its split: those of `NAME@SPLIT`, `train` where no split is named."""
     name, at, split = str(source).rpartition("@")
-    if not at or "/" in split or Path(source).exists():
+    if not at or "/" in split or expanded(source).exists():
         return str(source), "train"
     return name, split
 
 
 def data_path(source: str | Path) -> Path:
-    """Path of a source of data: of this package's file for `demo:NAME`, else the source without its split.
+    """Path of a source of data: of this package's file for `demo:NAME`, else that of the source without its
+    split, with `~` expanded.
 
     Raises:
         UserError: the demo has no file of that name.
     """
     name, _ = split_name(source)
     if not name.startswith(PREFIX):
-        return Path(name)
+        return expanded(name)
     short = name.removeprefix(PREFIX)
     if short not in FILES:
         raise UserError(f"{name}: the demo has no data of that name{nearest(short, FILES)}.")

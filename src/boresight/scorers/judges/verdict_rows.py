@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.core.errors import UserError
+from boresight.core.files import expanded
 from boresight.core.schema import Message, Preference
 from boresight.data.columns import Record, id_column
 from boresight.data.layouts import fitting, verdicts
@@ -42,7 +43,8 @@ def read_verdict_rows(source: str | Path) -> list[VerdictRow]:
     Raises:
         UserError: no such file, no rows, or one that cannot be read; names the row.
     """
-    files = [file for name in ARENA if (file := Path(source) / name).is_file()] or [Path(source)]
+    place = expanded(source)
+    files = [file for name in ARENA if (file := place / name).is_file()] or [place]
     found = [row for file in files for row in _rows_of(file)]
     if not found:
         raise UserError(f"{source}: holds no verdict; there is not one row in it.")
