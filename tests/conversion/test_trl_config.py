@@ -469,6 +469,67 @@ def test_a_file_has_no_test_split():
     assert rows.why == "eval_strategy: held out of the training rows, where TRL requires a test split"
 
 
+MIXTURE = {"model_name_or_path": "m", "datasets": [{"path": "a/d"}]}
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "data"),
+    [
+        (BASE | {"eval_strategy": "steps"}, None, ("a/d@test", 1_000_000)),
+        (BASE | {"eval_strategy": "steps", "test_split_size": 0.1}, None, ("a/d@test", 1_000_000)),
+        (BASE | {"test_split_size": 0.1}, 100, (None, 0)),
+        (MIXTURE, None, (None, 0)),
+        (MIXTURE | {"eval_strategy": "steps"}, None, (None, 200)),
+        (MIXTURE | {"test_split_size": 50}, None, (None, 50)),
+        (MIXTURE | {"test_split_size": 0.101}, 1000, (None, 101)),
+        (MIXTURE | {"test_split_size": 0.1015, "eval_strategy": "epoch"}, 1000, (None, 102)),
+        (BASE | {"dataset_name": "d.csv", "eval_strategy": "epoch", "test_split_size": 20}, None, (None, 20)),
+    ],
+)
+def test_rows_are_held_out_as_in_trl(options, rows, data):
+    """A named data set is never split, and `datasets` also if nothing is evaluated."""
+    found = recipe(options, trainer="dpo", rows=rows)
+    assert (found.data.eval, found.data.eval_rows) == data
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "group", "text"),
+    [
+        (BASE | {"test_split_size": 0.1}, None, "unneeded", "acts with datasets only"),
+        (BASE | {"test_split_size": None}, None, "unneeded", "nothing to translate"),
+        (MIXTURE | {"test_split_size": 0.1}, None, "missing", "needs --rows"),
+        (MIXTURE | {"test_split_size": 0.1}, 1000, "same", "data.eval_rows: 100"),
+        (MIXTURE | {"test_split_size": 0.5}, 1000, "differs", "at most a fifth of the rows: 200 of 1000"),
+        (MIXTURE | {"test_split_size": 300}, 1000, "differs", "at most a fifth of the rows: 200 of 1000"),
+    ],
+)
+def test_the_outcome_of_a_split_size_depends_on_the_source(options, rows, group, text):
+    found = converted(options, trainer="dpo", rows=rows)
+    assert text in dict(found.lists[group])["test_split_size"]
+
+
+def test_rows_that_are_split_off_are_not_trained_on():
+    """⌈3 × 900 / 8⌉ = 338 steps: 10 of them are the warm-up."""
+    options = MIXTURE | {"test_split_size": 0.1, "warmup_steps": 10, "eval_strategy": "no"}
+    found = converted(options, trainer="dpo", rows=1000)
+    assert as_recipe(found.settings)["optim"]["warmup"] == warmup_share(10, 338)
+    assert "measured, which TRL does not" in dict(found.lists["differs"])["eval_strategy"]
+
+
+def test_what_a_source_of_a_mixture_loses_is_listed():
+    first, second = {"path": "a/b", "fraction": 0.5}, {"path": "c/d", "fraction": 0.5}
+    columns = {"columns": ["chosen", "rejected"]}
+    found = converted({"datasets": [first | columns, second]}, trainer="dpo")
+    assert "columns are not selected" in dict(found.lists["differs"])["datasets"]
+    found = converted({"datasets": [first | {"data_dir": "x"}, second | columns]}, trainer="dpo")
+    assert "data_dir is not read" in dict(found.lists["missing"])["datasets"]
+    files = {"path": "json", "data_files": ["x.jsonl", "y.jsonl"], "fraction": 0.5}
+    found = converted({"datasets": [files, second]}, trainer="dpo")
+    assert "each have a share of their own" in dict(found.lists["missing"])["datasets"]
+    options = BASE | {"datasets": [first | {"fraction": 0}, second]}
+    assert recipe(options, trainer="dpo").data.train == "c/d"
+
+
 def test_names_of_earlier_versions_count_where_the_present_ones_do_not():
     """Arguments that they saved have both names; the present one counts once it is set."""
     both = BASE | {"warmup_ratio": 0.05, "warmup_steps": 0}
@@ -550,6 +611,15 @@ def test_a_trainer_that_is_not_clear_is_asked_for(options, words):
         ("{fp16: true, bf16: true}", "bf16 is true as well"),
         ("datasets: [mine.jsonl]", "must be a list of mappings"),
         ("datasets: [{path: json, data_file: x}]", "did you mean 'data_files'"),
+        (
+            "{datasets: [{path: a, fraction: 1}, {path: b}]}",
+            "fraction must be set for all sources or for none",
+        ),
+        ("{datasets: [{path: a, fraction: -1}]}", "fraction must be a number of at least 0"),
+        ("{datasets: [{path: a, fraction: 0}]}", "a fraction must be above 0"),
+        ("{datasets: [{path: a}, {path: a}]}", "a source is named twice"),
+        ("{datasets: [{path: a}], test_split_size: 0}", "test_split_size is 0.0: must be a share below 1"),
+        ("{datasets: [{path: a}], test_split_size: 1.5}", "test_split_size is 1.5: must be a share below 1"),
         ("eval_strategy: often", "must be no, steps or epoch"),
     ],
 )

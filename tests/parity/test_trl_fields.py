@@ -112,3 +112,17 @@ def test_generation_batches_are_those_of_trl(trainer, processes, given, tmp_path
     assert saved.processes == processes
     batches = [as_recipe(made.settings)["train"]["batch"] for made in (found, saved)]
     assert batches == 2 * [2 * 4 * processes // 4]
+
+
+@pytest.mark.parametrize("size", [0.1015, 0.02, 7])
+def test_rows_that_trl_splits_off_are_held_out(size, tmp_path, monkeypatch):
+    """Whether or not it evaluates."""
+    import trl
+
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"prompt": str(n), "completion": "x"}) + "\n" for n in range(100)))
+    options = {"datasets": [{"path": "json", "data_files": str(file)}], "test_split_size": size}
+    found = convert_options(options, "c", trainer="sft", rows=100)
+    parts = trl.get_dataset(trl.DatasetMixtureConfig(**options))  # puts objects into the list
+    assert as_recipe(found.settings)["data"]["eval_rows"] == len(parts["test"])

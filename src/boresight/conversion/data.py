@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ SOURCE_OPTIONS = ("path", "name", "data_dir", "data_files", "split", "columns", 
 NO_LIMIT = 131_072
 """`data.max_length` where TRL has no limit, tokens."""
 HELD_OUT = 200
+ALL = 1_000_000
+"""`data.eval_rows` that no held-out set exceeds, where TRL evaluates all of it."""
 
 
 def translate_data(t: Translation, sampled: bool) -> None:
@@ -51,32 +55,50 @@ def _named(t: Translation, split: str) -> str:
 def _mixture(t: Translation) -> None:
     """`datasets`, which TRL takes in place of `dataset_name`."""
     shares: dict[str, float | None] = {}
+    missing: list[str] = []
     for entry in t["datasets"]:
-        for source in _sources(t, entry):
-            fraction = entry.get("fraction")
-            if fraction is not None and (isinstance(fraction, bool) or not isinstance(fraction, int | float)):
-                raise t.refuse("datasets", "fraction must be a number")
-            shares[source] = fraction
-    for option in ("dataset_name", "dataset_config"):
+        sources, fraction = _sources(t, entry, missing), _fraction(t, entry)
+        if shares.keys() & sources or len(set(sources)) < len(sources):
+            raise t.refuse("datasets", "a source is named twice; keep one of them")
+        if fraction is not None and len(sources) > 1:
+            missing.append("the files of a source with a fraction each have a share of their own: set these")
+        shares |= dict.fromkeys(sources, fraction)
+    for option in ("dataset_name", "dataset_config", "dataset_train_split", "dataset_test_split"):
         t.remark(option, "unneeded", "datasets is set, so TRL ignores it")
-    if len(shares) == 1:
-        t.put("data.train", next(iter(shares)), "datasets")
-        return
-    t.put("data.train", {source: share or 1.0 for source, share in shares.items()}, "datasets")
-    if None in shares.values():
-        text = "TRL joins the rows of all; data.train takes shares: set them by the numbers of rows"
-        t.remark("datasets", "missing", text)
+    if len(shares) > 1 and None in shares.values():
+        if set(shares.values()) != {None}:
+            raise t.refuse("datasets", "fraction must be set for all sources or for none")
+        missing.append("TRL joins the rows of all; data.train takes shares: set them by the numbers of rows")
+    shares = {source: 1.0 if share is None else share for source, share in shares.items() if share != 0}
+    if not shares:
+        raise t.refuse("datasets", "a fraction must be above 0")
+    t.put("data.train", next(iter(shares)) if len(shares) == 1 else shares, "datasets")
+    if missing:
+        t.remark("datasets", "missing", "; ".join(dict.fromkeys(missing)))
+    elif any(entry.get("columns") for entry in t["datasets"]):
+        text = "columns are not selected: those of a layout are recognized (docs/data-formats.md)"
+        t.remark("datasets", "differs", text)
 
 
-def _sources(t: Translation, entry: Any) -> list[str]:
-    """Sources of one entry, as in `data.train`."""
+def _fraction(t: Translation, entry: Mapping[str, Any]) -> float | None:
+    """The share of a source; None if it has none."""
+    fraction = entry.get("fraction")
+    if fraction is None:
+        return None
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not fraction >= 0:
+        raise t.refuse("datasets", "fraction must be a number of at least 0")
+    return float(fraction)
+
+
+def _sources(t: Translation, entry: Any, missing: list[str]) -> list[str]:
+    """Sources of one entry, as in `data.train`; adds to `missing` what is not read."""
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
         raise t.refuse("datasets", "must be a list of mappings, each with a path")
     for name in entry:
         if name not in SOURCE_OPTIONS:
             raise t.refuse("datasets", f"a source has no {name}{nearest(str(name), SOURCE_OPTIONS)}")
     if entry.get("data_dir"):
-        t.remark("datasets", "missing", "data_dir is not read: name the files (data_files)")
+        missing.append("data_dir is not read: name the files (data_files)")
     files, split = entry.get("data_files"), entry.get("split") or "train"
     if isinstance(files, dict):
         files = files.get(split, [])
@@ -86,35 +108,64 @@ def _sources(t: Translation, entry: Any) -> list[str]:
             raise t.refuse("datasets", "data_files must be paths of files")
         return list(found)
     if files:
-        t.remark("datasets", "missing", "data_files of a hub id is not read: save these rows as a file")
+        missing.append("data_files of a hub id is not read: save these rows as a file")
     config = entry.get("name")
     return [f"{entry['path']}{f':{config}' if config else ''}{'' if split == 'train' else f'@{split}'}"]
 
 
 def _held_out(t: Translation) -> None:
-    if t["eval_strategy"] in ("no", None):
+    """Held-out rows: those of a split, those that `test_split_size` takes from the training rows, or none."""
+    evaluates = t["eval_strategy"] not in ("no", None)
+    splits = t["test_split_size"] is not None and (t["datasets"] or (evaluates and not _has_splits(t)))
+    if splits:
+        _split_off(t, evaluates)
+    elif not evaluates:
         why = "nothing is held out, as in TRL; 200 would show whether the run learns"
         t.put("data.eval_rows", 0, "eval_strategy", why=why)
-        for option in ("eval_steps", "dataset_test_split", "test_split_size"):
-            t.remark(option, "unneeded", "eval_strategy is no, so TRL does not evaluate")
-    elif not t["datasets"] and t["dataset_name"] is not None and not _is_file(t["dataset_name"]):
+    elif _has_splits(t):
         t.put("data.eval", _named(t, t["dataset_test_split"]), "dataset_test_split")
-    elif t["test_split_size"] is None:
+        t.put("data.eval_rows", ALL, why="TRL evaluates the whole split")
+    else:
         why = "held out of the training rows, where TRL requires a test split"
         t.put("data.eval_rows", HELD_OUT, "eval_strategy", why=why)
-    else:
-        t.put("data.eval_rows", _held_out_rows(t), "test_split_size", why="held out of the training rows")
+    if not evaluates:
+        for option in ("eval_steps", "dataset_test_split"):
+            t.remark(option, "unneeded", "eval_strategy is no, so TRL does not evaluate")
+    if not splits and t["test_split_size"] is not None:
+        t.remark("test_split_size", "unneeded", "acts with datasets only, so TRL ignores it")
 
 
-def _held_out_rows(t: Translation) -> int:
-    size = t["test_split_size"]
-    if size >= 1:
-        t.exact("test_split_size")
-        return int(size)
-    if t.rows is None:
+def _has_splits(t: Translation) -> bool:
+    """Whether the rows are those of a hub id, which may have a test split."""
+    return not t["datasets"] and t["dataset_name"] is not None and not _is_file(t["dataset_name"])
+
+
+def _split_off(t: Translation, evaluates: bool) -> None:
+    """Hold out the rows of `test_split_size`, on which TRL does not train even if it does not evaluate."""
+    held = _split_rows(t)
+    t.put("data.eval_rows", held, "test_split_size", why="held out of the training rows")
+    if t.rows is not None:
+        t.rows -= min(held, t.rows // 5)
+    if not evaluates:
+        text = "the rows of test_split_size are held out, as in TRL, and measured, which TRL does not"
+        t.remark("eval_strategy", "differs", text)
+
+
+def _split_rows(t: Translation) -> int:
+    """Rows of `test_split_size`. Raises `UserError` for a size that `datasets` refuses."""
+    size, rows = t["test_split_size"], t.rows
+    if size <= 0 or (size >= 1 and not float(size).is_integer()):
+        raise t.refuse("test_split_size", "must be a share below 1 or a whole number of rows")
+    if size < 1 and rows is None:
         t.remark("test_split_size", "missing", f"a share of the rows needs --rows; {HELD_OUT} are written")
         return HELD_OUT
-    return round(size * t.rows)
+    held = int(size) if size >= 1 else math.ceil(size * (rows or 0))
+    if rows is not None and held > rows // 5:
+        text = f"a recipe holds out at most a fifth of the rows: {rows // 5} of {rows}, and TRL {held}"
+        t.remark("test_split_size", "differs", text)
+    else:
+        t.exact("test_split_size")
+    return held
 
 
 def _longest(t: Translation, sampled: bool) -> None:
