@@ -123,6 +123,6 @@ def test_rows_that_trl_splits_off_are_held_out(size, tmp_path, monkeypatch):
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps({"prompt": str(n), "completion": "x"}) + "\n" for n in range(100)))
     options = {"datasets": [{"path": "json", "data_files": str(file)}], "test_split_size": size}
-    parts = trl.get_dataset(trl.DatasetMixtureConfig(**options))
     found = convert_options(options, "c", trainer="sft", rows=100)
+    parts = trl.get_dataset(trl.DatasetMixtureConfig(**options))  # puts objects into the list
     assert as_recipe(found.settings)["data"]["eval_rows"] == len(parts["test"])
