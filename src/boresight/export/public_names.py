@@ -38,8 +38,8 @@ PATH_IN_TEXT = re.compile(
     r"(?<![^\s\"'`=(,;:])(?:(?:~[\w.-]*|\.{1,2})(?:/[^\s/\"'`),;:]+)+|(?:file://)?(?:/[^\s/\"'`),;:]+){2,})"
 )
 """A path within a text: absolute and in a folder, or relative to the home or the working folder."""
-ADDRESS = re.compile(
-    r"\b(?!file:|hf:)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<server>[^\s/?#\"'`<>)]+)"
+SERVER_URL = re.compile(
+    r"(?<![\w+.-])(?!file:|hf:)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<server>[^\s/?#\"'`<>)]+)"
     r"(?P<path>[^\s?#\"'`<>)]*)[^\s\"'`<>)]*",
     re.IGNORECASE,
 )
@@ -77,7 +77,7 @@ class PublicNames:
             return value
         if key in PATH_KEYS:
             return self.path(value)
-        if key.rpartition(".")[2] in SERVER_KEYS and (address := ADDRESS.fullmatch(value)):
+        if key.rpartition(".")[2] in SERVER_KEYS and (address := SERVER_URL.fullmatch(value)):
             return _without_host(address)
         return self.text(value)
 
@@ -97,7 +97,7 @@ class PublicNames:
         """Any other text: folders of the paths in it and private hosts are removed."""
         if "/" in text and _exists(text):
             return self.path(text)
-        public = ADDRESS.sub(lambda found: _without_host(found) if _is_private(found) else found[0], text)
+        public = SERVER_URL.sub(lambda found: _without_host(found) if _is_private(found) else found[0], text)
         return PATH_IN_TEXT.sub(lambda found: self.path(found[0]), public)
 
 
