@@ -43,7 +43,7 @@ class EvaluationFolder(LockedFolder):
         self._opened = False
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        super().__exit__()
+        super().__exit__(kind, error, trace)
         if not self._opened:
             return
         if isinstance(error, KeyboardInterrupt):
@@ -72,7 +72,9 @@ class EvaluationFolder(LockedFolder):
         """How another recipe reads the answers that are here; '' if there are none."""
         names = (self.recipe() or {}).get("systems", {})
         found = next((name for name in names if self.answers(name).exists()), None)
-        return found and f"in another recipe, `{found}: {{answers: {self.answers(found)}}}` reads the answers"
+        if found is None:
+            return ""
+        return f"in another recipe, `{found}: {{answers: {self.answers(found)}}}` reads the answers"
 
     def answers(self, system: str) -> Path:
         """File with the answers of a system."""

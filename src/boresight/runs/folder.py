@@ -154,7 +154,7 @@ class LockedFolder(RunFolder):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._lock.release()
 
     def recipe(self) -> dict[str, Any] | None:

@@ -206,8 +206,8 @@ def _require_names(recipe: SynthesisRecipe, source: str) -> None:
             )
     if isinstance(recipe.judge, EndpointConfig):
         its = judge_config.endpoint_of(recipe.judge)
-        if name := first.get((its.url, its.model)):
-            _refuse_other_settings(its, name, recipe.endpoints[name], source)
+        if (used := first.get((its.url, its.model))) is not None:
+            _refuse_other_settings(its, used, recipe.endpoints[used], source)
 
 
 def _refuse_other_settings(judge: EndpointSection, name: str, used: EndpointSection, source: str) -> None:

@@ -64,7 +64,7 @@ STATUS_OF_WORDS = (
 class Stopped(UserError):
     """The run cannot continue; everything that had arrived is in the ledger.
 
-    The message has the cause and what to change; the verb that knows its folder adds the way to continue
+    The message has the cause and what to change; the verb adds the way to continue
     (`continued`). `other_recipe`: what to change is the recipe.
     """
 

@@ -311,7 +311,7 @@ def _missing(batch: Batch, problem: str) -> NoReturn:
     """Raise the failure of a request that no line answers; `problem` is why some line cannot be read.
 
     Raises:
-        Stopped: somebody has cancelled the batch, so that the rest is not bought without their command.
+        Stopped: the batch was cancelled, so that the rest is not bought before the next run.
     """
     if batch.status == "cancelled":
         raise Stopped(f"the batch {batch.id} was cancelled at the server; another run sends the rest.")
