@@ -29,7 +29,8 @@ LONGEST = 1_000_000
 """Characters of a Python literal that is parsed; parsing takes many times its size in memory."""
 
 BEGINS_AS_MESSAGES = re.compile(r"""(?:array\()?[\[(]\s*\{|\{\s*["'](?:role|content|from|value)["']\s*:""")
-ROLE, CONTENT = (re.compile(rf"""["'](?:{keys})["']\s*:""") for keys in ("role|from", "content|value"))
+ROLE = re.compile(r"""["'](?:role|from)["']\s*:""")
+CONTENT = re.compile(r"""["'](?:content|value)["']\s*:""")
 """Beginning and keys of text that is meant as messages, whether it can be parsed or not."""
 
 NO_MESSAGES = (
