@@ -255,6 +255,21 @@ def test_a_second_run_must_find_its_reference_stored(part, tmp_path, monkeypatch
     assert part("whole_run").stored_rows() == 6
 
 
+def test_steps_without_an_update_have_no_speed(part):
+    """Float16 overflows in its first steps, and a rollout of equal rewards is skipped."""
+    overflowed, skipped = (
+        {"split": "train", "loss": 0.9, "overflowed": 1.0},
+        {"split": "train", "skipped": 1.0},
+    )
+    update = {"split": "train", "loss": 0.7, **SPEED}
+    slow = update | {"seconds": 9.0, "loss": 0.8}
+    found = part("whole_run").training([skipped, overflowed, slow, skipped, update, skipped])
+    assert (found["steps"], found["updates"], found["seconds_per_step"]) == (6, 2, 2.0)
+    assert (found["first_loss"], found["last_loss"], found["peak_gb"]) == (0.9, 0.7, 3.0)
+    with pytest.raises(SystemExit, match="not updated in any of 2 steps"):
+        part("whole_run").training([skipped, overflowed])
+
+
 SPEED = {"seconds": 2.0, "tokens_per_second": 100.0, "peak_memory_gb": 3.0}
 
 

@@ -58,16 +58,25 @@ def stored_rows() -> int:
 
 
 def training(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Losses at both ends, and the median speed of the steps after the first, which compiles."""
+    """Losses at both ends, and the median speed of the updates after the first, which compiles.
+
+    A step whose gradient overflowed, or that had nothing to learn from, is not an update and has no speed;
+    the latter has no loss either.
+    """
     steps = [line for line in lines if line["split"] == "train"]
-    later = steps[1:] or steps
+    losses = [line["loss"] for line in steps if "loss" in line]
+    updates = [line for line in steps if "seconds" in line]
+    if not updates:
+        sys.exit(f"the weights were not updated in any of {len(steps)} steps")
+    later = updates[1:] or updates
     return {
         "steps": len(steps),
-        "first_loss": steps[0]["loss"],
-        "last_loss": steps[-1]["loss"],
+        "updates": len(updates),
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
         "seconds_per_step": statistics.median(line["seconds"] for line in later),
         "tokens_per_second": statistics.median(line["tokens_per_second"] for line in later),
-        "peak_gb": max(line["peak_memory_gb"] for line in steps),
+        "peak_gb": max(line["peak_memory_gb"] for line in updates),
     }
 
 

@@ -1,6 +1,7 @@
 """The packed attention and the chunked head, each against the formula written out with full matrices."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -175,7 +176,7 @@ def test_one_graph_of_flex_attention_serves_every_length():
 
 
 @pytest.mark.slow
-def test_more_variants_than_torch_compiles_by_default_are_all_compiled():
+def test_more_variants_than_torch_compiles_by_default_are_all_compiled(monkeypatch):
     """Ten dtypes and shapes of heads: torch's own limit is eight, beyond which it computes uncompiled."""
     traced = []
 
@@ -195,9 +196,21 @@ def test_more_variants_than_torch_compiles_by_default_are_all_compiled():
     for variant in variants:
         run(*variant)
     assert len(traced) == len(variants)
+    monkeypatch.setattr(flex, "GRAPHS", 1)
     refused = pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit)
     with torch._dynamo.config.patch(recompile_limit=1), refused:
         run(8, torch.float64)  # beyond the limit it fails rather than falls back
+
+
+def test_the_limit_of_graphs_holds_in_every_thread():
+    """Jobs of a notebook or of a server, and autograd's own threads, which recompute layers on a GPU."""
+
+    def limit():
+        return torch._dynamo.config.recompile_limit
+
+    here = flex.with_many_graphs(limit)
+    with ThreadPoolExecutor(1) as pool:
+        assert here() >= flex.GRAPHS and pool.submit(here).result() >= flex.GRAPHS
 
 
 @pytest.mark.gpu

@@ -10,11 +10,14 @@ from pydantic import ValidationError
 from boresight.config.lora import LoraConfig
 from boresight.core.errors import UserError
 from boresight.models import lora
+from boresight.models.embedded.random_llama import save_random_llama
 from boresight.models.kernels.linear import can_pack, packed_linears
 from boresight.models.load import load_model
+from boresight.models.reward import load_reward_model
 from boresight.models.sampler.params import SamplingParams
 from boresight.models.sampler.sample import sample, sample_plain
-from tests.tiny import tiny_model
+from tests.models.tiny_decoders import SHAPE
+from tests.tiny import tiny_model, tiny_tokenizer
 
 IDS = torch.arange(12).reshape(1, 12)
 
@@ -122,6 +125,23 @@ def test_the_seed_alone_decides_the_initial_weights():
     first(0)
     assert torch.equal(state, torch.random.get_rng_state())
     assert not torch.equal(a, first(1))
+
+
+def save_random(folder):
+    save_random_llama(hf.LlamaConfig(**SHAPE), tiny_tokenizer(), folder)
+
+
+def test_weights_are_drawn_without_the_generators_of_gpus(tmp_path, monkeypatch):
+    """They are drawn on the CPU. torch warns of many GPUs, reads the state of each, and seeds all of them."""
+    save_random(tmp_path / "model")
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: seeded.append(device))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    lora.attach(load_model(str(tmp_path / "model")), LoraConfig(), seed=0)
+    load_reward_model(str(tmp_path / "model"))
+    save_random(tmp_path / "again")
+    assert not seeded
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

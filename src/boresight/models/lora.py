@@ -55,10 +55,10 @@ def attach(model: Policy, config: LoraConfig, seed: int, *, task: PeftTask = "CA
         target_modules=config.targets,
         task_type=task,
     )
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name it is retiring
         warnings.filterwarnings("ignore", "fan_in_fan_out")  # PEFT sets it itself for GPT-2's Conv1D
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # and no GPU's
         adapted = get_peft_model(base, settings)
     return cast("Policy", adapted.train(base.training))  # new layers start in training mode
 

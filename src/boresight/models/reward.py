@@ -63,8 +63,8 @@ def load_reward_model(
         allowed or Allowed(),
         BuildOptions(torch.float32, dropout=dropout, several_outputs=several_outputs),
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # and no GPU's
         model, leftovers = read_weights(source, name, "score", options)
     allowed.patterns += source.allowed
     refuse(leftovers, name, type(model).__name__, allowed)

@@ -86,8 +86,7 @@ def _without_checkpoints(layers: Sequence[nn.Module]) -> Iterator[None]:
 @functools.cache
 def compiled_forward(kind: type[nn.Module], backend: Any = "inductor") -> Callable[..., Tensor]:
     """The forward of a class of layers, `(layer, ...)`, compiled as one graph by `backend` of torch."""
-    from boresight.models.packed.flex import raise_recompile_limit
+    from boresight.models.packed.flex import with_many_graphs
 
-    raise_recompile_limit()
     # Without what transformers puts around it for checkpoints: one graph serves with and without them.
-    return torch.compile(inspect.unwrap(kind.forward), fullgraph=True, backend=backend)
+    return with_many_graphs(torch.compile(inspect.unwrap(kind.forward), fullgraph=True, backend=backend))

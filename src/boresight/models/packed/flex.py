@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from boresight.models.kernels.to_device import to_device
 from boresight.models.packed.packing import BLOCK, PackedBatch
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 GRAPHS = 128
 """Compiled variants of the kernel that one process may hold."""
@@ -146,16 +149,26 @@ def _mask_of(packed: PackedBatch) -> BlockMask:
 @functools.cache
 def compiled(backend: str = "inductor") -> Callable[..., Tensor]:
     """FlexAttention compiled by `backend`; a call that needs more than `GRAPHS` graphs raises an error."""
-    raise_recompile_limit()
     # Only a graph without breaks may not fall back to uncompiled code.
-    return torch.compile(flex_attention, dynamic=True, fullgraph=True, backend=backend)
+    return with_many_graphs(torch.compile(flex_attention, dynamic=True, fullgraph=True, backend=backend))
 
 
-def raise_recompile_limit() -> None:
-    """Let torch compile one function at least `GRAPHS` times, for the whole process."""
+def with_many_graphs(function: Callable[P, R]) -> Callable[P, R]:
+    """A compiled function that torch may compile at least `GRAPHS` times, in whatever thread it is called: in
+    torch 2.13 a limit that is set in one thread does not hold in another."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        _raise_recompile_limit()
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _raise_recompile_limit() -> None:
     config: Any = torch._dynamo.config
-    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # before torch 2.7
-    setattr(config, name, max(GRAPHS, getattr(config, name)))
+    if config.recompile_limit < GRAPHS:
+        config.recompile_limit = GRAPHS
 
 
 @functools.cache

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from boresight.models.kernels.matmul import goes_in_place, wide_product
-from boresight.models.packed.flex import raise_recompile_limit
+from boresight.models.packed.flex import with_many_graphs
 from boresight.models.packed.head import (
     Head,
     HeadGradients,
@@ -206,5 +206,4 @@ def _compiled(
     function: Callable[..., Any], backend: str | Callable[..., Any] = "inductor"
 ) -> Callable[..., Any]:
     """One graph for tiles of any size; there is one for each precision and kind of head."""
-    raise_recompile_limit()
-    return torch.compile(function, dynamic=True, fullgraph=True, backend=backend)
+    return with_many_graphs(torch.compile(function, dynamic=True, fullgraph=True, backend=backend))
