@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from boresight.core.errors import memory_error
 from boresight.data.rows import Completion, Row
 from boresight.models.dropout import dropout_rates
 from boresight.models.kernels.compact import HalfLinear, is_compact
@@ -213,9 +214,9 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
     try:
         with _in_evaluation_without_gradients(base):
             found = _try_out(base, config)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever a foreign model raises means that it cannot be served
+        if memory_error(error):
+            raise
         found = _rejection(base, error)
     if isinstance(found, str):
         base.set_attn_implementation(before)
@@ -275,9 +276,9 @@ def _same_at_some(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, s
         return False
     try:
         some = replace(plan, partial_last_layer=True).hidden(base, batch, batch.scored)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever a foreign layer raises means that it is not as its names imply
+        if memory_error(error):
+            raise
         log.info("The last layer is computed at all positions: %s: %s", type(error).__name__, error)
         return False
     expected = states[batch.scored]
@@ -289,9 +290,9 @@ def _same_compiled(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, 
     log.info("The layers are compiled for their first forward, which can take a minute.")
     try:
         compiled = replace(plan, compiled=True).all_hidden(base, batch)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # of tracing or of the compiler: a layer that is not one graph
+        if memory_error(error):
+            raise
         first, _, _ = str(error).strip().partition("\n")
         reason = f"{type(error).__name__}: {first}"
     else:
@@ -343,9 +344,9 @@ def _with_backward(base: PreTrainedModel, found: PackedPlan | str) -> PackedPlan
     try:
         with _in_evaluation_without_gradients(base):
             _try_backward(base, found)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # of a compiler, or of a foreign model
+        if memory_error(error):
+            raise
         return _rejection(base, error)
     finally:
         torch.clear_autocast_cache()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from boresight.core.errors import named_first_line
+from boresight.core.errors import memory_error, named_first_line
 from boresight.models.eval_mode import evaluation_mode
 from boresight.models.kernels.compact import is_compact
 from boresight.models.lengths import length_switches
@@ -87,9 +87,9 @@ def _obstacle(
         with torch.inference_mode(), evaluation_mode(model):
             drawn = _draw(kind, model, lengths)
             off = max(_distance(model, sample) for sample in drawn)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever a foreign model raises means that it cannot be served
+        if memory_error(error):
+            raise
         return f"{name} rejects it: {named_first_line(error)}"
     band = HALF_BAND if is_compact(model) else BANDS.get(model.dtype, HALF_BAND)
     return None if off <= band else f"{name} gives other log-probabilities with it, by {off:.2g} nats"
