@@ -136,6 +136,19 @@ def test_no_sampler_rounds_its_logits(draw, made, monkeypatch):
         assert (first != first.bfloat16().float()).float().mean() > 0.5
 
 
+@pytest.mark.parametrize("made", [compact_model, bfloat16_model])
+def test_a_cpu_converts_the_output_layer_once_and_not_at_every_step(made, monkeypatch):
+    """Three decode steps; a conversion reads and writes the largest matrix of a small model."""
+    model, converted = made(), []
+    head = model.get_output_embeddings().weight.shape
+    prompts, params = [np.array([1, 2, 3])], SamplingParams(max_new_tokens=3, seed=0)
+    sample(model, prompts, params)  # with the trial of the sampler
+    widen = torch.Tensor.float
+    monkeypatch.setattr(torch.Tensor, "float", lambda x: (converted.append(x.shape), widen(x))[1])
+    sample(model, prompts, params)
+    assert converted.count(head) == 1
+
+
 def test_the_exact_kl_is_that_of_logits_without_rounding():
     model, row = compact_model(), make_row([1, 2, 3], [4, 5, 6])
     found = kl._log_distributions(model, row)

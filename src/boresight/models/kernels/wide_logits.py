@@ -6,11 +6,13 @@ the rounding in a log-probability. The operands stay half precision; only their 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from boresight.models.kernels.compact import HalfLinear
@@ -35,8 +37,17 @@ def wide_logits(model: Policy) -> Iterator[None]:
         return
     narrow = torch.get_autocast_dtype(device) if autocast else layer.weight.dtype
 
+    @functools.cache
+    def converted() -> Tensor:
+        return layer.weight.detach().to(narrow).float()
+
     def forward(x: Tensor) -> Tensor:
-        return _WideLinear.apply(x.to(narrow), layer.weight, layer.bias)
+        x = x.to(narrow)
+        if device == "cuda" or torch.is_grad_enabled():
+            return _WideLinear.apply(x, layer.weight, layer.bias)
+        with torch.autocast(device, enabled=False):  # as `wide_product`, which converts at every decode step
+            logits = F.linear(x.float(), converted())
+        return logits if layer.bias is None else logits + layer.bias
 
     with forwards_replaced({layer: forward}):
         yield
