@@ -275,3 +275,36 @@ def test_a_reward_whose_endpoint_has_no_money_left_names_the_command_that_resume
         server.faults = lambda digest, attempt: None
         found = boresight.train(made, run="run", quiet=True)
     assert found.series("reward")[0] == [1, 2] and set(server.answered.values()) == {1}
+
+
+def test_a_spent_budget_of_a_judge_ends_the_run_and_a_raised_one_resumes_it(place, monkeypatch):
+    """The check before the run and the answers of the start model are judged first, by the 24 requests."""
+    pytest.importorskip("openai", reason="the client needs the extra [api]")
+    from boresight.llm.replies.failures import Stopped
+    from tests.llm.fake_server import FakeServer
+
+    monkeypatch.setenv("A_KEY", "sk-planted")
+    with FakeServer(answer=lambda body, digest: f"reward:{int(digest[:4], 16)}") as server:
+        judge = {
+            "name": "reward_endpoint", "endpoint": server.url, "model": "m", "key_env": "A_KEY",
+            "limits": {"max_concurrency": 1}, "budget": {"max_requests": 24},
+        }  # fmt: skip
+        made = recipe("rloo", {"judge": judge})
+        made["train"] |= {"save_every": 1, "eval_every": 2}
+        with pytest.raises(Stopped, match=r"reward reward_endpoint: failed for all 16 .* rollout 1, .*= 24"):
+            boresight.train(made, run="run", quiet=True)
+        config = place / "run" / "config.yaml"
+        config.write_text(config.read_text().replace("max_requests: 24", "max_requests: 99"))
+        found = boresight.train("run/config.yaml", run="run", quiet=True)
+    assert found.series("reward")[0] == [1, 2] and set(server.answered.values()) == {1}
+
+
+def fails(prompts, completions, rows):
+    raise RuntimeError("no verifier here")
+
+
+def test_a_reward_that_fails_for_every_completion_ends_the_run(place):
+    with pytest.raises(
+        UserError, match=r"for all 16 completions of rollout 1, .* no verifier here; .*resumes"
+    ):
+        boresight.train(recipe("rloo", {"function": f"{__name__}:fails"}), run="run", quiet=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -9,6 +10,7 @@ from typing import Any
 
 from boresight.core.schema import Prompt
 from boresight.data.tokenizer import Tokenizer
+from boresight.llm.replies.failures import Stopped
 from boresight.models.sampler.sample import Sample
 from boresight.scorers.rewards import RewardSum
 from boresight.stats.paired import mean_of_known
@@ -51,6 +53,19 @@ def reward_samples(
     failures = [failure for group in groups for failure in group["failures"]]
     values = [group["total"] for group in groups]
     return SampleRewards(values, _numbers(groups, own), failures, _parts(groups))
+
+
+def refuse_without_rewards(found: SampleRewards, step: int) -> None:
+    """Raise `Stopped` if a function failed for all samples of rollout `step`, counted from 0: a spent budget
+    or a broken function fails at all later steps too, which would sample and learn nothing."""
+    samples = sum(map(len, found.values))
+    for function, failed in Counter(failure["function"] for failure in found.failures).items():
+        if failed == samples:
+            error = next(f["error"] for f in found.failures if f["function"] == function)
+            raise Stopped(
+                f"reward {function}: failed for all {samples} completions of rollout {step + 1}, for "
+                f"instance: {error}; correct it, or its settings in config.yaml of the run"
+            )
 
 
 def _parts(groups: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:

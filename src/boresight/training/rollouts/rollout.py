@@ -21,7 +21,7 @@ from boresight.stats.paired import mean_of_known
 from boresight.training.loop import Batch
 from boresight.training.rollouts.importance import ImportanceGate
 from boresight.training.rollouts.replay import Replay
-from boresight.training.rollouts.rewards import SampleRewards, reward_samples
+from boresight.training.rollouts.rewards import SampleRewards, refuse_without_rewards, reward_samples
 from boresight.training.rollouts.sampling import Sampler, completion
 
 
@@ -78,6 +78,7 @@ class Rollouts:
         number is computed from the plan, so that a resumed run logs the same.
         """
         found = reward_samples(self.rewards, self.tokenizer, prompts, samples, own)
+        refuse_without_rewards(found, step)
         until_now = min((step + 1) * self.plan.batch, self.plan.total)
         calls = {"verifier_calls": until_now * len(samples[0])}
         return replace(found, numbers=found.numbers | calls)
