@@ -329,7 +329,8 @@ def read_file(case: Case, folder: Path) -> int:
     tokenizer = load_tokenizer(recipe.model.name)
     ensure_chat_template(tokenizer, recipe.model.chat_template)
     learned, context = "", ""
-    outcomes = FullRows(examples[:40], tokenizer).outcomes()
+    few = examples[:40]
+    outcomes = FullRows(few, tokenizer).outcomes(range(len(few)))
     for row in (row for rows in outcomes if isinstance(rows, list) for row in rows):
         context += tokenizer.decode(row.prompt)
         for completion in row.completions:
