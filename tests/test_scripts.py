@@ -61,7 +61,7 @@ def test_the_field_trial_sees_which_words_are_learned(tmp_path: Path, capsys: py
     (tmp_path / "recipe.yaml").write_text(json.dumps(settings))
     case = trial.Case("starter", ".", "sky", rows, "sft", rows=3, learned="Blue", context="sky", never="sky")
     assert trial.read_file(case, tmp_path) == 0
-    assert trial.read_file(replace(case, learned="sky"), tmp_path) == 1
+    assert trial.read_file(replace(case, learned="sky"), tmp_path) != 0
     assert "the pattern 'sky' is not in the text" in capsys.readouterr().err
 
 

@@ -164,6 +164,7 @@ def test_references_that_the_template_leaves_out_are_named_once(jsonl, tokenizer
     prepare(data, tokenizer, Console(file=(said := io.StringIO()), width=200))
     assert said.getvalue().splitlines() == [
         "train: read 7 demonstrations, chat messages",
+        "held out: 1 row where data.eval_rows=200; at most a fifth of the 7 rows is held out.",
         "train: the chat template writes nothing of `tool_call_id` (6) and `name` (6) of tool results",
         "held out: the chat template writes nothing of `tool_call_id` (1) and `name` (1) of tool results",
     ]

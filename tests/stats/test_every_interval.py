@@ -51,6 +51,7 @@ NOT_SIMULATED: dict[str, str] = {
     "experiments.study.results.Compared.shown": "the same interval around one half",
     "experiments.study.results.difference": "over_seeds of paired differences",
     "experiments.study.results.arm_mean": "over_seeds",
+    "experiments.sweep.confirm._gain": "difference_over_seeds",
     "experiments.sweep.confirm.confirmed": "over_seeds and difference_over_seeds",
     "experiments.sweep.confirm.measured_over_seeds": "over_seeds",
     "findings.history._share": "clopper_pearson of an accuracy whose few ties count one half, or of answers",
