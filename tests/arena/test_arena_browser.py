@@ -165,6 +165,7 @@ def test_short_answers_are_no_stops_of_the_tab_key(page):
 def test_long_answers_of_the_result_are_reached_by_keys(page, arena):
     page.keyboard.press("t")
     page.locator("#reveal").click()
+    page.locator("#votes .sample").first.wait_for()
     regions = page.locator("#votes [role=region]")
     names = regions.evaluate_all("all => all.map(each => [each.ariaLabel, each.tabIndex])")
     assert names == [["Answer of base-run", 0], ["Answer of trained-run", 0]]
