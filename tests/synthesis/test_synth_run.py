@@ -44,8 +44,9 @@ def raw(server: FakeServer, source: Path, /, **changes: Any) -> dict[str, Any]:
 
 
 def quality(text: str) -> int:
-    """What the fake judge thinks of an answer: 1 to 5 from its first number."""
-    return 1 + int(re.search(r"\d+", text).group()) % 5  # type: ignore[union-attr]
+    """What the fake judge thinks of an answer: 1 to 5 from its first number; 1 without a number."""
+    number = re.search(r"\d+", text)
+    return 1 + (int(number.group()) % 5 if number else 0)
 
 
 def answer_and_judge(body: dict[str, Any], digest: str, place: int = 0) -> str:
