@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,25 @@ from boresight.training.logging.logger import Tracker
 from boresight.training.loop import Task
 from boresight.training.mismatched import each_alone, together, with_mismatched
 from tests.tiny import tiny_model, tiny_tokenizer
+
+
+def ten_demonstrations(folder: Path, **changes: Any) -> dict[str, Any]:
+    """The raw recipe of a short SFT run on files in `folder`: a tiny model and ten rows.
+
+    `changes` are settings by section, which replace those of the recipe.
+    """
+    tiny_model().save_pretrained(folder / "base")
+    tiny_tokenizer().save_pretrained(folder / "base")
+    rows = [{"prompt": f"say {i}", "completion": "the answer " * (1 + i % 3)} for i in range(10)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw: dict[str, Any] = {
+        "method": {"name": "sft"},
+        "model": {"name": str(folder / "base")},
+        "data": {"train": str(folder / "rows.jsonl")},
+        "optim": {"lr": 0.01},
+        "train": {"batch": 4, "steps": 4},
+    }
+    return raw | {name: raw.get(name, {}) | section for name, section in changes.items()}
 
 
 def random_rows(count: int, k: int, seed: int = 0, vocab: int = 300) -> list[Row]:

@@ -18,7 +18,7 @@ from boresight.core.errors import UserError
 from boresight.runs import loading
 from boresight.runs.train import run_training
 from boresight.training.checkpoints import disk_errors
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.training.fixtures import ten_demonstrations
 
 QUIET = Console(quiet=True)
 
@@ -35,20 +35,8 @@ def files_end_at(size):
 
 @pytest.fixture
 def recipe(tmp_path):
-    tiny_model().save_pretrained(tmp_path / "base")
-    tiny_tokenizer().save_pretrained(tmp_path / "base")
-    rows = [{"prompt": f"say {i}", "completion": "the answer " * (1 + i % 3)} for i in range(10)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return Recipe.parse(
-        {
-            "method": {"name": "sft"},
-            "model": {"name": str(tmp_path / "base")},
-            "data": {"train": str(tmp_path / "rows.jsonl")},
-            "optim": {"lr": 0.01},
-            "train": {"batch": 4, "steps": 4, "save_every": 2, "keep": 2},
-            "evaluate": {"samples": 0},
-        }
-    )
+    train = {"save_every": 2, "keep": 2}
+    return Recipe.parse(ten_demonstrations(tmp_path, train=train, evaluate={"samples": 0}))
 
 
 def train_lines(folder):

@@ -12,7 +12,7 @@ from boresight.core.errors import UserError
 from boresight.runs import loading
 from boresight.runs.train import run_training
 from boresight.training import loop
-from tests.tiny import tiny_model, tiny_tokenizer
+from tests.training.fixtures import ten_demonstrations
 
 QUIET = Console(quiet=True)
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
@@ -20,19 +20,9 @@ FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. G
 
 @pytest.fixture
 def recipe(tmp_path):
-    tiny_model().save_pretrained(tmp_path / "base")
-    tiny_tokenizer().save_pretrained(tmp_path / "base")
-    rows = [{"prompt": f"say {i}", "completion": "the answer " * (1 + i % 3)} for i in range(10)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    train = {"save_every": 2, "keep": 2}
     return Recipe.parse(
-        {
-            "method": {"name": "sft"},
-            "model": {"name": str(tmp_path / "base"), "device": "cpu"},
-            "data": {"train": str(tmp_path / "rows.jsonl")},
-            "optim": {"lr": 0.01},
-            "train": {"batch": 4, "steps": 4, "save_every": 2, "keep": 2},
-            "evaluate": {"samples": 0},
-        }
+        ten_demonstrations(tmp_path, model={"device": "cpu"}, train=train, evaluate={"samples": 0})
     )
 
 

@@ -32,7 +32,7 @@ from boresight.training.checkpoints.timer import CheckpointTimer
 from boresight.training.loop import run_steps
 from tests.models.families import config_of
 from tests.tiny import tiny_model, tiny_tokenizer
-from tests.training.fixtures import make_task
+from tests.training.fixtures import make_task, ten_demonstrations
 from tests.training.test_loop import LM_METHODS
 
 
@@ -245,19 +245,14 @@ def test_handlers_are_put_back():
 
 @pytest.fixture
 def recipe(tmp_path):
-    tiny_model().save_pretrained(tmp_path / "base")
-    tiny_tokenizer().save_pretrained(tmp_path / "base")
-    rows = [{"prompt": f"say {i}", "completion": "the answer " * (1 + i % 3)} for i in range(10)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    raw = {
-        "method": {"name": "sft"},
-        "model": {"name": str(tmp_path / "base"), "lora": {"r": 2, "dropout": 0.3}},
-        "data": {"train": str(tmp_path / "rows.jsonl")},
-        "optim": {"lr": 0.01},
-        "train": {"batch": 4, "steps": 4, "save_every": 1},
-        "evaluate": {"samples": 2, "max_new_tokens": 3},
-    }
-    return yaml.safe_dump(raw)
+    return yaml.safe_dump(
+        ten_demonstrations(
+            tmp_path,
+            model={"lora": {"r": 2, "dropout": 0.3}},
+            train={"save_every": 1},
+            evaluate={"samples": 2, "max_new_tokens": 3},
+        )
+    )
 
 
 def parsed(text, **optim):
