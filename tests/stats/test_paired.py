@@ -7,11 +7,11 @@ import pytest
 from boresight.stats.intervals import clustered_share, mean_interval
 from boresight.stats.paired import (
     SamePrompts,
+    duplicate_prompts,
     mean_of_known,
     one_per_prompt,
     paired_metric,
     paired_metrics,
-    repeats,
     standard_error_of_known,
 )
 
@@ -48,7 +48,7 @@ def test_two_rows_of_each_prompt_are_as_much_evidence_as_one():
     before = {f"r{i}": float(i % 4 == 0) for i in range(20)}
     after = {f"r{i}": float(i % 4 < 2) for i in range(20)}
     copies = [{f"{id}{c}": v for id, v in side.items() for c in "ab"} for side in (before, after)]
-    same = repeats(list(copies[0]), [id[:-1] for id in copies[0]])
+    same = duplicate_prompts(list(copies[0]), [id[:-1] for id in copies[0]])
     assert same["r3b"] == "r3a" and "r3a" not in same and len(same) == 20
     once = paired_metric("accuracy", "right", "share", "higher", before, after)
     twice = paired_metric("accuracy", "right", "share", "higher", *copies, same)
@@ -60,7 +60,7 @@ def test_two_rows_of_each_prompt_are_as_much_evidence_as_one():
 def test_both_labels_of_a_prompt_are_one_unit():
     """KTO's rows of a prompt, one right and one wrong after training, are half right; before, all tie."""
     after = {f"r{i}{label}": float(label == "+") for i in range(6) for label in "+-"}
-    same = repeats(list(after), [id[:-1] for id in after])
+    same = duplicate_prompts(list(after), [id[:-1] for id in after])
     found = paired_metric("accuracy", "right", "share", "higher", dict.fromkeys(after, 0.5), after, same)
     assert found.after == clustered_share([[1.0, 0.0]] * 6) and found.after.n == 6
     assert found.difference.n == 6 and found.difference.low == found.after.low - 0.5

@@ -273,7 +273,7 @@ class Client:
             progress.first_failure.setdefault("estimated usage", said)
 
     def note_failure(self, failure: RequestFailure) -> None:
-        """Count a failed attempt; transports that repeat calls of their own call it, too."""
+        """Count a failed attempt; also called by transports that retry requests themselves."""
         self.progress.failures[failure.kind] += 1
         self.progress.first_failure.setdefault(failure.kind, failure.detail)
         self.show_failures()

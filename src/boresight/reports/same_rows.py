@@ -15,7 +15,7 @@ from typing import final
 from boresight.reports.read_run import Metric, RunData
 from boresight.stats.intervals import DIFFERENCE, SIGNIFICANCE_LEVEL, Interval, bounds_of, holm
 from boresight.stats.over_seeds import OverSeeds, difference_over_seeds
-from boresight.stats.paired import Repeats, one_per_prompt
+from boresight.stats.paired import DuplicatePrompts, one_per_prompt
 from boresight.stats.units import Unit, unit_named
 from boresight.stats.verdict import after_holm, needed_prompts_in_words
 
@@ -88,7 +88,7 @@ def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
     return difference_over_seeds(shared[:1], shared[1:], bounds=DIFFERENCE if graded else None)
 
 
-def _same_prompts(metric: str, a: RunData, b: RunData) -> Repeats:
+def _same_prompts(metric: str, a: RunData, b: RunData) -> DuplicatePrompts:
     """Ids among the rows of both runs that share a prompt; none where a run does not store them."""
     if a.same_prompts is None or b.same_prompts is None:
         return {}

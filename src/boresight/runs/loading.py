@@ -25,7 +25,7 @@ from boresight.models.kernels.libraries import Libraries, libraries, use_librari
 from boresight.models.load import load_tokenizer
 from boresight.models.reuse.store import LinearOutputs
 from boresight.models.sharding import shard
-from boresight.stats.paired import SamePrompts, repeats
+from boresight.stats.paired import SamePrompts, duplicate_prompts
 from boresight.training.build import build_task
 from boresight.training.checkpoints.checkpoint import load_weights
 from boresight.training.choices import Choices
@@ -157,8 +157,8 @@ def same_prompts(held_out: PreparedSide, prompts: Sequence[Prompt]) -> SamePromp
     """
     keys = list(map(prompt_key, held_out.examples))
     return SamePrompts(
-        repeats([row.id for row in held_out.rows], [keys[owner] for owner in held_out.owners]),
-        repeats([prompt.id for prompt in prompts], map(prompt_key, prompts)),
+        duplicate_prompts([row.id for row in held_out.rows], [keys[owner] for owner in held_out.owners]),
+        duplicate_prompts([prompt.id for prompt in prompts], map(prompt_key, prompts)),
     )
 
 

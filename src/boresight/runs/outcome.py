@@ -15,7 +15,7 @@ from boresight.core.schema import Prompt
 from boresight.models.sharding import whole
 from boresight.runs.training_folder import TrainingFolder
 from boresight.stats import paired
-from boresight.stats.paired import ByRow, Measured, Repeats
+from boresight.stats.paired import ByRow, DuplicatePrompts, Measured
 from boresight.training.checkpoints import trained
 from boresight.training.checkpoints.checkpoint import drop_unwanted
 from boresight.training.checkpoints.rewind import logs_now
@@ -146,7 +146,11 @@ def write_outcome(
 
 
 def _write_samples(
-    folder: TrainingFolder, prompts: Sequence[Prompt], before: Snapshot, after: Snapshot, same: Repeats
+    folder: TrainingFolder,
+    prompts: Sequence[Prompt],
+    before: Snapshot,
+    after: Snapshot,
+    same: DuplicatePrompts,
 ) -> list[Measured]:
     """Write both models' answers, and their hash, by which they need not be generated again."""
     checks = answers.write_samples(folder.path, prompts, before.answers, after.answers, same)

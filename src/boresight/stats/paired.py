@@ -25,7 +25,7 @@ from boresight.stats.intervals import (
 
 ByRow = dict[str, dict[str, float]]
 """Metric name to row id to value."""
-Repeats = Mapping[str, str]
+DuplicatePrompts = Mapping[str, str]
 """The id of each row that has the same prompt as an earlier row, mapped to the id of the first such row."""
 SAME_PROMPTS = "same_prompts"
 """Key of `SamePrompts` in `evaluation.json`."""
@@ -37,10 +37,10 @@ OF_ROWS = ("accuracy", "margin", "kl_per_token", "nll_per_token")
 class SamePrompts:
     """Duplicate prompts, among the held-out rows and among the prompts that are answered."""
 
-    rows: Repeats = field(default_factory=dict)
-    answers: Repeats = field(default_factory=dict)
+    rows: DuplicatePrompts = field(default_factory=dict)
+    answers: DuplicatePrompts = field(default_factory=dict)
 
-    def of(self, metric: str) -> Repeats:
+    def of(self, metric: str) -> DuplicatePrompts:
         """Duplicate prompts among the rows or answers that a metric is measured on."""
         return self.rows if metric in OF_ROWS else self.answers
 
@@ -56,21 +56,21 @@ class SamePrompts:
         if not isinstance(found, Mapping):
             return None
         rows, answers = (found.get(name) for name in ("rows", "answers"))
-        return cls(_repeats(rows), _repeats(answers))
+        return cls(_stored(rows), _stored(answers))
 
 
-def _repeats(stored: object) -> dict[str, str]:
+def _stored(stored: object) -> dict[str, str]:
     return {str(id): str(owner) for id, owner in stored.items()} if isinstance(stored, Mapping) else {}
 
 
-def repeats(ids: Sequence[str], prompts: Iterable[str]) -> dict[str, str]:
+def duplicate_prompts(ids: Sequence[str], prompts: Iterable[str]) -> dict[str, str]:
     """Find duplicate prompts; `ids` and `prompts` are those of the rows, in order."""
     first: dict[str, str] = {}
     owners = {id: first.setdefault(prompt, id) for id, prompt in zip(ids, prompts, strict=True)}
     return {id: owner for id, owner in owners.items() if id != owner}
 
 
-def one_per_prompt(values: Mapping[str, float], same: Repeats) -> dict[str, float]:
+def one_per_prompt(values: Mapping[str, float], same: DuplicatePrompts) -> dict[str, float]:
     """One value per prompt, by the id of its first row, with the mean of all values (`ratio_estimate`); NaN
     for a prompt without any. As given where no two rows share a prompt."""
     groups: dict[str, list[float]] = {}
@@ -148,7 +148,7 @@ def paired_metric(
     better: str,
     before: dict[str, float],
     after: dict[str, float],
-    same: Repeats | None = None,
+    same: DuplicatePrompts | None = None,
 ) -> Measured:
     """One metric from values by prompt or row id; only ids present on both sides are paired.
 
@@ -169,7 +169,7 @@ def paired_metric(
     )
 
 
-def _interval(values: Mapping[str, float], bounds: Bounds | None, same: Repeats) -> Interval | None:
+def _interval(values: Mapping[str, float], bounds: Bounds | None, same: DuplicatePrompts) -> Interval | None:
     groups = grouped(list(values.values()), [same.get(id, id) for id in values])
     if sum(not all(value is None or math.isnan(value) for value in group) for group in groups) < 2:
         return None  # one value has no interval
@@ -189,7 +189,11 @@ def standard_error_of_known(values: Iterable[float]) -> float:
 
 
 def _difference(
-    before: dict[str, float], after: dict[str, float], bounds: Bounds | None, unit: str, same: Repeats
+    before: dict[str, float],
+    after: dict[str, float],
+    bounds: Bounds | None,
+    unit: str,
+    same: DuplicatePrompts,
 ) -> Interval | None:
     both = [key for key in after if key in before]
     if unit == "share" and all(before[key] == TIE for key in both):

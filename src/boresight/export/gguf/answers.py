@@ -16,7 +16,7 @@ from boresight.data.stop_tokens import wire_stop_tokens
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
 from boresight.reports.read_run import read_run
-from boresight.stats.paired import Measured, repeats
+from boresight.stats.paired import Measured, duplicate_prompts
 from boresight.tasks.constraints import evaluation
 from boresight.training.probes.answers import answer_all, prompts_to_answer
 
@@ -54,6 +54,6 @@ def answer_checks(
             [prompt.meta for prompt in prompts],
             [answer for _, answer in asked],
             [answer.text for answer in answered],
-            repeats([prompt.id for prompt in prompts], map(prompt_key, prompts)),
+            duplicate_prompts([prompt.id for prompt in prompts], map(prompt_key, prompts)),
         )
     )

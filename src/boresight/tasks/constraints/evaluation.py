@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from boresight.core.errors import UserError
-from boresight.stats.paired import Measured, Repeats, paired_metric
+from boresight.stats.paired import DuplicatePrompts, Measured, paired_metric
 from boresight.tasks.constraints.constraint import Constraint, quality, words
 
 LABELS = {
@@ -63,7 +63,7 @@ def compare_constraints(
     metas: Sequence[Mapping[str, Any]],
     before: Sequence[str],
     after: Sequence[str],
-    same: Repeats | None = None,
+    same: DuplicatePrompts | None = None,
 ) -> list[Measured]:
     """Share of every check before and after, and the difference paired by prompt; `same` are the ids of equal
     prompts."""

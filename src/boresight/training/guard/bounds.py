@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from boresight.config.guard import GuardSection
 from boresight.stats.intervals import Interval, mean_interval, paired_difference
-from boresight.stats.paired import ByRow, Repeats, SamePrompts, mean_of_known, one_per_prompt
+from boresight.stats.paired import ByRow, DuplicatePrompts, SamePrompts, mean_of_known, one_per_prompt
 from boresight.stats.units import unit_named
 
 WORKING, LOOPING = 0.5, 0.25
@@ -86,7 +86,7 @@ class Bound:
         difference. None if the bound is off or the quantity was not measured."""
         return None if getattr(bounds, self.field) is None else self.measure(before, now)
 
-    def reading(self, bounds: GuardSection, values: Values | Pair, same: Repeats) -> Reading:
+    def reading(self, bounds: GuardSection, values: Values | Pair, same: DuplicatePrompts) -> Reading:
         """Compare the mean of `values` over rows, with its interval over prompts, with the bound."""
         if isinstance(values, Pair):
             change = paired_difference(one_per_prompt(values.less, same), one_per_prompt(values.more, same))

@@ -24,7 +24,7 @@ from boresight.models.limits import position_table, room_for_answers
 from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import SamplingParams
-from boresight.stats.paired import Measured, Repeats, paired_metric
+from boresight.stats.paired import DuplicatePrompts, Measured, paired_metric
 from boresight.tasks.constraints import evaluation
 from boresight.training.rollouts.sampling import sample_in_shares
 
@@ -106,7 +106,7 @@ def answer_lengths(
     asked: Sequence[Prompt],
     before: Sequence[GeneratedAnswer],
     after: Sequence[GeneratedAnswer],
-    same: Repeats | None = None,
+    same: DuplicatePrompts | None = None,
 ) -> list[Measured]:
     """Mean number of tokens of the answers before and after training, paired by prompt; empty without
     answers. The label counts answers that the token limit cut, whose length is not known. `same` are the ids
@@ -140,7 +140,7 @@ def write_samples(
     asked: Sequence[Prompt],
     before: Sequence[GeneratedAnswer],
     after: Sequence[GeneratedAnswer],
-    same: Repeats | None = None,
+    same: DuplicatePrompts | None = None,
 ) -> list[Measured]:
     """Write `samples.jsonl`; returns metrics over the checks that the prompts carry. `same` are the ids of
     equal prompts."""

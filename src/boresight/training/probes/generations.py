@@ -18,7 +18,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import Sample, SamplingParams
-from boresight.stats.paired import ByRow, Repeats, one_per_prompt, standard_error_of_known
+from boresight.stats.paired import ByRow, DuplicatePrompts, one_per_prompt, standard_error_of_known
 from boresight.training.distributed import collectives
 
 FILE = "probes.jsonl"
@@ -83,7 +83,7 @@ def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
     }
 
 
-def support(by_row: ByRow, same: Repeats | None = None) -> dict[str, float]:
+def support(by_row: ByRow, same: DuplicatePrompts | None = None) -> dict[str, float]:
     """Number of prompts whose answers a probe measured, and the standard errors of its means; `same` are the
     ids of equal prompts."""
     if "stopped_share" not in by_row:

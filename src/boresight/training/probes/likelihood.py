@@ -18,7 +18,7 @@ from boresight.data.tokenizer import Tokenizer
 from boresight.models.lora import adapters_off, has_adapters
 from boresight.models.packed.logprobs import completion_logprobs
 from boresight.models.policy import Policy, longest_sequence
-from boresight.stats.paired import Measured, Repeats, paired_metric
+from boresight.stats.paired import DuplicatePrompts, Measured, paired_metric
 
 LABEL = "log p per token of answers under the start model"
 
@@ -30,7 +30,7 @@ def under_start_model(
     before: Sequence[str],
     after: Sequence[str],
     tokens_per_forward: int,
-    same: Repeats | None = None,
+    same: DuplicatePrompts | None = None,
 ) -> list[Measured]:
     """Log-likelihood of answers before and after training under the start model; empty if that is not in
     memory. `same` are the ids of equal prompts. To be called inside the arithmetic of the run.
