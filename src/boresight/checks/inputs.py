@@ -27,8 +27,9 @@ from boresight.data.stop_tokens import SYSTEM, end_of_turn, wire_stop_tokens
 from boresight.data.tokenize import fit
 from boresight.data.tokenizer import Tokenizer
 from boresight.methods.published import PUBLISHED
+from boresight.models.checkpoint.generation_config import read_generation_config
 from boresight.models.checkpoint.leftovers import Allowed
-from boresight.models.checkpoint.pretrained import read_generation_config, skeleton
+from boresight.models.checkpoint.pretrained import skeleton
 from boresight.models.checkpoint.skeleton import whole_skeleton
 from boresight.models.dropout import set_dropout
 from boresight.models.load import load_tokenizer

@@ -17,7 +17,7 @@ from boresight.core.wording import format_duration
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Table
     from rich.text import Text
 
@@ -203,13 +203,12 @@ def progress_bar(console: Console, *, transient: bool = True) -> Progress:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
-    return Progress(
+    columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=BAR_WIDTH),
         MofNCompleteColumn(),
@@ -217,10 +216,8 @@ def progress_bar(console: Console, *, transient: bool = True) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
-        console=console,
-        transient=transient,
-        disable=console.quiet or not has_cursor(console),
     )
+    return _progress_of(columns, console, transient=transient)
 
 
 def status_bar(console: Console) -> Progress:
@@ -228,11 +225,24 @@ def status_bar(console: Console) -> Progress:
 
     The text may have 80 columns. Off a terminal nothing is shown.
     """
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, TextColumn
 
     text = TextColumn("{task.fields[note]}", markup=False)
     bar = [BarColumn(bar_width=BAR_WIDTH)] if console.width > 80 + BAR_WIDTH else []
-    return Progress(*bar, text, console=console, disable=console.quiet or not has_cursor(console))
+    return _progress_of((*bar, text), console)
+
+
+def _progress_of(columns: Iterable[ProgressColumn], console: Console, *, transient: bool = False) -> Progress:
+    """A display of these columns, which off a terminal shows nothing."""
+    from rich.progress import Progress, ProgressColumn
+
+    class Bar(Progress):
+        def stop(self) -> None:
+            if not self.disable:  # rich before 14.3 prints an empty line
+                super().stop()
+
+    disable = console.quiet or not has_cursor(console)
+    return Bar(*columns, console=console, transient=transient, disable=disable)
 
 
 def _line(label: str, done: int, total: int | None, seconds: float) -> str:

@@ -144,18 +144,8 @@ def wire_stop_tokens(model: GenerativeModel, tokenizer: Tokenizer) -> EndOfTurn:
     for config in (model.config, model.generation_config):
         config.eos_token_id = stops if len(stops) > 1 else end.id
         config.pad_token_id = tokenizer.pad_token_id
-    _save_as_published(model.generation_config)
     train_padding(model)
     return end
-
-
-def _save_as_published(config: GenerationConfig) -> None:
-    """Let a generation config be saved with settings that have no effect, as published ones have them.
-
-    transformers refuses `temperature` without `do_sample` where a config was changed since it was loaded, at
-    the first checkpoint. It compares hashes.
-    """
-    config._original_object_hash = hash(config)
 
 
 def train_padding(model: GenerativeModel) -> None:

@@ -16,6 +16,7 @@ from boresight.core.files import read_json, write_json
 from boresight.core.wording import percent
 from boresight.data.tokenizer import Tokenizer
 from boresight.export.start import rounding_warning, start_model, training_sentence
+from boresight.models.checkpoint.generation_config import save_pretrained
 from boresight.models.checkpoint.silence_hf import quiet_bars
 from boresight.models.policy import Policy
 
@@ -94,7 +95,7 @@ def write_merged(plan: ExportPlan, folder: Path, console: Console) -> Drift:
     merged = causal_model(lora.merge(model))
     merged.to(getattr(torch, plan.dtype))
     with quiet_bars():
-        merged.save_pretrained(folder, max_shard_size=SHARD)
+        save_pretrained(merged, folder, max_shard_size=SHARD)
     del model, merged  # one model in memory at a time
     write_tokenizer(tokenizer, folder)
     state_old_names(folder / "config.json")

@@ -12,12 +12,12 @@ from boresight.core.errors import UserError
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.checkpoint.adapter import put_adapter
 from boresight.models.checkpoint.first_forward import refuse_unusable
+from boresight.models.checkpoint.generation_config import read_generation_config
 from boresight.models.checkpoint.headers import read_headers
 from boresight.models.checkpoint.leftovers import Allowed, refuse
 from boresight.models.checkpoint.pretrained import (
     BuildOptions,
     one_sentence,
-    read_generation_config,
     read_tokenizer,
     read_weights,
 )

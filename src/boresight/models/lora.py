@@ -17,6 +17,7 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 from boresight.core.files import atomic_folder
 from boresight.data.tokenizer import Tokenizer
+from boresight.models.checkpoint.generation_config import save_pretrained, write_generation_config
 from boresight.models.checkpoint.silence_hf import quiet_bars
 from boresight.models.head import write_reading
 from boresight.models.policy import Policy, causal_model
@@ -113,13 +114,11 @@ def save(
 
 def _write(model: Policy, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
     if not has_adapters(model):
-        causal_model(model).save_pretrained(folder, state_dict=weights)
+        save_pretrained(causal_model(model), folder, state_dict=weights)
         return
     # PEFT would otherwise ask the hub whether the base model's vocabulary was resized.
     model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
-    generation_config = getattr(causal_model(model), "generation_config", None)
-    if generation_config is not None:  # a reward model has none
-        generation_config.save_pretrained(folder)  # the stop tokens, which PEFT leaves out
+    write_generation_config(causal_model(model), folder)  # the stop tokens, which PEFT leaves out
     write_reading(model, folder)
     (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
 

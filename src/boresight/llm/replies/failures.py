@@ -155,19 +155,17 @@ def unreadable(said: str) -> RequestFailure:
     return RequestFailure("invalid_json", said, perhaps_billed=True)
 
 
-def classify_status(status: int, headers: Mapping[str, str], error: object, message: str) -> RequestFailure:
+def classify_status(status: int, headers: Mapping[str, str], error: object) -> RequestFailure:
     """Convert an HTTP error status into a typed failure.
 
     Args:
         error: the body, or the object `error` in it. Servers that are not OpenAI write a text, `detail`, or a
-            list.
-        message: what the SDK read from the body; without a cause where it supports none of these forms.
+            list. The SDK's own message depends on its version, and has no cause for some of these forms.
     """
-    message = message.removeprefix(f"Error code: {status}").removeprefix(" - ") or _message_in(error)
     if 300 <= status < 400:
         said = f"it redirects to {headers.get('location', 'nowhere')}, where no key is sent"
         return RequestFailure("bad_request", f"HTTP {status}: {said}; write the address to use as base URL")
-    return _typed(status, headers, error, f"HTTP {status}: {message}")
+    return _typed(status, headers, error, f"HTTP {status}: {_message_in(error)}")
 
 
 def classify_error(error: object) -> RequestFailure:

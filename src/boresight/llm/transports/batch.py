@@ -293,8 +293,7 @@ def _body(result: dict[str, Any]) -> dict[str, Any]:
             return completion_in(body)
         if isinstance(status, int) and status != 200:
             said = body.get("error") if isinstance(body, dict) else body
-            message = said.get("message") if isinstance(said, dict) else said
-            raise classify_status(status, {}, said, str(message or "no reason given"))
+            raise classify_status(status, {}, said)
         raise unreadable(f"the batch's line has no body: {str(response)[:500]}")
     if isinstance(error, dict) and error.get("code") == "batch_expired":
         raise RequestFailure("timeout", "the batch expired before this request's turn")

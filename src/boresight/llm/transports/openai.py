@@ -198,7 +198,7 @@ def classify(openai: ModuleType, error: Exception) -> RequestFailure:
     if isinstance(error, openai.APITimeoutError):
         return RequestFailure("timeout", "request timed out", perhaps_billed=not unheard)
     if isinstance(error, openai.APIStatusError):
-        return classify_status(error.status_code, error.response.headers, error.body, error.message)
+        return classify_status(error.status_code, error.response.headers, error.body)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__
         what = "no connection" if unheard else "connection lost"

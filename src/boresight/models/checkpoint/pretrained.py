@@ -26,7 +26,7 @@ from boresight.models.source import ModelSource, Unreachable
 
 if TYPE_CHECKING:
     import torch
-    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPE_NAMES = {
     "F64": "float64",
@@ -118,21 +118,6 @@ def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
     if (size := getattr(config.get_text_config(), "vocab_size", None)) is not None:
         refuse_foreign_id(config, "pad_token_id", "config.json", size)  # with which no embedding can be built
     return config
-
-
-def read_generation_config(source: ModelSource) -> GenerationConfig | None:
-    """The generation config of a model, with its stop tokens and sampling defaults; None if it has none.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    from transformers import GenerationConfig
-
-    refuse_damaged(Path(source.place), MODEL_FILES)
-    try:
-        return GenerationConfig.from_pretrained(source.place, local_files_only=source.cached_only)
-    except OSError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
