@@ -205,6 +205,10 @@ def test_the_sampler_draws_from_each_prompt_as_if_alone(variant):
     assert [list(found) for found in together] == [list(found) for found in alone]
 
 
+@pytest.mark.skipif(
+    not hasattr(hf.DogeForCausalLM, "create_masks_for_generate"),
+    reason="this transformers gives Doge no causal mask where a batch has no padding",
+)
 def test_sparse_attention_takes_the_keys_that_it_takes_of_a_row_alone(monkeypatch):
     """Doge keeps so many keys; of equal ones (all, in a fresh model) padding would decide which."""
     monkeypatch.setitem(VARIANTS, "doge", lambda: hf.DogeConfig(**GROUPED, keep_window_size=LIMIT))
