@@ -234,7 +234,7 @@ def status_bar(console: Console) -> Progress:
 
 def _progress_of(columns: Iterable[ProgressColumn], console: Console, *, transient: bool = False) -> Progress:
     """A display of these columns, which off a terminal shows nothing."""
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress
 
     class Bar(Progress):
         def stop(self) -> None:
