@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 ODD = (
     "\x00\x07\x1b[31m\x1b]0;title\x07\r\x7f\x9b2J\u202e\u2066\u2028\u2029\x85\x0b\x0c\ufeff\ue000\ufffe"
     "\U0010ffff\udfff\ud800"
@@ -12,3 +14,8 @@ TEXT = ODD.replace("\udfff", "").replace("\ud800", "")
 """The same without lone surrogates, which are refused where a model would have to read them."""
 TERMINAL = "\x00\x07\x1b\x7f\x9b\u202e\u2066\ud800"
 """Characters of `ODD` that must not reach a terminal."""
+
+
+def whole(text: str) -> str:
+    """The text with U+FFFD for halves of a character, as older versions of playwright return them."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)

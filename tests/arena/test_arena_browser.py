@@ -3,6 +3,7 @@
 import pytest
 
 from boresight.core.files import read_jsonl
+from tests.odd_text import whole
 
 pytestmark = pytest.mark.browser
 
@@ -44,11 +45,11 @@ def test_keys_vote_and_every_vote_is_on_disk_when_the_next_duel_shows(page, aren
     left = page.locator("#left").text_content()
     page.keyboard.press("ArrowLeft")
     judged(page, 1)
-    assert [row["chosen"][0]["content"] for row in votes_of(arena, "preferences.jsonl")] == [left]
+    assert [whole(r["chosen"][0]["content"]) for r in votes_of(arena, "preferences.jsonl")] == [whole(left)]
     right = page.locator("#right").text_content()
     page.keyboard.press("2")
     judged(page, 2)
-    assert votes_of(arena, "preferences.jsonl")[1]["chosen"][0]["content"] == right
+    assert whole(votes_of(arena, "preferences.jsonl")[1]["chosen"][0]["content"]) == whole(right)
     page.keyboard.press("t")
     judged(page, 3)
     assert len(votes_of(arena, "ties.jsonl")) == 1

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import transformers
+from packaging.version import Version
 from rich.console import Console
 from tokenizers import Regex, pre_tokenizers
 
@@ -15,6 +17,8 @@ from tests.tiny import tiny_model, tiny_tokenizer
 QUIET = Console(quiet=True)
 QWEN2 = next(pattern for pattern, name in vocabulary.SPLITS.items() if name == "qwen2")
 FILES = ("f16", "q8_0", "q4_0")
+READS_LLAMA = Version(transformers.__version__) >= Version("5.18")
+"""Older versions read no SentencePiece-like vocabulary without a token for the beginning."""
 
 
 def tokenizer_of(kind, template="chatml"):
@@ -65,6 +69,8 @@ def exported(run_of, tmp_path_factory):
     home, made = tmp_path_factory.mktemp("out"), {}
 
     def make(arch):
+        if arch == "llama" and not READS_LLAMA:
+            pytest.skip("this transformers reads no such tokenizer")
         if arch not in made:
             console = Console(record=True, width=500)
             export(run_of(arch), home / arch, "merged", "float32", console, ",".join(FILES), answers=3)

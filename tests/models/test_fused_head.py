@@ -211,7 +211,7 @@ def test_each_pass_is_one_graph_for_tiles_of_any_size(function, softcap):
 
 @pytest.mark.skipif(
     "out_dtype" not in inspect.signature(meta_mm).parameters,
-    reason="this torch has no wide products on `meta`",
+    reason="torch has no wide products on `meta`",
 )
 @TRAINED
 def test_a_head_reads_no_number_on_the_host(trained, small_tiles):

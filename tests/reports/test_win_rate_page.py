@@ -14,6 +14,7 @@ from boresight.reports.evaluations.win_rate import (
     write_win_rate_page,
 )
 from boresight.scorers.judges.base import Judgment, Verdict
+from tests.odd_text import whole
 from tests.reports.fake_run import ATTACK
 
 
@@ -147,7 +148,8 @@ def test_filters_reasoning_and_permalinks(chromium, tmp_path):
         if label == "Flipped":
             page.keyboard.press("j")
             page.keyboard.press("r")
-            assert page.locator(".sample.current .note[open] .text").inner_text() == f"it depends {ATTACK}"
+            reasoning = page.locator(".sample.current .note[open] .text").inner_text()
+            assert whole(reasoning) == whole(f"it depends {ATTACK}")
             page.keyboard.press("r")
             assert page.locator(".note[open]").count() == 0
     page.click(".chip:has-text('Longer')")

@@ -19,13 +19,17 @@ from safetensors.torch import load_file
 
 from boresight.config.lora import LoraConfig
 from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
 from boresight.models.lora import adapters_off, attach
 from boresight.models.reference.cache import cached_reference
 from boresight.models.reference.distinct import row_key
 from boresight.models.sharding import shard, whole
 from boresight.runs.train import run_training
+from boresight.training import policy
 from boresight.training.checkpoints import checkpoint
+from boresight.training.checkpoints.sharded import can_write_parts
 from boresight.training.distributed import collectives, replicas
+from boresight.training.forward import kind_of
 from boresight.training.loop import run_steps
 from boresight.training.rollouts.replay import Replay
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -33,6 +37,9 @@ from tests.training.fixtures import make_task, random_rows
 from tests.training.pair import Died, Pair, free_port
 from tests.training.test_loop import LM_METHODS
 from tests.training.test_rollout import rollouts
+
+NEEDS_PARTS = pytest.mark.skipif(not can_write_parts(), reason="needs torch 2.9")
+FSDP = pytest.param("fsdp", marks=NEEDS_PARTS)
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +298,7 @@ def test_spread_weights_learn_what_whole_ones_do(tmp_path, pair, method, lora):
         torch.testing.assert_close(saved[name], weight, rtol=0, atol=1e-9)
 
 
+@NEEDS_PARTS
 @pytest.mark.slow
 def test_spread_checkpoints_keep_earlier_pairs(tmp_path, pair):
     """One file beside the weights in parts, with a hash of its own, which every process reads."""
@@ -327,6 +335,7 @@ ARRANGEMENTS = [
 ]
 
 
+@NEEDS_PARTS
 @pytest.mark.parametrize(
     ("arrangements", "lora"), cases(ARRANGEMENTS, ["spread to alone full", "alone to spread lora"])
 )
@@ -424,7 +433,7 @@ def assert_same_run(one, two):
         assert other["after"] == pytest.approx(mine["after"], rel=1e-4, abs=1e-4), mine["name"]
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", ["ddp", FSDP])
 def test_a_run_of_two_processes_leaves_the_folder_of_one(tmp_path, pair, parallel):
     """Metrics, samples and evaluation as in one process, one report, and nothing of the second process."""
     text = recipe_of(tmp_path, train={"parallel": parallel})
@@ -436,7 +445,7 @@ def test_a_run_of_two_processes_leaves_the_folder_of_one(tmp_path, pair, paralle
     assert json.loads((tmp_path / "two/environment.json").read_text())["processes"] == 2
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", ["ddp", FSDP])
 @pytest.mark.parametrize("lost", [("samples.jsonl",), ("samples.jsonl", "end.json", "start.json")])
 def test_two_processes_go_on_with_what_is_missing_of_a_trained_run(tmp_path, pair, parallel, lost):
     """Weights go into the parts of a spread model, and both models are measured as before."""
@@ -481,6 +490,17 @@ def test_a_reward_model_is_trained_by_two_processes_as_by_one(tmp_path, pair):
     assert not (tmp_path / "no").exists()
 
 
+def test_weights_are_not_sharded_where_their_parts_could_not_be_written(tmp_path, monkeypatch):
+    """Found at the first checkpoint otherwise."""
+    monkeypatch.setattr(collectives, "world", lambda: 2)
+    monkeypatch.setattr(policy, "can_write_parts", lambda: False)
+    raw = (yaml.safe_load(recipe_of(tmp_path, train={"parallel": name})) for name in ("fsdp", "auto"))
+    by_name, auto = ((recipe, kind_of(recipe), tiny_model()) for recipe in map(Recipe.parse, raw))
+    with pytest.raises(UserError, match=r"^train\.parallel: fsdp needs torch 2\.9 or newer, .*=ddp\.$"):
+        policy.wants_shards(*by_name)
+    assert not policy.wants_shards(*auto)
+
+
 def recipe_of_rollouts(folder, **settings):
     """RLOO on prompts, rewarded for length, all weights trained against a KL to the start model."""
     raw = yaml.safe_load(recipe_of(folder))
@@ -498,7 +518,7 @@ def recipe_of_rollouts(folder, **settings):
     return yaml.safe_dump(raw)
 
 
-@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=[NEEDS_PARTS, pytest.mark.slow])])
 def test_a_run_that_samples_leaves_the_same_folder(tmp_path, pair, parallel):
     """Three prompts a step over two processes, sampled, rewarded and learned from as in one."""
     text = recipe_of_rollouts(tmp_path, parallel=parallel)
@@ -571,7 +591,7 @@ def workers(launcher):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", ["ddp", FSDP])
 def test_torchrun_kill_and_go_on_is_the_unkilled_run(tmp_path, pair, parallel):
     """SIGKILL as soon as a checkpoint lies there; two processes go on, to the digits of an unkilled run."""
     text = recipe_of(tmp_path, train={"parallel": parallel, "steps": 60})

@@ -34,6 +34,7 @@ from boresight.models.sharding import fits
 from boresight.models.source import print_note_on_base
 from boresight.training import activations
 from boresight.training.build import batch_plan
+from boresight.training.checkpoints.sharded import can_write_parts
 from boresight.training.choices import Choices
 from boresight.training.distributed import collectives
 from boresight.training.footprint.base import base_form, refuse_host_bits, splits_weights
@@ -124,29 +125,33 @@ def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
     """Whether the weights are to be sharded over the processes of this run.
 
     Raises:
-        UserError: a reward model is to be sharded, which is not supported.
+        UserError: they are to be by the recipe, and cannot be.
     """
     parallel = recipe.train.parallel
     if collectives.world() == 1 or parallel == "ddp":
         return False
+    obstacle = _obstacle_to_shards(recipe, kind, policy)
+    if obstacle is None:
+        return parallel == "fsdp" or collectives.from_first(not fits(policy))
+    if parallel == "fsdp":
+        raise UserError(f"train.parallel: fsdp {obstacle}; set train.parallel=ddp.")
+    return False
+
+
+def _obstacle_to_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> str | None:
+    """Why the weights of this run cannot be sharded, after the word `fsdp`; None if they can be."""
+    if not can_write_parts():
+        return f"needs torch 2.9 or newer, and this is {torch.__version__}"
     if recipe.optim.states == "8bit":
-        if parallel == "fsdp":
-            raise UserError(
-                "optim.states: 8bit cannot be used where processes share the weights; leave it out, or set "
-                "train.parallel=ddp."
-            )
-        return False
-    if kind.head == "score" and parallel == "fsdp":
-        raise UserError("train.parallel: fsdp cannot train a reward model; set train.parallel=ddp.")
-    if parallel == "fsdp" and length_switches(policy):
-        raise UserError(
-            "train.parallel: fsdp cannot train a model that computes long rows in another way (dynamic NTK, "
-            "LongRoPE, sparse attention), since processes would run unequal numbers of forwards; set "
-            "train.parallel=ddp."
-        )
+        return "cannot be used with optim.states=8bit"
+    if kind.head == "score":
+        return "cannot train a reward model"
     if length_switches(policy):
-        return False
-    return parallel == "fsdp" or (kind.head == "lm" and collectives.from_first(not fits(policy)))
+        return (
+            "cannot train a model that computes long rows in another way (dynamic NTK, LongRoPE, sparse "
+            "attention), since processes would run unequal numbers of forwards"
+        )
+    return None
 
 
 def held_out_in_words(recipe: Recipe, rows: int, prompts: int) -> str:

@@ -323,6 +323,13 @@ def test_the_headline_counts_verdicts(written_plan):
     )
 
 
+def alike(committed, text):
+    """Whether all words agree, and all numbers to seven digits: their last ones depend on numpy and scipy."""
+    ours, theirs = (re.split(r"(\d+\.\d+)", page) for page in (committed, text))
+    numbers = [[float(number) for number in parts[1::2]] for parts in (ours, theirs)]
+    return ours[::2] == theirs[::2] and numbers[0] == pytest.approx(numbers[1], rel=1e-7)
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_committed_pages_are_those_of_their_outcomes(path, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -330,4 +337,6 @@ def test_committed_pages_are_those_of_their_outcomes(path, monkeypatch):
     for name, text in outcome_page_files(plan, path.parent).items():
         file = page_folder(plan) / name
         assert file.exists() == (text is not None), f"{file}: {remedy}"
-        assert text is None or file.read_text(encoding="utf-8") == text, f"{file} is older: {remedy}"
+        if text is not None:
+            committed = file.read_text(encoding="utf-8")
+            assert committed == text or alike(committed, text), f"{file} is older: {remedy}"

@@ -61,7 +61,7 @@ def distinct_ids(examples: Sequence[AnyExample]) -> Sequence[AnyExample]:
     ids, counts = np.unique(found, return_counts=True)
     seen: Counter[str] = Counter()
     renamed: dict[int, str] = {}
-    for place in map(int, np.flatnonzero(np.isin(found, ids[counts > 1]))):
+    for place in map(int, np.flatnonzero(np.isin(found, ids[counts > 1], kind="sort"))):
         id = examples[place].id
         seen[id] += 1
         if seen[id] > 1:

@@ -11,6 +11,7 @@ The folder must be on storage that all processes share.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import shutil
 import warnings
@@ -37,6 +38,11 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 def is_sharded_checkpoint(folder: Path) -> bool:
     """Whether `save_shards` wrote the checkpoint."""
     return (folder / WEIGHTS).is_dir()
+
+
+def can_write_parts() -> bool:
+    """Whether this torch can write the parts of each process as safetensors, as versions from 2.9 do."""
+    return "save_distributed" in inspect.signature(dcp.HuggingFaceStorageWriter).parameters
 
 
 def save_shards(
