@@ -21,7 +21,6 @@ COME_WITH = {
     "markupsafe": "jinja2",
     "nbformat": "nbclient",
     "packaging": "transformers",
-    "pillow": "tensorboard",
     "pyarrow": "datasets",
     "pydantic-core": "pydantic",
     "tokenizers": "transformers",

@@ -21,7 +21,7 @@ def test_warnings_go_to_stderr_and_the_rest_nowhere(capsys):
         with progress(Terminal(stderr=True), "reading", 2) as advance:
             advance(2)
     out, err = capsys.readouterr()
-    assert out == "" and err == "[b]12 of 40 rows " + "are cut " * 20 + "\n"
+    assert out == "" and err.split() == ["[b]12", "of", "40", "rows", *["are", "cut"] * 20]
 
 
 def test_without_it_a_warning_is_a_line_among_the_others(capsys):
