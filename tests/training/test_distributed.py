@@ -621,6 +621,6 @@ def test_torchrun_hands_on_a_signal_and_the_run_stops_at_a_checkpoint(tmp_path):
         os.sched_yield()
     running.terminate()
     told, _ = running.communicate(timeout=120)
-    assert told.count("resume with --resume --run-folder cut.") == 1
+    assert told.count("run the same command with --run-folder cut to resume") == 1
     last = checkpoint.latest_sound(tmp_path / "cut")
     assert last is not None and f"boresight: stopped after {last.name.replace('-', ' ')} of 5000;" in told
