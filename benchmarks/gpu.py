@@ -66,7 +66,7 @@ def main() -> None:
     except SideFailed as error:
         sys.exit(str(error))
     finally:
-        print_table(measured, console)
+        print_tables(measured, console)
     if different := [row["case"] for row in measured if row.get("first_losses_differ")]:
         sys.exit(
             f"{', '.join(different)}: the first losses differ, so the two sides do not compute the same."
@@ -267,26 +267,30 @@ def facts(args: argparse.Namespace, measured: list[Result]) -> dict[str, Any]:
     }
 
 
-def print_table(measured: list[Result], console: Console) -> None:
-    table = Table(
-        "case", "tokens/s", "TRL", "speed", "MFU", "TRL", "of GEMM", "peak GB", "TRL", "first loss", "TRL"
-    )
+def print_tables(measured: list[Result], console: Console) -> None:
+    """Two tables of at most 80 columns: speed, and memory and the first loss."""
+    speed = Table("case", "tokens/s", "TRL", "speed", "MFU", "TRL")
+    rest = Table("case", "GEMM rate, TF/s", "peak GB", "TRL", "first loss", "TRL")
     for m in measured:
         low, high = m.get("speed_ratio_range", (None, None))
-        table.add_row(
+        speed.add_row(
             m["case"],
             shown(m["tokens_per_second"], ",.0f"),
             shown(m.get("trl_tokens_per_second"), ",.0f"),
             f"{m['speed_ratio']:.2f}x ({low:.2f}-{high:.2f})" if low else "-",
             shown(m["mfu"], ".1%"),
             shown(m.get("trl_mfu"), ".1%"),
-            f"{m['share_of_gemm_rate']:.1%} of {m['gemm_tflops']:.3g} TF/s",
+        )
+        rest.add_row(
+            m["case"],
+            f"{m['share_of_gemm_rate']:.1%} of {m['gemm_tflops']:.3g}",
             shown(m["peak_gb"], ".1f"),
             shown(m.get("trl_peak_gb"), ".1f"),
             shown(m["losses"][0], ".4f"),
             shown(m.get("trl_losses", [None])[0], ".4f"),
         )
-    console.print(table)
+    console.print(speed)
+    console.print(rest)
 
 
 def shown(value: float | None, style: str) -> str:

@@ -33,6 +33,8 @@ from preference.cases import BALANCED, CASES, LORA, QWEN, Case, operations, rows
 from rich.console import Console
 from rich.table import Table
 
+from boresight.models.kernels.libraries import processor_facts
+
 ROOT = Path(__file__).parents[1]
 SIDES = Path(__file__).parent / "preference"
 TRL_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
@@ -50,11 +52,12 @@ def main() -> None:
                 f"{case.name}: {args.repeats} repeats of {case.steps} steps of {case.batch} pairs a side"
             )
             measured.append(measure(case, args, Path(folder), console))
-    print_table(measured, console)
+    about = facts(args)
+    print_tables(measured, about, console)
     if args.json:
         first = measured[0]
         summary = {name: first[name] for name in ("speed_ratio", "memory_ratio")}
-        args.json.write_text(json.dumps(summary | facts(args) | {"rows": measured}, indent=2) + "\n")
+        args.json.write_text(json.dumps(summary | about | {"rows": measured}, indent=2) + "\n")
 
 
 def require_trl() -> None:
@@ -186,7 +189,7 @@ def facts(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {args.threads} threads",
+        "machine": f"{processor_facts().get('model name', platform.machine())}, {args.threads} threads",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "trl": "1.16.0",
@@ -194,25 +197,36 @@ def facts(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def print_table(measured: list[Result], console: Console) -> None:
-    table = Table(
-        "case", "pairs/s", "TRL", "speed", "peak GB", "TRL", "memory", "of GEMM", "ref s/pair", "loss diff"
-    )
+def print_tables(measured: list[Result], about: dict[str, Any], console: Console) -> None:
+    """Two tables of at most 80 columns: speed, and what it costs and computes."""
+    console.print(heading(about))
+    speed = Table("case", "pairs/s", "TRL", "speed", "GEMM rate, GF/s")
+    rest = Table("case", "peak GB", "TRL", "memory", "ref s/pair", "loss diff")
     for m in measured:
         low, high = m["speed_ratio_range"]
-        table.add_row(
+        speed.add_row(
             m["case"],
             f"{m['pairs_per_second']:.3f}",
             f"{m['trl_pairs_per_second']:.3f}",
             f"{m['speed_ratio']:.2f}x ({low:.2f}-{high:.2f})",
+            f"{m['share_of_gemm_rate']:.0%} of {m['gemm_gflops']:.0f}",
+        )
+        rest.add_row(
+            m["case"],
             f"{m['peak_gb']:.1f}",
             f"{m['trl_peak_gb']:.1f}",
             f"{m['memory_ratio']:.2f}",
-            f"{m['share_of_gemm_rate']:.0%} of {m['gemm_gflops']:.0f} GF/s",
             f"{m['reference_seconds_per_pair']:.2f}",
             f"{m['largest_loss_difference']:.1e}",
         )
-    console.print(table)
+    console.print(speed)
+    console.print(rest)
+
+
+def heading(about: dict[str, Any]) -> str:
+    """Processor, commit and versions, in two lines."""
+    versions = ", ".join(f"{name} {about[name]}" for name in ("torch", "transformers"))
+    return f"{about['machine']}\nboresight {about['commit']}, TRL {about['trl']}, {versions}"
 
 
 if __name__ == "__main__":
