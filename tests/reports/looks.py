@@ -98,9 +98,10 @@ def _pale(seen: Iterator[tuple[dict[str, Any], float]]) -> Iterator[str]:
 
 
 def show_as(page: Any, setting: PageSetting) -> None:
-    """Show an open page in a setting."""
+    """Show an open page in a setting, until it has answered to its new size."""
     page.set_viewport_size({"width": setting.width, "height": setting.height})
     page.emulate_media(color_scheme=setting.scheme, media=setting.media)
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def faults_everywhere(page: Any) -> list[str]:
