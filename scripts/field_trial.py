@@ -460,6 +460,7 @@ def print_table(outcomes: dict[str, dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["OMP_NUM_THREADS"] = "1"  # a forked child would wait for threads that it does not have
     import torch  # noqa: F401  # once, for all children
     import transformers
 
