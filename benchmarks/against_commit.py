@@ -30,8 +30,6 @@ from rich.console import Console
 from rich.table import Table
 from rollout import PROMPTS
 
-from boresight.models.kernels.libraries import processor_facts
-
 SAMPLING = Path(__file__).parent / "rloo" / "sampling_side.py"
 STEP, RATE = "seconds per step", "tokens per second"
 
@@ -56,11 +54,10 @@ def main() -> None:
                 measured.append(measure(case, then, Path(folder), args, console))
     if not measured:
         sys.exit(f"No case has {args.only!r} in its name: {', '.join(case.name for case in cases(args))}.")
-    print_table(measured, args.commit, console)
+    about = facts(args)
+    print_table(measured, about["machine"], args.commit, console)
     if args.json:
-        args.json.write_text(
-            json.dumps(facts(args) | {"then": args.commit, "cases": measured}, indent=2) + "\n"
-        )
+        args.json.write_text(json.dumps(about | {"then": args.commit, "cases": measured}, indent=2) + "\n")
 
 
 def arguments() -> argparse.Namespace:
@@ -194,8 +191,8 @@ def processor_ticks() -> tuple[int, int]:
     return ticks[3] + ticks[4], sum(ticks)
 
 
-def print_table(measured: list[dict[str, Any]], commit: str, console: Console) -> None:
-    console.print(f"{processor_facts().get('model name', 'processor unknown')}; now against {commit}")
+def print_table(measured: list[dict[str, Any]], machine: str, commit: str, console: Console) -> None:
+    console.print(f"{machine}; now against {commit}")
     table = Table("case", "then", "now", "speed", "peak GB", "memory")
     for m in measured:
         (speed, low, high), (ratio, least, most) = m["speed"], m["memory"]

@@ -16,6 +16,6 @@ TERMINAL = "\x00\x07\x1b\x7f\x9b\u202e\u2066\ud800"
 """Characters of `ODD` that must not reach a terminal."""
 
 
-def whole(text: str) -> str:
-    """The text with U+FFFD for halves of a character, as older versions of playwright return them."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+def as_returned(text: str) -> tuple[str, str]:
+    """What playwright may return for a text of a page: in older versions lone surrogates are U+FFFD."""
+    return text, re.sub("[\ud800-\udfff]", "\ufffd", text)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from importlib.metadata import version
 
 import pytest
 import yaml
-from packaging.version import Version
 
 from boresight.cli import exits, main
 from boresight.config.recipe import Recipe
@@ -20,6 +18,7 @@ from boresight.config.section import fields
 from boresight.evaluation.recipe import EvaluationRecipe
 from boresight.experiments.sweep.recipe import SweepRecipe
 from boresight.synthesis.recipe import SynthesisRecipe
+from tests.versions import is_older
 
 VALUES = (
     *("", "~", "true", "0", "-1", "1e-320", "1e21", "1" + 24 * "0", ".inf", "-.inf", ".nan"),
@@ -149,12 +148,23 @@ def test_no_bytes_in_data_break_a_verb(content, suffix, problems, tmp_path):
 
 
 NO_ARGUMENT = pytest.mark.skipif(
-    Version(version("typer")) < Version("0.29"), reason="no system passes such an argument; click raises"
+    is_older("typer", "0.29"), reason="no system passes such an argument; click raises"
 )
 PATHS = (
-    *("", ".", "/", "/proc/nowhere", "x" * 300, "-", "--", "~nobody/run", "recipe.yaml/run", "a\nb"),
-    *("\x1b[31mred", "\udcff"),
-    *(pytest.param(path, marks=NO_ARGUMENT) for path in ("nul\x00byte", "\ud800")),
+    "",
+    ".",
+    "/",
+    "/proc/nowhere",
+    "x" * 300,
+    "-",
+    "--",
+    "~nobody/run",
+    "recipe.yaml/run",
+    "a\nb",
+    "\x1b[31mred",
+    "\udcff",
+    pytest.param("nul\x00byte", marks=NO_ARGUMENT),
+    pytest.param("\ud800", marks=NO_ARGUMENT),
 )
 
 

@@ -11,17 +11,20 @@ from boresight.core.console import Terminal, print_warning, progress, showing_on
 from boresight.findings.finding import note, warning
 from boresight.findings.printing import print_findings
 from boresight.training.logging.logger import Tracker
+from tests.versions import is_older
 
 
 def test_warnings_go_to_stderr_and_the_rest_nowhere(capsys):
     with showing_only_warnings():
         console = Terminal(soft_wrap=True)
         console.print("reading")
-        print_warning(console, "[b]12 of 40 rows " + "are cut " * 20)
+        print_warning(console, warning := "[b]12 of 40 rows " + "are cut " * 20)
         with progress(Terminal(stderr=True), "reading", 2) as advance:
             advance(2)
     out, err = capsys.readouterr()
-    assert out == "" and err.split() == ["[b]12", "of", "40", "rows", *["are", "cut"] * 20]
+    if is_older("rich", "14.3"):
+        warning = warning.rstrip()
+    assert out == "" and err == warning + "\n"
 
 
 def test_without_it_a_warning_is_a_line_among_the_others(capsys):

@@ -15,6 +15,7 @@ from boresight.data.rendering.sandbox.process import PROCESS, RenderingFailed, T
 from boresight.data.rendering.template import TemplateRefusal, render_messages
 from boresight.data.stop_tokens import end_of_turn
 from tests.tiny import TEMPLATES, tiny_tokenizer
+from tests.versions import is_older
 
 MESSAGES = [{"role": "user", "content": "a question\ud800"}]
 GUARDED = "{% set x = 1 %}{{ messages[0].content }}"
@@ -100,12 +101,13 @@ def test_both_ways_render_as_transformers_does(family):
     assert render_messages(tokenizer, messages) == expected
 
 
-def test_values_that_are_no_json_are_rendered_by_their_type():
-    """As recent versions of transformers do."""
+def test_values_that_are_no_json_are_as_inert_as_in_transformers():
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = "{% set other = 1 %}{{ messages[0].content }}{{ messages[0].at }}"
     messages = [{"role": "user", "content": "q", "at": b"bytes"}]
-    assert render_messages(tokenizer, messages) == "q<bytes>"
+    assert (rendered := render_messages(tokenizer, messages)) == "q<bytes>"
+    if not is_older("transformers", "5.23"):
+        assert rendered == tokenizer.apply_chat_template(messages, tokenize=False)
 
 
 LOOPS_IN_LOOPS = "{% for m in messages %}{% for n in messages %}{{ m }}{% endfor %}{% endfor %}"

@@ -3,8 +3,6 @@
 import json
 
 import pytest
-import transformers
-from packaging.version import Version
 from rich.console import Console
 from tokenizers import Regex, pre_tokenizers
 
@@ -13,11 +11,12 @@ from boresight.export.command import export
 from boresight.export.gguf import vocabulary
 from boresight.runs.train import run_training
 from tests.tiny import tiny_model, tiny_tokenizer
+from tests.versions import is_older
 
 QUIET = Console(quiet=True)
 QWEN2 = next(pattern for pattern, name in vocabulary.SPLITS.items() if name == "qwen2")
 FILES = ("f16", "q8_0", "q4_0")
-READS_LLAMA = Version(transformers.__version__) >= Version("5.18")
+READS_LLAMA = not is_older("transformers", "5.18")
 """Older versions read no SentencePiece-like vocabulary without a token for the beginning."""
 
 

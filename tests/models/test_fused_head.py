@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 import torch
-from torch._meta_registrations import meta_mm
 from torch.utils._python_dispatch import _disable_current_modes
 
 from boresight.models.kernels.matmul import gradients_in_place
@@ -20,6 +17,7 @@ from tests.live_bytes import LiveBytes
 from tests.models.test_attention import HEADS, full_logprobs
 from tests.models.test_wide_logits import exact, operands
 from tests.models.tiny_decoders import CONFIGS, build, random_rows
+from tests.versions import NEEDS_WIDE_META
 
 TRAINED = pytest.mark.parametrize("trained", [True, False], ids=["trained", "frozen"])
 
@@ -209,10 +207,7 @@ def test_each_pass_is_one_graph_for_tiles_of_any_size(function, softcap):
     assert len(traced) == 1
 
 
-@pytest.mark.skipif(
-    "out_dtype" not in inspect.signature(meta_mm).parameters,
-    reason="torch has no wide products on `meta`",
-)
+@NEEDS_WIDE_META
 @TRAINED
 def test_a_head_reads_no_number_on_the_host(trained, small_tiles):
     """On torch's `meta` device, whose tensors have shapes and no numbers; bfloat16, as on CUDA."""

@@ -24,8 +24,9 @@ from boresight.models.kernels.split_weights import (
 from boresight.models.kernels.wide_logits import wide_logits
 from boresight.models.reference.frozen import frozen_copy
 from tests.tiny import tiny_model
+from tests.versions import NEEDS_GRAD_DTYPE
 
-pytestmark = pytest.mark.skipif(not hasattr(torch.Tensor, "grad_dtype"), reason="needs torch 2.10")
+pytestmark = NEEDS_GRAD_DTYPE
 
 
 def bits(weight):

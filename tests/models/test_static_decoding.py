@@ -41,6 +41,7 @@ from tests.models.recorded import record
 from tests.models.test_sample import OTHERS, assert_same, decoder, flat, prompts
 from tests.models.tiny_decoders import CONFIGS, VOCABULARY
 from tests.tiny import tiny_model
+from tests.versions import NEEDS_GRAD_DTYPE
 
 FREE = SamplingParams(max_new_tokens=22, seed=0)
 STOPS = replace(FREE, seed=1, stop_token_ids=(0, 1, 2))
@@ -284,7 +285,7 @@ def test_folding_leaves_alone_what_is_more_than_a_weight():
         assert not any("forward" in vars(m) for m in model.modules())
 
 
-@pytest.mark.skipif(not hasattr(torch.Tensor, "grad_dtype"), reason="needs torch 2.10")
+@NEEDS_GRAD_DTYPE
 def test_split_weights_keep_their_logits_in_float32():
     """As the usual sampler does, whose samples these are but where rounding to bfloat16 decides."""
     model = decoder("llama", torch.float32)

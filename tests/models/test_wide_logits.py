@@ -1,13 +1,10 @@
 """In bfloat16 logits leave their product in float32, whatever computes them."""
 
-import inspect
-
 import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from torch._meta_registrations import meta_mm
 
 from boresight.models.eval_mode import arithmetic
 from boresight.models.kernels.compact import HalfLinear, compact_frozen
@@ -23,6 +20,7 @@ from boresight.models.sampler.static import rollout as static_rollout
 from boresight.models.sampler.stream import stream
 from boresight.training.probes import kl
 from tests.models.tiny_decoders import CONFIGS, build, make_row, random_rows
+from tests.versions import NEEDS_WIDE_META
 
 
 def operands(rows=40, width=64, vocabulary=700):
@@ -171,10 +169,7 @@ def test_float32_is_left_as_it_was():
     assert torch.equal(completion_logprobs(model, rows, layout="padded").sums, before)
 
 
-@pytest.mark.skipif(
-    "out_dtype" not in inspect.signature(meta_mm).parameters,
-    reason="torch has no wide products on `meta`",
-)
+@NEEDS_WIDE_META
 def test_on_cuda_the_product_itself_keeps_its_sums():
     """Seen on torch's `meta` device, where operators have shapes alone: no operand is widened."""
     from torch.utils._python_dispatch import TorchDispatchMode

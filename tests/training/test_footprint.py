@@ -24,9 +24,9 @@ from boresight.training.optimizer.adamw import make_optimizer
 from tests.live_bytes import LiveBytes
 from tests.models.families import FAMILIES, config_of
 from tests.tiny import tiny_model
+from tests.versions import NEEDS_GRAD_DTYPE
 
 WITHIN = 0.10
-SPLITS = pytest.mark.skipif(not hasattr(torch.Tensor, "grad_dtype"), reason="needs torch 2.10")
 QKVO = LoraConfig(r=8, dropout=0)
 EVERYWHERE = LoraConfig(r=8, dropout=0.1, targets="all-linear")
 
@@ -86,7 +86,7 @@ def test_within_a_tenth_of_what_is_held(dtype, config, recompute):
     check("llama", dtype, config, recompute, {"hidden_size": 192, "intermediate_size": 512})
 
 
-@SPLITS
+@NEEDS_GRAD_DTYPE
 @pytest.mark.parametrize("low_on_host", [False, True], ids=["device", "host"])
 @pytest.mark.parametrize(
     ("recompute", "count"), [(False, 16), (True, 40), (True, 4)], ids=["kept", "recomputed", "update"]
@@ -98,7 +98,7 @@ def test_split_weights_within_a_tenth(recompute, count, low_on_host):
     check("llama", "bfloat16", None, recompute, shape, count=count, **split)
 
 
-@SPLITS
+@NEEDS_GRAD_DTYPE
 @pytest.mark.parametrize("low_on_host", [False, True], ids=["device", "host"])
 def test_a_large_embedding_within_a_tenth(low_on_host, monkeypatch):
     """The tied table of 12,000 rows has five sixths of the weights. Neither its gradient nor its float32

@@ -26,10 +26,11 @@ from boresight.training.probes.kl import KLProbe
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.training.fixtures import make_task, random_rows
 from tests.training.test_resume import Halt, halt_at, train_lines
+from tests.versions import NEEDS_GRAD_DTYPE
 
 SETTINGS = ("model.dtype=bfloat16", "train.batch=8", "train.steps=6", "train.save_every=2", "optim.lr=1e-3")
 
-pytestmark = pytest.mark.skipif(not hasattr(torch.Tensor, "grad_dtype"), reason="needs torch 2.10")
+pytestmark = NEEDS_GRAD_DTYPE
 
 
 def layers(seed=0):
