@@ -7,9 +7,11 @@ from boresight.cli.main import main
 
 
 def run_module() -> None:
-    """Run the command line and exit with its code. As one of several processes it exits by `os._exit`:
-    threads of gloo that are alive when the interpreter shuts down abort it, and a finished run would count
-    as failed."""
+    """Run the command line and exit with its code.
+
+    In one of several processes, exit by `os._exit`: a shutdown of the interpreter is aborted if threads of
+    gloo are still alive, and a finished run would count as failed.
+    """
     try:
         main()
     except SystemExit as end:

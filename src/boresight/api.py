@@ -55,13 +55,13 @@ def train(
         boresight.train(rows=rows, method="dpo", model="starter")
 
     Args:
-        recipe: a YAML file, or the same as nested dictionaries. Without one `optim.lr` is `auto`.
+        recipe: a YAML file, or its contents as nested dictionaries. Without a recipe, `optim.lr` is `auto`.
         rows: training rows in memory, a list of dictionaries or a `datasets.Dataset`, in any layout that a
             file may have. They are written to `<run>-rows.jsonl`, from which the run can resume.
         eval_rows: held-out rows in memory; written to `<run>-eval-rows.jsonl`.
         tokenizer: tokenizer of `model`, if that is a model in memory; it is written to `<run>-model/`.
-        run: folder of the run; by default a new one under `runs/`. A run there that was cut short resumes
-        from its last checkpoint.
+        run: folder of the run; by default a new one under `runs/`. An interrupted run there resumes from its
+            last checkpoint.
         resume: raise an error if there is no run in `run` to resume.
         quiet: print nothing. Findings are in the run in either case.
         sections: changes to the recipe, one dictionary per section: `optim={"lr": 5e-5}`. `method` and
@@ -72,11 +72,11 @@ def train(
         `samples`, `findings`, `folder`, `page`. Margins and KL are in nats, learning rates per step.
 
     Raises:
-        UserError: a mistake in the recipe or the data, an error that `check` finds and `check.allow` does
-            not name, or a folder whose run is finished, of another recipe or locked by another process.
-            Nothing is written then.
+        UserError: a mistake in the recipe or the data, an error that `check` finds and `check.allow` does not
+            name, or a folder whose run is finished, of another recipe or locked by another process. The run
+            folder is not changed then; rows and model in memory may have been written.
         Interrupted: Ctrl-C or SIGTERM; the run stopped at a checkpoint, and the same call with its folder as
-        `run` resumes it.
+            `run` resumes it.
     """
     from boresight.config import recipe as training
     from boresight.core.errors import UserError
@@ -114,8 +114,8 @@ def check(recipe: Recipe, *, rows: int | None = None, **sections: Any) -> Report
         other models, and the loss at that margin. `print` shows what the command shows.
 
     Raises:
-        UserError: a mistake in the recipe. Data or a model that cannot be read become a finding, and `stop`
-            is the sentence with which `train` would stop.
+        UserError: a mistake in the recipe, or `optim.lr` is `auto`. Data or a model that cannot be read
+            become a finding, and `stop` is the sentence with which `train` would stop.
     """
     from boresight.config import recipe as training
     from boresight.runs.check.preflight import preflight
@@ -131,10 +131,10 @@ def explain(run: str | Path, *, beta: float | None = None) -> Explanation:
         beta: beta of a TRL run whose log does not contain it; with it, margins are in nats.
 
     Returns:
-        `outcome`, a sentence each, and `findings`, the most likely cause first.
+        `outcome`, a list of sentences, and `findings`, the most likely cause first.
 
     Raises:
-        UserError: no run is there, or its log has no steps.
+        UserError: there is no run, the log of a TRL run has no steps, or `beta` does not apply to the log.
     """
     from boresight.runs.explain import explain as explain_run
 
@@ -152,7 +152,7 @@ def evaluate(
         run: folder of the results; by default a new one under `runs/`. An interrupted evaluation by the same
             recipe is continued.
         quiet: print nothing.
-        sections: changes to the recipe: `systems={"dpo": {"model": "runs/dpo"}}`.
+        sections: changes to the recipe, as in `systems={"dpo": {"model": "runs/dpo"}}`.
 
     Returns:
         `pairs`, each with `rate` (a share with its 95 % interval, ties one half), `verdict`, `counts` and
@@ -191,7 +191,7 @@ def synthesize(
     """Make preference pairs: prompts, answers, judge, pairs, card. Call it again to resume.
 
     Every paid reply is stored in the folder's ledger and is not requested again. Set a budget
-    (`budget={"max_usd": 5}`), and look at the price first with `boresight synthesize RECIPE --dry-run`.
+    (`budget={"max_usd": 5}`), and print the expected cost with `boresight synthesize RECIPE --dry-run`.
 
     Args:
         recipe: a YAML file of synthetic data (`synth-demo`), or nested dictionaries.
@@ -200,7 +200,7 @@ def synthesize(
         sections: changes to the recipe.
 
     Returns:
-        `folder`, `pairs` (how many), `file` (what `train` reads) and `card`.
+        `folder`, `pairs` (their number), `file` (the data file for `train`) and `card`.
 
     Raises:
         UserError: a mistake in the recipe, unreadable prompts, a spent budget, an endpoint that fails.
@@ -215,7 +215,7 @@ def synthesize(
 
 
 def report(run: str | Path) -> RunData:
-    """Write `report.html` of a run folder again, and read the run.
+    """Rewrite `report.html` of a run folder, and return the run.
 
     Raises:
         UserError: `run` is no run folder.
@@ -246,8 +246,10 @@ def compare(*runs: str | Path, out: str | Path = "compare.html") -> Comparison:
 
 
 def _parsed(kind: type[R], recipe: Recipe, sections: Mapping[str, Any]) -> R:
-    """A recipe of a kind, checked, with `sections` merged in, and with the modules that it names as they are
-    on disk now.
+    """Parse and check a recipe of class `kind`, with `sections` merged in.
+
+    Modules of the user that have changed on disk are imported anew, so that the recipe uses their current
+    content.
     """
     forget_changed_modules()
     if isinstance(recipe, Mapping):
@@ -260,7 +262,7 @@ def _parsed(kind: type[R], recipe: Recipe, sections: Mapping[str, Any]) -> R:
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, dictionary by dictionary; neither is touched."""
+    """Return `base` with `changes` merged in, dictionary by dictionary; neither argument is modified."""
     merged = copy.deepcopy(dict(base))
     for key, change in changes.items():
         below = merged.get(key)
@@ -276,7 +278,7 @@ def _named(recipe: Recipe, otherwise: str) -> Path:
 
 
 def _method_of(recipe: Recipe, sections: Mapping[str, Any]) -> str:
-    """Name of the method, by which a run of a recipe without a file is called."""
+    """Return the name of the method, after which the folder of a run is named if its recipe has no file."""
     method = sections.get("method") or (recipe.get("method") if isinstance(recipe, Mapping) else None)
     return str(method.get("name", "run")) if isinstance(method, Mapping) else "run"
 

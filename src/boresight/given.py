@@ -1,4 +1,4 @@
-"""Rows and models that a Python program holds in memory, written beside the run folder.
+"""Write rows and models that a Python program holds in memory to files beside the run folder.
 
 given = GivenObjects(Path("runs/mine"), rows=[{"prompt": "Hi", "chosen": "Hello!", "rejected": "What?"}])
 given.sections        # {"data": {"train": "runs/mine-rows.jsonl"}}, for the recipe
@@ -24,7 +24,7 @@ GivenRows = Iterable[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class GivenObjects:
-    """Objects given by a Python caller.
+    """Rows, model and tokenizer that a Python caller holds in memory.
 
     Args:
         run: the run folder, which need not exist.
@@ -49,11 +49,11 @@ class GivenObjects:
         return {name: section for name, section in (("data", named), ("model", model)) if section}
 
     def write(self) -> None:
-        """Write the objects, except those that are already written.
+        """Write the rows and the model; the folder of a model that was written before is kept as it is.
 
         Raises:
-            UserError: a row is no mapping or holds what JSON does not, there is no row, the file holds other
-                rows, or a model has no tokenizer.
+            UserError: a row is no mapping or contains a value that JSON does not have, there is no row, the
+                file exists with other rows, or a model has no tokenizer.
         """
         if self.model is not None and self.tokenizer is None:
             raise UserError("model: a model in memory needs its tokenizer; give it as tokenizer=….")
@@ -103,7 +103,7 @@ def _json(value: object) -> str:
 
 
 def _not_json(row: Mapping[str, Any]) -> str:
-    """The first column of a row that JSON does not hold, and why."""
+    """Return the first column of a row whose value JSON does not have, and the reason."""
     for column, value in row.items():
         try:
             _json(value)
@@ -113,7 +113,7 @@ def _not_json(row: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy and torch numbers and arrays as Python's own."""
+    """Convert NumPy and torch numbers and arrays to Python's own types."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"a {type(value).__name__} is not JSON")

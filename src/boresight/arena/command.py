@@ -25,11 +25,16 @@ def arena(
     goal: int | None = None,
     console: Console | None = None,
 ) -> None:
-    """Serve the arena of two run folders or answers files; votes are stored in the folder `out`.
+    """Serve the arena of two run folders or answers files until it is interrupted.
 
     Args:
-        b: None for the start model of the run `a`.
-        goal: votes after which the result is shown; None asks for one on every prompt.
+        a: run folder or answers file of one system.
+        b: run folder or answers file of the other system; None compares with the start model of the run `a`.
+        out: folder in which votes are stored; None makes `runs/arena-A-B` from the names of the systems.
+        port: port of the server; 0 takes a free one.
+        seed: seed of the order of the prompts and of the sides of the answers.
+        goal: number of votes after which the result is shown; None requires a vote on every prompt.
+        console: console for messages; None prints to the terminal.
 
     Raises:
         UserError: nothing to vote on, a goal that cannot be reached, votes on other systems or answers in
@@ -38,7 +43,7 @@ def arena(
     console = console or Terminal(soft_wrap=True)
     duels = read_duels(a, b, seed)
     goal = votes_wanted(duels, goal)
-    check_port(port)  # before there is a folder for votes
+    check_port(port)  # before the folder for votes is created
     other = "start" if b is None else short_name(b)
     votes = Votes(out or Path("runs") / f"arena-{short_name(a)}-{other}", duels)
     show = partial(console.print, markup=False, highlight=False)
@@ -58,7 +63,7 @@ def arena(
 
 
 def closing_sentence(server: Arena) -> str:
-    """A sentence for the terminal: the result of a finished arena, or how to continue an unfinished one."""
+    """Return the sentence to print at the end: the result, or how to continue if votes are missing."""
     votes = server.votes
     if server.finished:
         return win_rate_sentence(votes)

@@ -1,4 +1,4 @@
-"""Questions of an arena: a prompt and two different answers to it, in random order."""
+"""Questions of an arena: a prompt and the different answers of two systems, in random order."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from boresight.evaluation.win_rate import System
 
 FILE_TYPE = re.compile(r"(\.[A-Za-z]+)?(\.gz)?$")
 START_MODEL = "start model"
-"""Name of the system that a run was trained from."""
+"""Name of the untrained system: the model that the training of a run started from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duel:
-    """One question: a prompt and the answers of two systems. `left` and `right` are `(system, answer)`,
-    `cut_at` the number of tokens of each that the token limit cut, left first."""
+    """One question: a prompt and the answers of two systems.
+
+    `left` and `right` are `(system, answer)`. `cut_at` contains, for the left and the right answer, the
+    number of tokens after which the token limit cut it; None for an answer that was not cut.
+    """
 
     prompt: Prompt
     left: tuple[str, str]
@@ -33,8 +36,11 @@ class Duel:
 
 @dataclass(frozen=True, slots=True)
 class Duels:
-    """All questions, in the order in which they are shown. `identical` and `missing` count the prompts
-    that were skipped, because both answers are equal or because one is missing."""
+    """All questions of an arena, in the order in which they are shown.
+
+    `identical` and `missing` are numbers of prompts that were skipped: because both answers are equal, or
+    because an answer is missing.
+    """
 
     names: tuple[str, str]
     duels: tuple[Duel, ...]
@@ -43,7 +49,7 @@ class Duels:
 
     @property
     def sentence(self) -> str:
-        """Number of prompts to vote on, and of those skipped, as a sentence."""
+        """A sentence with the numbers of prompts to vote on, of skipped prompts, and of truncated answers."""
         said = f"{plural(len(self.duels), 'prompt')} to vote on"
         for count, what in ((self.identical, "equal answers"), (self.missing, "an answer missing")):
             if count:
@@ -55,12 +61,13 @@ class Duels:
 
 
 def read_duels(a: Path, b: Path | None, seed: int = 0) -> Duels:
-    """Duels of two run folders or answers files, matched by prompt.
+    """Read the answers of two run folders or answers files and match them by prompt.
 
-    Without `b`, those of the start model and the trained model of the run `a`.
+    Without `b`, the answers of the start model and of the trained model of the run `a` are compared.
 
     Raises:
-        UserError: no answers there, no prompt in common, or nothing to vote on.
+        UserError: answers are missing, the two systems have no prompt in common, or there is nothing to vote
+            on.
     """
     names = _names(a, b)
     answers, source = (read_start_answers(a), a) if b is None else (read_answers(a), b)
@@ -75,7 +82,11 @@ def read_duels(a: Path, b: Path | None, seed: int = 0) -> Duels:
 
 
 def make_duels(prompts: Sequence[Prompt], systems: tuple[System, System], seed: int = 0) -> Duels:
-    """Prompts and sides in an order drawn from `seed`, the same whenever the arena is opened again."""
+    """Make the questions, with the order of the prompts and the sides of the answers drawn from `seed`.
+
+    The order is the same whenever the arena is opened again. Prompts with a missing answer or two equal
+    answers are counted and skipped.
+    """
     duels, identical, missing = [], 0, 0
     for prompt in sorted(prompts, key=lambda p: _drawn(seed, "place", p.id)):
         first, second = (system.answers.get(prompt.id) for system in systems)
@@ -94,7 +105,7 @@ def make_duels(prompts: Sequence[Prompt], systems: tuple[System, System], seed: 
 
 
 def _names(a: Path, b: Path | None) -> tuple[str, str]:
-    """Of both systems; paths where the names are equal."""
+    """Return the names of both systems: short names, or the paths if the short names are equal."""
     if b is None:
         return START_MODEL, short_name(a)
     names = (short_name(a), short_name(b))
@@ -106,7 +117,7 @@ def _names(a: Path, b: Path | None) -> tuple[str, str]:
 
 
 def short_name(path: Path) -> str:
-    """A run folder's name, such as `beta0.1`, or a file's without the ending of its type."""
+    """Return the name of a run folder, such as `beta0.1`, or the name of a file without its file type."""
     return path.resolve().name if path.is_dir() else FILE_TYPE.sub("", path.name)
 
 

@@ -1,4 +1,4 @@
-"""The result of an arena after its last vote: the win rate, and whose answer each vote went to."""
+"""The result of an arena after its last vote: the win rate, and the system that each vote went to."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from boresight.stats.units import unit_named
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswer:
-    """An answer with the name of its system; `won` is True if it got the vote."""
+    """An answer, the name of its system, and whether it won the vote."""
 
     system: str
     text: str
     won: bool
     cut: str
-    """`cut at 64 tokens`, or '' if it ended by itself."""
+    """`cut at 64 tokens` for an answer that the token limit cut, else ''."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedPrompt:
-    """One vote: the prompt, and the answers of both systems, the first system's first."""
+    """A prompt with a vote, and the answers of both systems, in the order of `Votes.names`."""
 
     id: str
     prompt: Sequence[Message]
@@ -34,12 +34,15 @@ class JudgedPrompt:
 
     @property
     def verdict(self) -> str:
-        """The winner's name, or `tie`."""
+        """Name of the system that won the vote, or `tie`."""
         return next((answer.system for answer in self.answers if answer.won), "tie")
 
 
 def win_rate_sentence(votes: Votes) -> str:
-    """The win rate of the second system over the first, in words; one half inside its interval is no lead."""
+    """Return a sentence with the win rate of the second system over the first.
+
+    It contains "not significant" if one half lies in the confidence interval of the win rate.
+    """
     first, second = votes.names
     if votes.rate is None:
         return "No votes yet."
@@ -49,7 +52,7 @@ def win_rate_sentence(votes: Votes) -> str:
 
 
 def judged_prompts(duels: Duels, votes: Votes) -> list[JudgedPrompt]:
-    """All votes, in the order in which the duels are shown."""
+    """Return every prompt with a vote, in the order in which the duels are shown."""
     return [_judged(duel, votes) for duel in duels.duels if duel.prompt.id in votes]
 
 
@@ -61,7 +64,11 @@ def _judged(duel: Duel, votes: Votes) -> JudgedPrompt:
 
 
 def next_commands(votes: Votes, judged: Sequence[JudgedPrompt]) -> list[tuple[str, str]]:
-    """`(command, purpose)` for each way to use the votes, such as training on them. `judged`: every vote."""
+    """Return `(command, purpose)` for each way to use the votes, such as training on them.
+
+    Args:
+        judged: every prompt with a vote, as returned by `judged_prompts`.
+    """
     pairs = shlex.quote(str(votes.folder / "preferences.jsonl"))
     won = [answer for prompt in judged for answer in prompt.answers if answer.won]
     purpose = "train on them"

@@ -1,9 +1,9 @@
-"""The arena's server: loopback only, a token for every request, nothing but the page and its votes.
+"""The arena's HTTP server: on the loopback interface only, and with a token in every request.
 
-Model answers are untrusted: they reach the page as JSON and its text nodes, and the page's policy runs no
-script but its own. Until all votes are in, the page contains neither the systems' names nor the intermediate
-result, which would bias the remaining votes and the decision to stop. The result is shown on request, and no
-vote changes after that.
+Model answers are untrusted: the page receives them as JSON and inserts them as text nodes, and its content
+security policy runs no script but its own. Until all votes are in, the page contains neither the names of the
+systems nor the intermediate result, which would bias the remaining votes and the decision to stop. The result
+is shown on request, and no vote can change after that.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from boresight.reports.page import page
 from boresight.serving.loopback import LoopbackHandler, LoopbackServer, Refused
 
 LONGEST_BODY = 10_000
-"""Largest body of a request, in bytes; a vote is an id and a choice."""
+"""Maximum size of a request body, in bytes; a vote is an id and a choice."""
 NOT_LAST = "Only the last vote can be taken back, and another one came after this; reload the page."
 
 
 class Arena(LoopbackServer):
-    """Serves one arena; `url` holds the token.
+    """HTTP server of one arena.
 
     Args:
-        goal: votes after which the result is shown; None asks for one on every prompt.
-        show: called with the result's sentence when the page first shows it.
+        goal: number of votes after which the result is shown; None requires a vote on every prompt.
+        show: called with a sentence about the result when the page first shows it.
 
     Raises:
-        UserError: a goal below 1 or beyond the prompts, or a port that is taken.
+        UserError: a goal below 1 or above the number of prompts, or a port that is taken.
     """
 
     def __init__(
@@ -55,16 +55,16 @@ class Arena(LoopbackServer):
 
     @property
     def url(self) -> str:
-        """Address of the page, with the token."""
+        """Address of the page, including the token."""
         return f"{self.address}/?token={self.token}"
 
     @property
     def finished(self) -> bool:
-        """Whether all votes are in."""
+        """Whether the number of votes has reached `goal`."""
         return len(self.votes) >= self.goal
 
     def page(self) -> str:
-        """The page as HTML: the questions without a vote, or the result once it has been requested."""
+        """Return the page as HTML: the questions without a vote, or the result once it has been requested."""
         with self.lock:
             if self.revealed:
                 return self._result()
@@ -104,7 +104,10 @@ class Arena(LoopbackServer):
         )
 
     def vote(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Record a vote, once: the same one again changes nothing, and another one is refused."""
+        """Record the vote in a request body, and return the counts of `standing`.
+
+        The same vote sent again changes nothing; a different vote on the same prompt is refused.
+        """
         duel, choice = self.by_id.get(str(body.get("id"))), body.get("choice")
         if duel is None or choice not in CHOICES:
             raise Refused(HTTPStatus.BAD_REQUEST, "A vote needs a known id and left, right or tie.")
@@ -119,7 +122,11 @@ class Arena(LoopbackServer):
             return self.standing()
 
     def undo(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Withdraw the vote on a prompt if it is the last one, unless the result has been shown."""
+        """Withdraw the last vote, and return the counts of `standing`.
+
+        Refused if the prompt in the request body is not the one with the last vote, or if the result has been
+        shown.
+        """
         with self.lock:
             if self.revealed:
                 raise Refused(HTTPStatus.CONFLICT, "The result was shown; no vote changes after it.")
@@ -128,7 +135,7 @@ class Arena(LoopbackServer):
             return self.standing()
 
     def reveal(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Show the result from now on."""
+        """Show the result on the page from now on; refused before all votes are in."""
         with self.lock:
             if not self.finished:
                 raise Refused(HTTPStatus.CONFLICT, f"The result is shown after {self.goal:,} votes.")
@@ -138,13 +145,16 @@ class Arena(LoopbackServer):
             return self.standing()
 
     def standing(self) -> dict[str, Any]:
-        """Number of votes so far, and number of votes after which the result is shown."""
+        """Return the number of votes so far, and the number of votes after which the result is shown."""
         return {"votes": len(self.votes), "total": self.goal}
 
 
 def votes_wanted(duels: Duels, goal: int | None) -> int:
-    """The number of votes after which the result is shown: `goal`, or one per prompt if None. Raises
-    `UserError` for a number below 1 or above the number of prompts."""
+    """Return the number of votes after which the result is shown: `goal`, or one per prompt if None.
+
+    Raises:
+        UserError: the goal is below 1 or above the number of prompts.
+    """
     prompts = len(duels.duels)
     if goal is not None and not 1 <= goal <= prompts:
         raise UserError(f"--votes: {goal} is not between 1 and {prompts:,}, the prompts to vote on.")
@@ -152,7 +162,7 @@ def votes_wanted(duels: Duels, goal: int | None) -> int:
 
 
 class Handler(LoopbackHandler):
-    """Handles one HTTP request to the arena."""
+    """Handles one HTTP request to the arena: the page, or an action on its votes."""
 
     server: Arena
     longest_body = LONGEST_BODY

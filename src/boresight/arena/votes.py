@@ -1,13 +1,15 @@
-"""Votes on disk, each one stored before the next question is shown.
+"""Votes of an arena on the disk; each vote is stored before the next question is shown.
 
     preferences.jsonl   decided votes as canonical preference pairs: `boresight train` reads the file as it is
-    ties.jsonl          votes for neither, with both answers
+    ties.jsonl          ties, with both answers
 
-A vote is one line, written and flushed to the disk. If a power failure leaves the last line incomplete, it is
-removed when the folder is opened again; earlier lines are complete. Files without a vote are not touched.
+A vote is one line, which is flushed to the disk. If a power failure leaves the last line incomplete, that
+line is removed when the folder is opened again; earlier lines are complete. A file without a vote is not
+changed.
 
-A vote counts for the prompt and the two answers that it was given on, whatever their ids are now. A folder
-with a vote on others is refused: after another training of a run, it does not compare the run's answers.
+A vote is identified by its prompt and its two answers, not by the id of the prompt. A folder that contains a
+vote on another prompt or other answers is refused: after a run has been trained again, its votes are not
+about its current answers.
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ FILES = ("preferences.jsonl", "ties.jsonl")
 
 
 class Votes:
-    """The votes in a folder, open for more. One process at a time.
+    """The votes in a folder, to be read and extended. One process at a time can open a folder.
 
     Raises:
-        UserError: another arena writes there, or the files there are not votes on these duels; nothing is
-            changed then.
+        UserError: another arena writes to the folder, or its files are not votes on these duels; the folder
+            is then left unchanged.
     """
 
     def __init__(self, folder: Path, duels: Duels) -> None:
@@ -73,23 +75,30 @@ class Votes:
 
     @property
     def rate(self) -> Interval | None:
-        """Win rate of the second system over the first, ties half, by prompt; None before the first vote."""
+        """Win rate of the second system over the first, with ties as one half; None before the first vote.
+
+        The confidence interval treats votes on the same prompt as one cluster.
+        """
         second = self.names[1]
         outcomes = [0.5 if w is None else float(w == second) for w in self._winners.values()]
         asked = [self._asked[id] for id in self._winners]
         return clustered_share(grouped(outcomes, asked)) if outcomes else None
 
     def winner(self, id: str) -> str | None:
-        """The system that the vote on a prompt went to; None for a tie. Raises KeyError without a vote."""
+        """Return the name of the system that won the vote on a prompt; None for a tie.
+
+        Raises:
+            KeyError: there is no vote on the prompt.
+        """
         return self._winners[id]
 
     @property
     def ties(self) -> int:
-        """Votes for neither."""
+        """Number of ties."""
         return sum(winner is None for winner in self._winners.values())
 
     def add(self, duel: Duel, choice: Choice) -> None:
-        """Record a vote; it is on the disk when this returns."""
+        """Record a vote; it is on the disk when this method returns."""
         winner, loser = (duel.left, duel.right) if choice != "right" else (duel.right, duel.left)
         name = "ties.jsonl" if choice == "tie" else "preferences.jsonl"
         record = _tie(duel) if choice == "tie" else _preference(duel, winner, loser, choice)
@@ -106,7 +115,7 @@ class Votes:
         self._last = (duel.prompt.id, name, start)
 
     def undo(self, id: str) -> bool:
-        """Take the vote on a prompt back if it is the last one of this session; returns whether it was."""
+        """Withdraw the vote on a prompt if it is the last one of this session; return whether it was."""
         if self._last is None or self._last[0] != id:
             return False
         _, name, start = self._last
@@ -117,7 +126,12 @@ class Votes:
         return True
 
     def _read(self) -> None:
-        """Read all votes, and refuse a file whose only line is incomplete: it need not be an arena's."""
+        """Read all votes of the folder.
+
+        Raises:
+            UserError: a row is not a vote on these duels, or there is no complete vote and a file has an
+                incomplete line, so that the file may not be an arena's.
+        """
         self._winners, self._asked = {}, {}
         incomplete = None
         for path in (self.folder / name for name in FILES):
@@ -160,17 +174,17 @@ class Votes:
 
 
 def winner_of(duel: Duel, choice: Choice) -> str | None:
-    """The system that a choice goes to; None for a tie."""
+    """Return the name of the system that a choice is for; None for a tie."""
     return {"left": duel.left[0], "right": duel.right[0], "tie": None}[choice]
 
 
 def _content(prompt: object, answers: Mapping[str, str]) -> str:
-    """A text that is equal for equal prompts and answers."""
+    """Return a text that is equal for equal prompts and answers."""
     return json.dumps([prompt, answers], sort_keys=True)
 
 
 def _answers(row: Mapping[str, Any], winner: str | None, systems: set[str]) -> Mapping[str, str]:
-    """The answer of each system in the row of a vote; `winner` is None for a tie."""
+    """Return the answer of each system in a stored vote; `winner` is None for a tie."""
     if winner is None:
         return row["answers"]
     answer = {True: row["chosen"][0]["content"], False: row["rejected"][0]["content"]}
@@ -202,7 +216,7 @@ def _answer_turns(text: str) -> list[Message]:
 
 
 def _open(path: Path) -> FileIO:
-    """The file for reading and appending, without the torn line that a crash may have left at its end."""
+    """Open the file for reading and appending, and remove an incomplete last line that a crash has left."""
     file = path.open("a+b", buffering=0)
     file.seek(0)
     content = file.read()
@@ -214,7 +228,7 @@ def _open(path: Path) -> FileIO:
 
 
 def _append(file: FileIO, line: bytes) -> None:
-    # Unbuffered: what does not fit on the disk is not kept back to be written with the next vote.
+    # The file is unbuffered, so that the end of a line that does not fit on the disk is not written later.
     if file.write(line) != len(line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,4 +1,4 @@
-"""Cache of the findings about data, under a digest of everything that they depend on."""
+"""Cache the findings about data, keyed by a digest of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from boresight.findings.finding import Finding, from_dict
 from boresight.scorers.reward_function import BUILTIN
 
 NOT_LOOKED_AT = ("optim", "check", "evaluate")
-"""Sections of a recipe that no finding about data or tokens depends on; of `evaluate` the file `prompts`
-is an exception."""
+"""Sections of a recipe that the cache key ignores, since findings about data and tokens do not depend on
+them. The content of the file `evaluate.prompts` is part of the key nevertheless."""
 BOUND = CacheBound(bytes=50 * 10**6, days=90)
-"""Some thousands of recipes."""
+"""Maximum size and age of the cache; the size suffices for some thousands of recipes."""
 
 
 @dataclass(frozen=True)
 class Looked:
     """Findings about data and tokens, and the counts that other checks need.
 
-    `rows` is the number of training rows, `sampled` the number of examples that were tokenized here,
-    `answer_tokens` and `row_tokens` are mean lengths in tokens; None where unknown. `labels` counts the good
-    and the bad answers of labeled data.
+    `rows` is the number of training rows, `sampled` the number of examples that were tokenized for the
+    checks, `answer_tokens` and `row_tokens` are mean lengths in tokens; None where unknown. `labels` holds
+    the number of good and the number of bad answers of labeled data.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -43,11 +43,11 @@ class Looked:
 
 
 def key(recipe: Recipe) -> str | None:
-    """Cache key: a digest of the bytes of data and prompts, the recipe, tokenizer and template files, and the
-    code of these checks.
+    """Return the cache key of a recipe's findings, or None if they must not be cached.
 
-    None if the data are not in local files, or if a reward may change without a change of the recipe: a
-    user's function, or a model.
+    The key is a digest of the recipe, the bytes of its data, prompts, tokenizer and template files, and the
+    code of these checks. Findings are not cached if the data are not in local files, or if a reward may
+    change while the recipe stays the same: a user's function, or a model.
     """
     data, asked = local_files(recipe), [data_path(recipe.evaluate.prompts)] if recipe.evaluate.prompts else []
     here = data and all(file.is_file() for file in asked)
@@ -62,13 +62,13 @@ def key(recipe: Recipe) -> str | None:
 
 
 def local_files(recipe: Recipe) -> list[Path]:
-    """Paths of all data files; empty if any source is not a local file."""
+    """Return the paths of all data files; empty if any source is not a local file."""
     files = [data_path(name) for name in recipe.data.all_sources]
     return files if all(file.is_file() for file in files) else []
 
 
 def read_cached(key: str) -> Looked | None:
-    """The findings cached under `key`; None if there are none or the file cannot be read."""
+    """Return the findings cached under `key`; None if there are none or the file cannot be read."""
     mark_used(_file(key))
     try:
         raw = read_state(_file(key))
@@ -78,7 +78,7 @@ def read_cached(key: str) -> Looked | None:
 
 
 def write_cached(key: str, looked: Looked) -> None:
-    """Cache `looked` under `key`, and delete entries that have not been used for long.
+    """Write `looked` to the cache under `key`, and delete entries that have not been used for long.
 
     Does nothing if the cache folder cannot be written.
     """

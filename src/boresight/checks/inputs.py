@@ -1,7 +1,7 @@
 """Collect the inputs of the checks, as far as they are available.
 
-Every part may be missing: a folder that is not there, data that cannot be read. Training would stop with the
-same sentence; without data the other checks still run.
+Any input may be missing, for example if a folder does not exist or data cannot be read. Its error message is
+then recorded, which is the one that training would stop with, and the checks that do not need it still run.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ SIZE = re.compile(r"(?<!\d)(\d{1,6}(?:\.\d{1,6})?)([bm])(?![a-z0-9])", re.IGNORE
 
 @dataclass
 class Missing:
-    """Parts that could not be read, each with a sentence.
+    """Error messages of the inputs that could not be read, by name.
 
-    `refused` holds the parts that training would refuse with the same sentence, since it reads them by the
-    same functions; `why` those that could not be checked.
+    `refused` holds the inputs that training would refuse with the same message, since it reads them with the
+    same functions; `why` holds the inputs that could not be checked.
 
     Args:
-        elsewhere: the run is planned for another machine, so an unreachable hub is not an error.
+        elsewhere: whether the run is planned for another machine, so that an unreachable hub is not an error.
     """
 
     elsewhere: bool = False
@@ -64,7 +64,7 @@ class Missing:
     refused: dict[str, str] = field(default_factory=dict)
 
     def attempt(self, part: str, get: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """The result of `get`, or None; the message of its `UserError` is recorded under `part`."""
+        """Call `get` and return its result; if it raises, record the message under `part` and return None."""
         try:
             return get(*args, **kwargs)
         except UserError as problem:
@@ -76,14 +76,21 @@ class Missing:
 
 
 def read_examples(data: Dataset) -> Examples:
-    """Training examples, as many as are held in memory, and held-out ones. Raises `UserError`."""
+    """Return the training examples, as many as fit into memory, and the held-out examples.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
     split = data.split
     train = split.train.examples
     return Examples(some_in_memory(train), split.eval.examples, all_train=train, shortage=split.shortage)
 
 
 def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:
-    """Rows of up to `SAMPLE` examples at full length, and each template's rendering of one conversation."""
+    """Tokenize up to `SAMPLE` examples at full length.
+
+    The result also contains one conversation as rendered by each chat template.
+    """
     own = tokenizer.chat_template
     written = {"model": rendered(tokenizer)} if own and kind_of(recipe).data != "demonstration" else {}
     ensure_chat_template(tokenizer, recipe.model.chat_template)
@@ -108,7 +115,10 @@ def make_tokens(recipe: Recipe, data: Dataset, tokenizer: Tokenizer) -> Tokens:
 
 
 def sample_rows(data: Dataset, tokenizer: Tokenizer) -> list[list[RowOrReason]]:
-    """Rows of up to `SAMPLE` training examples, evenly spread, under the ids that their file gives them."""
+    """Return the rows of up to `SAMPLE` evenly spaced training examples, as `result[example][row]`.
+
+    Each row has the id of its example in the file. An example without a row has the reason instead.
+    """
     examples = data.split.train.examples
     step = max(1, len(examples) // SAMPLE)
     sample = range(0, len(examples), step)[:SAMPLE]
@@ -120,12 +130,12 @@ def sample_rows(data: Dataset, tokenizer: Tokenizer) -> list[list[RowOrReason]]:
 
 
 def renamed(outcome: RowOrReason, id: str) -> RowOrReason:
-    """The same row or reason under another id."""
+    """Return a row, or the reason why there is none, with another id."""
     return replace(outcome, id=id) if isinstance(outcome, Row) else (id, outcome[1])
 
 
 def rendered(tokenizer: Tokenizer) -> str | None:
-    """One conversation under the tokenizer's chat template; None for a template that refuses it."""
+    """Render one conversation with the tokenizer's chat template; None if the template cannot render it."""
     for conversation in (PROBE, [SYSTEM, *PROBE]):
         with suppress(TemplateRefusal):
             return render_messages(tokenizer, conversation)
@@ -133,16 +143,22 @@ def rendered(tokenizer: Tokenizer) -> str | None:
 
 
 def make_tokenizer(recipe: Recipe) -> Tokenizer:
-    """The recipe's tokenizer, before a chat template of the recipe is set. Raises `UserError`."""
+    """Return the recipe's tokenizer, before the recipe's chat template is set.
+
+    Raises:
+        UserError: there is no such tokenizer.
+    """
     return load_tokenizer(recipe.model.name)
 
 
 def make_skeleton(recipe: Recipe, tokenizer: Tokenizer) -> Policy:
-    """The recipe's model without weights: on torch's `meta` device, wired and with adapters as in training.
+    """Return the recipe's model without weights, on torch's `meta` device.
+
+    Stop tokens and adapters are set up as in training.
 
     Raises:
-        UserError: what training would raise: no such model, weights that its checkpoint lacks or has in
-            excess (by the headers of its files), or adapters that fit no layer of it.
+        UserError: for the same reasons as in training: there is no such model, its checkpoint lacks weights
+            or has too many (by the headers of its files), or the adapters fit no layer of it.
     """
     name, head = recipe.model.name, kind_of(recipe).head
     source, allowed = locate(name), Allowed((*recipe.model.allow_weights,))
@@ -158,8 +174,10 @@ def make_skeleton(recipe: Recipe, tokenizer: Tokenizer) -> Policy:
 
 
 def size_of(recipe: Recipe, model: Policy | None) -> int | None:
-    """Number of parameters without adapters: counted on `model`, looked up by name, or parsed from a name
-    such as `…-0.5B`; None if unknown."""
+    """Return the number of parameters without adapters; None if unknown.
+
+    They are counted on `model`, else looked up by name, else parsed from a name such as `…-0.5B`.
+    """
     if model is not None:
         return sum(p.numel() for name, p in model.named_parameters() if "lora_" not in name)
     name = recipe.model.name.rsplit("/", 1)[-1]

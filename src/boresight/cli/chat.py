@@ -31,7 +31,7 @@ HELP = "\n".join(line.strip() for line in (__doc__ or "").split("\n")[2:6])
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How answers are sampled."""
+    """Settings of a chat: how answers are sampled, the system message, and the device."""
 
     max_new_tokens: int = 256
     temperature: float = 0.0
@@ -41,7 +41,11 @@ class Settings:
 
 
 class Talker:
-    """The run's model, and its start model: the same one with its adapter off, or loaded at its first use."""
+    """Answers with a run's model or with its start model.
+
+    The start model is the run's model with its adapter switched off; without an adapter, it is loaded when it
+    is first needed.
+    """
 
     def __init__(self, name: str, settings: Settings) -> None:
         from boresight.models.head import head_of
@@ -55,18 +59,18 @@ class Talker:
             raise UserError(f"{name}: a reward model gives scores, not words; there is nothing to chat with.")
         self.settings = settings
         self.start_name: str | None = (recipe.get("model") or {}).get("name")
-        from boresight.models.sampler.generate import load_chat_model  # slow; the names are right by now
+        from boresight.models.sampler.generate import load_chat_model  # slow, so after the checks
 
         with naming("RUN", "model"), naming("--device", "device"):
             self.model, self.tokenizer = load_chat_model(name, device=settings.device, merge=False)
         self._start: Policy | None = None
 
     def answer(self, turns: Sequence[Message], say: Callable[[str], None]) -> str:
-        """The run's answer to a conversation; `say` is called with each new piece of its text."""
+        """Return the answer of the run's model; `say` is called with each new piece of the text."""
         return self._answer(self.model, turns, say)
 
     def answer_before(self, turns: Sequence[Message], say: Callable[[str], None]) -> str:
-        """The start model's answer, with the same random numbers.
+        """Return the start model's answer to a conversation, sampled with the same random numbers.
 
         Raises:
             UserError: the folder does not record the model it was trained from.
@@ -113,7 +117,10 @@ class Talker:
 
 @dataclass(slots=True)
 class Unrolled:
-    """Decodes tokens as they are generated. A character of several tokens is printed once it is complete."""
+    """Decodes tokens as they are generated and prints their text.
+
+    A character that consists of several tokens is printed once it is complete.
+    """
 
     tokenizer: Tokenizer
     say: Callable[[str], None]
@@ -138,7 +145,7 @@ class Unrolled:
 
 
 class Conversation:
-    """The conversation, and the effect of each line typed."""
+    """The turns of a conversation; `line` processes each line that the user types."""
 
     def __init__(self, talker: Talker, out: Callable[[str], None], system: str | None = None) -> None:
         self.talker, self.out = talker, out
@@ -147,7 +154,7 @@ class Conversation:
         self.commands = {"/before": self._before, "/reset": self._reset, "/help": self._help}
 
     def line(self, text: str) -> bool:
-        """Process one line; returns False if the conversation is over."""
+        """Process one line that the user typed; returns False if it ends the conversation."""
         if not text:
             return True
         if text in ("/quit", "/exit"):

@@ -34,7 +34,7 @@ from boresight.core.interrupt import SIGPIPE, Interrupted
 DONE, FOUND, BAD_INPUT, INTERNAL = 0, 1, 2, 70
 BY_SIGNAL = 128
 LONGEST = 3_000
-"""Characters of a sentence that are printed."""
+"""Maximum number of characters of a sentence that are printed."""
 LESS_MEMORY = (
     "for training set train.activations=recompute, lower train.tokens_per_forward, or train adapters "
     "(model.lora={}); for anything else take a smaller model, or a device with more memory."
@@ -77,7 +77,7 @@ def _code_of(app: Callable[[list[str]], Any], arguments: Sequence[str]) -> int:
 
 
 def print_sentence(sentence: str, color: str) -> None:
-    """Print the one sentence of a verb on stderr, where it can be printed."""
+    """Print a sentence on standard error, also with `--quiet`; does nothing if standard error is closed."""
     from rich.text import Text
 
     from boresight.core.console import Terminal
@@ -88,7 +88,7 @@ def print_sentence(sentence: str, color: str) -> None:
 
 
 def _cut(sentence: str) -> str:
-    """The sentence without its middle where it repeats a name or value of thousands of characters."""
+    """Return the sentence; if it is too long, for example by a long value, without its middle."""
     return sentence if len(sentence) <= LONGEST else f"{sentence[: LONGEST // 2]}…{sentence[-LONGEST // 2 :]}"
 
 
@@ -98,13 +98,16 @@ def _end(code: int, sentence: str, color: str) -> int:
 
 
 def _os_sentence(error: OSError) -> str:
-    """`/proc/run: Permission denied; check the path, its permissions and the space on its disk.`"""
+    """Return the sentence for an error of the operating system.
+
+    E.g. `/proc/run: Permission denied; check the path, its permissions and the space on its disk.`
+    """
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}; check the path, its permissions and the space on its disk."
 
 
 def _internal(error: Exception) -> str:
-    """Sentence for an internal error, with the file of the traceback."""
+    """Write the traceback of an internal error to a file, and return a sentence with the path of the file."""
     what = f"an error in boresight itself ({named_first_line(error)})"
     name = f"boresight-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     file = Path(tempfile.gettempdir()) / name

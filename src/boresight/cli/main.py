@@ -54,10 +54,10 @@ def options(
 
 
 class RecipeCommand(TyperCommand):
-    """A verb whose help ends with the names of its recipes and every field of them."""
+    """A verb whose help ends with the names of the recipes for it, and with every field of such a recipe."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print Typer's own help, then names and fields."""
+        """Print Typer's own help, then the names of recipes and the fields."""
         super().format_help(ctx, formatter)
         from boresight.cli.recipe_help import print_fields, print_names
 
@@ -111,7 +111,7 @@ def init(
 
     with naming("--model", "model"):
         refuse_missing_model(model)
-    from boresight.runs.init.command import write_recipe  # slow; the model is there
+    from boresight.runs.init.command import write_recipe  # slow, so after the check
 
     with naming("--model", "model"):
         written = write_recipe(
@@ -163,7 +163,7 @@ def train(
             raise UserError("--resume: name the run to resume, as in --run runs/mine.")
         chosen, arguments = Recipe.load(recipe, overrides), [str(recipe), *(overrides or [])]
         _say_once(Recipe.replaced(recipe, overrides))
-        from boresight.runs.train import run_training as run_recipe  # slow; the recipe is right by now
+        from boresight.runs.train import run_training as run_recipe  # slow, so after the checks
 
         report = run_recipe(chosen, run or default_folder(recipe), resume=resume, arguments=arguments)
         _say_once(_after_training(report.parent))
@@ -194,7 +194,7 @@ def check(
     arguments = [str(recipe), *(overrides or [])]
     if probe and rows is not None:
         raise UserError("--rows: a probe reads the data; leave --rows out.")
-    from boresight.runs.check.preflight import preflight, with_commands  # slow; the recipe is right by now
+    from boresight.runs.check.preflight import preflight, with_commands  # slow, so after the checks
 
     if probe:
         from boresight.runs.check.probe import check_by_probe
@@ -282,7 +282,7 @@ def evaluate(
         report = evaluate_run(recipe, Terminal(soft_wrap=True))
         return Result(str(report), lambda: results.run_keys(report.parent))
     chosen = EvaluationRecipe.load(recipe, overrides)
-    from boresight.runs.evaluate import run_evaluation  # slow; the recipe is right by now
+    from boresight.runs.evaluate import run_evaluation  # slow, so after the checks
 
     found = run_evaluation(chosen, run or default_folder(recipe))
     return Result(str(found.page), lambda: results.evaluation_keys(found.folder, found.verdicts))
@@ -717,7 +717,7 @@ def data_show(
 
 
 def _after_training(run: Path) -> list[str]:
-    """Commands to continue with, for a run folder."""
+    """Return lines with the commands to continue with after training."""
     commands = {"explain": "likely causes, and what to change"}
     if (run / "samples.jsonl").exists():
         commands["arena"] = "vote between its answers and the start model's"
@@ -728,12 +728,12 @@ def _after_training(run: Path) -> list[str]:
 
 
 def _given(options: Mapping[str, object]) -> str:
-    """Names of the options that have a value, with commas between them."""
+    """Return the names of the options that have a value, separated by commas."""
     return ", ".join(name for name, value in options.items() if value is not None)
 
 
 def _say(*lines: object) -> None:
-    """Print lines as they are, whatever the width of the terminal; its stream shows control characters."""
+    """Print lines without wrapping them to the width of the terminal; control characters become symbols."""
     from boresight.core.console import Terminal
 
     if not Terminal.only_warnings:
@@ -741,13 +741,13 @@ def _say(*lines: object) -> None:
 
 
 def _say_once(lines: list[str]) -> None:
-    """Print lines from the first of the processes that torchrun started."""
+    """Print lines in the first process only, if torchrun has started several."""
     if is_first_process():
         _say(*lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: runs a verb and always raises `SystemExit`, with one of `boresight.cli.exits`."""
+    """Run a command line and raise `SystemExit`, always, with an exit code of `boresight.cli.exits`."""
     set_wait_policy()
     sys.exit(exits.run(app, sys.argv[1:] if arguments is None else arguments))
 

@@ -1,9 +1,9 @@
-"""`--quiet` and `--json` of every verb that has a result, and the first line of those that take long.
+"""The options `--quiet` and `--json` of verbs that have a result, and the first line of output of slow verbs.
 
-A verb prints what it does on the way and returns its `Result`.
+A verb prints its progress and returns a `Result`.
 
---quiet   standard error gets warnings and errors alone, standard output the line of the result
---json    standard output gets the result as one JSON object, standard error everything else
+--quiet   only warnings and errors on standard error, only the line of the result on standard output
+--json    only the result as one JSON object on standard output, everything else on standard error
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ JSON = Annotated[
 
 @dataclass(frozen=True)
 class Result:
-    """The result of a verb: a line, a JSON object, which is computed only if it is printed, and the exit
-    code."""
+    """The result of a verb.
+
+    `line` is printed with `--quiet`. `keys` returns the JSON object for `--json`, and is called only for it.
+    `code` is the exit code.
+    """
 
     line: str
     keys: Callable[[], Mapping[str, Any]]
@@ -49,13 +52,14 @@ class Result:
 def with_result(
     *, quiet: bool = True, starts_with: Sequence[str] = (), tables: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., Result]], Callable[..., None]]:
-    """Give a verb `--quiet` and `--json`.
+    """Return a decorator that adds the options `--quiet` and `--json` to a verb.
 
     Args:
-        quiet: whether the verb prints anything that `--quiet` omits.
-        starts_with: names of arguments; the first line of output, which is printed before torch is loaded,
-            names the first of them that is given.
-        tables: parameters with which a verb only prints a table and has no result, each with its option.
+        quiet: whether to add `--quiet`: the verb prints something that it omits.
+        starts_with: names of arguments. The first line of output, which is printed before torch is loaded,
+            has the value of the first of them that is given. Without names the decorator prints no such line.
+        tables: parameters with which the verb only prints a table and has no result, mapped to their options.
+            `--quiet` and `--json` are errors with them.
     """
 
     def decorate(verb: Callable[..., Result]) -> Callable[..., None]:
@@ -86,7 +90,7 @@ def with_result(
 
 
 def _add_options(run: Callable[..., None], verb: Callable[..., Result], options: Mapping[str, Any]) -> None:
-    """Give `run` the signature of `verb` with flags at its end, which Typer reads."""
+    """Give `run` the signature of `verb`, from which Typer makes options, and add flags."""
     hints = typing.get_type_hints(verb, include_extras=True)
     own = inspect.signature(verb).parameters.values()
     flags = [
@@ -111,7 +115,7 @@ def _showing_only_warnings() -> AbstractContextManager[None]:
 
 
 def print_start(verb: str, *subjects: object) -> None:
-    """Print the first line, before libraries are imported, which takes seconds."""
+    """Print the first line of a command, before libraries are imported, which takes seconds."""
     from boresight.core.console import Terminal
 
     if is_first_process():
@@ -126,15 +130,15 @@ def is_first_process() -> bool:
 
 
 def json_text(keys: Mapping[str, Any]) -> str:
-    """The object on one line; a number that is not finite is null.
+    """Return the object as JSON on one line; a number that is not finite becomes null.
 
-    It is ASCII, since standard output replaces control characters and what its encoding lacks.
+    The text is ASCII, because standard output replaces control characters and those that its encoding lacks.
     """
     return json.dumps(_plain(keys), allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
-    """The value in the types of JSON."""
+    """Convert a value to types that JSON has."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, float):

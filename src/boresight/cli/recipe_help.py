@@ -1,4 +1,4 @@
-"""Names and fields of recipes, printed under `boresight train --help` and that of other verbs."""
+"""Print names and fields of recipes at the end of `boresight train --help` and others."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class HelpPart(NamedTuple):
     heading: str
     note: str
     rows: list[tuple[str, str, str, str]]
-    """As `fields` returns them."""
+    """Rows `(dotted name, type, default, docstring)`, as `fields` returns them."""
 
 
 def print_names(verb: str) -> None:
-    """Print the names of the recipes in this package for a verb: each of the top level, or each folder."""
+    """Print the names of the recipes in this package for a verb; those in folders are listed by folder."""
     names = recipe_names(_kind(verb))
     folders: dict[str, list[str]] = {}
     for name in names:
@@ -38,7 +38,7 @@ def print_names(verb: str) -> None:
 
 
 def _kind(verb: str) -> type[BaseRecipe]:
-    """Recipe class of a command."""
+    """Return the recipe class of a verb."""
     if verb == "evaluate":
         from boresight.evaluation.recipe import EvaluationRecipe
 
@@ -130,8 +130,10 @@ def _synthesis() -> Iterator[HelpPart]:
 
 
 def setting_names(verb: str) -> Iterator[str]:
-    """Names of the settings of the recipe that a verb takes, as `optim.lr`, without those of rewards; none
-    for a verb whose recipe has no table of fields."""
+    """Yield the names of the settings of the recipe that a verb takes, such as `optim.lr`.
+
+    Settings of rewards are omitted. A verb whose recipe has no table of fields yields none.
+    """
     verbs = {"check": ["train"], "sweep": ["sweep", "train"]}.get(verb, [verb])
     for part in (part for name in verbs if name in PARTS for part in PARTS[name]()):
         chosen, is_choice, _ = part.heading.partition(".name: ")
@@ -140,10 +142,10 @@ def setting_names(verb: str) -> Iterator[str]:
 
 
 PARTS = {"train": _training, "evaluate": _evaluation, "sweep": _sweep, "synthesize": _synthesis}
-"""Parts of the help by verb."""
+"""Function that yields the parts of the help, by verb."""
 
 
 def _line(name: str, kind: str, default: str, doc: str) -> tuple[str, Text]:
-    """Name and description of a field."""
+    """Return the name of a field and its description with type and default."""
     default = "required" if default == "required" else f"default {default}"
     return name, Text.assemble(doc, " ", (f"({kind}; {default})", "dim"))

@@ -1,4 +1,4 @@
-"""The results of verbs as JSON objects. `docs/output.md` lists their keys, which stay the same."""
+"""Convert the results of verbs to JSON objects. `docs/output.md` lists their keys, which stay the same."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Keys = dict[str, Any]
 
 
 def run_keys(folder: Path) -> Keys:
-    """Keys of a run folder, after `train` or after `evaluate` of it."""
+    """Return the object for a run folder, after `train` or after `evaluate` of the folder."""
     from boresight.reports.read_run import read_run
 
     run = read_run(folder)
@@ -41,7 +41,7 @@ def run_keys(folder: Path) -> Keys:
 
 
 def check_keys(report: Report, overfit: OverfitResult | None) -> Keys:
-    """Keys of the result of preflight, and of whether rows were overfit."""
+    """Return the object for the preflight checks, and for the attempt to overfit rows, if any."""
     return {
         "passed": report.stop is None and (overfit is None or overfit.passed),
         "stop": report.stop,
@@ -72,7 +72,7 @@ def _forecast(found: Forecast) -> Keys:
 
 
 def explain_keys(found: Explanation) -> Keys:
-    """Keys of a diagnosis."""
+    """Return the object for the diagnosis of a run."""
     return {
         "run": found.name,
         "outcome": found.outcome,
@@ -83,13 +83,13 @@ def explain_keys(found: Explanation) -> Keys:
 
 
 def explained(found: Explanation) -> str:
-    """A diagnosis in one line."""
+    """Return a diagnosis in one line: the number of findings and their names."""
     names = ", ".join(finding.name for finding in found.findings)
     return f"{plural(len(found.findings), 'finding')}: {names}" if names else "no findings"
 
 
 def evaluation_keys(folder: Path, verdicts: Sequence[str]) -> Keys:
-    """Keys of an evaluation: its folder, its verdicts, and the content of `evaluation.json`."""
+    """Return the object for an evaluation: its folder, its verdicts, and the content of `evaluation.json`."""
     from boresight.core.files import read_state
 
     numbers = read_state(folder / "evaluation.json")
@@ -102,7 +102,7 @@ def evaluation_keys(folder: Path, verdicts: Sequence[str]) -> Keys:
 
 
 def comparison_keys(found: Comparison) -> Keys:
-    """Keys of a comparison of runs."""
+    """Return the object for a comparison of runs."""
     return {
         "page": found.page,
         "runs": [run.folder for run in found.runs],
@@ -113,7 +113,7 @@ def comparison_keys(found: Comparison) -> Keys:
 
 
 def file_keys(report: FileReport, verified: VerifiedFile | None) -> Keys:
-    """Keys of a report on a data file, and of the rows that a reward contradicts."""
+    """Return the object for a report on a data file, with the rows that a reward contradicts, if any."""
     loaded = report.loaded
     return {
         "source": loaded.source,
@@ -134,7 +134,7 @@ def file_keys(report: FileReport, verified: VerifiedFile | None) -> Keys:
 
 
 def estimate_keys(estimates: Sequence[Estimate]) -> Keys:
-    """Keys of the planned requests of a synthesis, with their cost."""
+    """Return the object for the planned requests of a synthesis, with their cost."""
     return {
         "requests": sum(e.requests - e.cached for e in estimates),
         "stages": [

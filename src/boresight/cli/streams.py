@@ -1,9 +1,9 @@
-"""Standard streams of a command: output cannot control the terminal, and the pipe or terminal may be closed
-during a run, as in `boresight train … | head -3`.
+"""Standard streams of a command, safe against control characters and closed pipes.
 
-Warnings of libraries, log lines and everything else that is written as a string may quote data, models and
-servers, so control characters are replaced. rich writes colors and moves the cursor; a `Terminal` has
-replaced control characters in its texts before.
+A pipe may be closed during a run, as in `boresight train … | head -3`. Warnings of libraries, log lines and
+everything else that is written as a string may quote data, models and servers, so control characters are
+replaced. rich writes control characters itself, for colors and to move the cursor; a `Terminal` replaces
+those in its texts before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from boresight.core.console import HARMLESS
 from boresight.core.interrupt import SIGPIPE, request_stop
 
 NO_READER = (errno.EPIPE, errno.EIO)
-"""Errors of a pipe and of a terminal that are closed at the other end."""
+"""Error numbers for a pipe and for a terminal that is closed at the other end."""
 
 
 BAR = re.compile(r"\r|[\n]*(?:\x1b\[A)*$")
@@ -31,16 +31,19 @@ line, or a move to the line of another bar."""
 
 
 def as_symbols(text: str) -> str:
-    """The text with control characters replaced by symbols, except those with which a progress bar begins."""
+    """Return the text with control characters replaced by symbols.
+
+    Those at the beginning of a progress bar are kept.
+    """
     found = BAR.match(text)
     moved = found.end() if found else 0
     return text[:moved] + text[moved:].translate(HARMLESS)
 
 
 class TolerantStream:
-    """A text stream that discards output once its pipe or terminal is closed, and asks the run to stop.
+    """A text stream that discards output once its pipe or terminal is closed, and requests a stop of the run.
 
-    Control characters are written as symbols, except through `rich_proxied_file`, which rich asks for.
+    Control characters are written as symbols, except through `rich_proxied_file`, which rich uses.
 
     Raises:
         BrokenPipeError: the pipe or terminal is closed, and no run is listening for the request.
@@ -51,21 +54,21 @@ class TolerantStream:
         self.left = False
 
     def write(self, text: str) -> int:
-        """Write the text with control characters as symbols, or drop it."""
+        """Write the text with control characters as symbols; discard it if the stream is closed."""
         return self.write_unchanged(as_symbols(text))
 
     def write_unchanged(self, text: str) -> int:
-        """Write the text with its control characters, or drop it."""
+        """Write the text with its control characters; discard it if the stream is closed."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
     @property
     def rich_proxied_file(self) -> Unchanged:
-        """The same stream for rich's consoles."""
+        """This stream for rich's consoles, which write control characters unchanged."""
         return Unchanged(self)
 
     def flush(self) -> None:
-        """Flush what could still be written."""
+        """Flush the stream, unless it is closed."""
         self._try(self._stream.flush)
 
     def _try(self, act: Callable[[], object]) -> None:
@@ -85,7 +88,7 @@ class TolerantStream:
 
 
 class Unchanged:
-    """A stream whose `write` changes nothing."""
+    """Wrapper of a `TolerantStream` whose `write` keeps control characters."""
 
     def __init__(self, stream: TolerantStream) -> None:
         self._stream = stream
@@ -98,7 +101,8 @@ class Unchanged:
 def open_closed_streams() -> None:
     """Replace streams that were closed when the process began (`>&-`) by the null device.
 
-    Their numbers go to the next files that are opened, into which libraries would write their warnings.
+    Otherwise their file descriptors are reused for the next files that are opened, and libraries write their
+    warnings into these files.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -107,8 +111,10 @@ def open_closed_streams() -> None:
 
 @contextlib.contextmanager
 def only_result_on_stdout() -> Iterator[None]:
-    """Inside the block what is written to standard output goes to standard error, also by processes that are
-    started there, so that the result which follows stands alone.
+    """Context manager in which everything written to standard output goes to standard error.
+
+    This includes output of processes that are started in the block. The result, which is printed afterwards,
+    then is all of standard output.
     """
     out, err = sys.stdout, sys.stderr
     with contextlib.ExitStack() as stack:
@@ -126,8 +132,10 @@ def only_result_on_stdout() -> Iterator[None]:
 
 @contextlib.contextmanager
 def tolerating_closed_pipes() -> Iterator[None]:
-    """Inside the block both standard streams are a `TolerantStream`; `?` stands for letters they cannot
-    encode."""
+    """Context manager in which both standard streams are a `TolerantStream`.
+
+    Characters that the streams cannot encode are written as `?`.
+    """
     open_closed_streams()
     plain = sys.stdout, sys.stderr
     for stream in plain:
@@ -141,13 +149,13 @@ def tolerating_closed_pipes() -> Iterator[None]:
         sys.stdout, sys.stderr = plain
         for stream in ours:
             if stream.left or not _flushed(stream):
-                # What is still buffered goes nowhere, and Python does not complain when it ends.
+                # Discard what is still buffered, so that Python reports no error when it exits.
                 with contextlib.suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _flushed(stream: TolerantStream) -> bool:
-    """Flush the stream; False if its disk is full or its reader has gone."""
+    """Flush the stream; returns False if its disk is full or its reader has gone."""
     try:
         stream.flush()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Usage errors in one sentence: an unknown option, a wrong value, a missing argument, a group without a verb.
+"""Report usage errors in one sentence: an unknown option, a wrong value, a missing argument or verb.
 
 Typer itself prints a usage line, a hint and a box of several lines.
 """
@@ -25,15 +25,15 @@ WRONG_VALUES = {
     "int_from_float": "{value} is not a whole number",
     "float_parsing": "{value!r} is not a number",
 }
-"""Sentences by pydantic's type of error."""
+"""Formats of sentences by pydantic's type of error."""
 MISSPELLED = 0.75
-"""Similarity above which an unknown option is a misspelled one, and no setting of a recipe."""
+"""Minimum similarity to a known option at which an unknown option counts as a misspelling of it."""
 SHOWN = 3
-"""Settings of one name that a sentence lists."""
+"""Maximum number of settings of the same name that a sentence lists."""
 
 
 class VerbGroup(TyperGroup):
-    """Verbs that end with one sentence, also after Ctrl-C, and whose help has whole paragraphs."""
+    """A group of verbs whose errors are one sentence each, and whose help has whole paragraphs."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -71,15 +71,20 @@ class VerbGroup(TyperGroup):
 
 
 def in_paragraphs(text: str | None) -> str | None:
-    """A docstring with each paragraph on one line, since Typer keeps the line breaks of all but the first."""
+    """Return a docstring with each paragraph on one line.
+
+    Typer itself keeps the line breaks of all paragraphs but the first.
+    """
     if text is None:
         return None
     return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 class Called(NamedTuple):
-    """The verb of a command line, or the group at which its words end; `unknown` is the word after it that is
-    no verb."""
+    """The verb that a command line names, or the group of verbs at which its words end.
+
+    `words` are the words up to there; `unknown` is the next word if it is no verb of the group.
+    """
 
     command: Any
     words: tuple[str, ...]
@@ -87,22 +92,22 @@ class Called(NamedTuple):
 
     @property
     def is_group(self) -> bool:
-        """Whether a verb is missing."""
+        """Whether the words end at a group, so that a verb is missing."""
         return hasattr(self.command, "commands")
 
     @property
     def path(self) -> str:
-        """As in `boresight data check`."""
+        """The words as a command, such as `boresight data check`."""
         return " ".join(("boresight", *self.words))
 
     @property
     def options(self) -> list[str]:
-        """All options."""
+        """Names of all options of the verb or group."""
         return [name for p in self.command.params if p.param_type_name == "option" for name in p.opts]
 
 
 def _called(group: Any, arguments: Sequence[str]) -> Called:
-    """The verb that the first words of a command line name."""
+    """Return the verb that the first words of a command line name."""
     found = Called(group, ())
     for word in arguments:
         if not found.is_group:
@@ -116,7 +121,7 @@ def _called(group: Any, arguments: Sequence[str]) -> Called:
 
 
 def usage_sentence(error: Any, called: Called, arguments: Sequence[str]) -> str:
-    """What is wrong with a command line, and where to read how to write it."""
+    """Return a sentence on what is wrong with a command line, and which command prints the correct usage."""
     see = f"see `{called.path} --help`"
     option: str | None = getattr(error, "option_name", None)
     if option is not None and "such option" in str(error.message):
@@ -139,7 +144,7 @@ def usage_sentence(error: Any, called: Called, arguments: Sequence[str]) -> str:
 
 
 def _wrong_value(error: Any) -> str:
-    """What is wrong with the value of an option or argument."""
+    """Return what is wrong with the value of an option or argument."""
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         first = cause.errors()[0]
@@ -149,7 +154,11 @@ def _wrong_value(error: Any) -> str:
 
 
 def _no_such_option(option: str, called: Called, arguments: Sequence[str]) -> str:
-    """For a setting of a recipe, as other trainers have them for options: the argument to write instead."""
+    """Return the sentence for an unknown option.
+
+    If a setting of the recipe has this name, as options of other trainers often do, the sentence has the
+    argument to write instead; else a similar option.
+    """
     misspelled = difflib.get_close_matches(option, called.options, n=1, cutoff=MISSPELLED)
     if not misspelled and (settings := list(_settings_called(option.removeprefix("--"), called))):
         value = _value_of(option, arguments)
@@ -160,7 +169,7 @@ def _no_such_option(option: str, called: Called, arguments: Sequence[str]) -> st
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str:
-    """The value that follows an option on the command line."""
+    """Return the value that follows an option on the command line; `…` if there is none."""
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == option:
@@ -170,8 +179,10 @@ def _value_of(option: str, arguments: Sequence[str]) -> str:
 
 
 def _settings_called(name: str, called: Called) -> Iterator[str]:
-    """Settings of that name in the recipe of a verb: `lr` is optim.lr. None for a verb without changes of a
-    recipe; a name with a section is taken as it is."""
+    """Yield the settings of this name in the recipe of a verb, such as `optim.lr` for `lr`.
+
+    A name with a section is returned as it is. A verb that takes no changes to a recipe has no settings.
+    """
     if not any(parameter.name == "overrides" for parameter in called.command.params):
         return
     if "." in name:
@@ -184,8 +195,11 @@ def _settings_called(name: str, called: Called) -> Iterator[str]:
 
 
 def _matching(wanted: str, settings: Iterable[str]) -> list[str]:
-    """The settings whose last part is the wanted name; else those with it in full (`optim_lr`), or the name
-    of a section's choice (`model` is model.name)."""
+    """Return the settings whose last part is the wanted name.
+
+    If there are none, return those whose full name is `wanted` with underscores for dots (`optim_lr`), and
+    the setting `name` of the section `wanted` (`model.name` for `model`).
+    """
     known = list(dict.fromkeys(settings))
     last = [setting for setting in known if setting.rpartition(".")[2] == wanted]
     return last or [s for s in known if s.replace(".", "_") == wanted or s == f"{wanted}.name"]

@@ -1,8 +1,8 @@
-"""The base of all recipes: read YAML, apply overrides, check, and write the resolved recipe.
+"""Base class of all recipes: read YAML, apply overrides, validate, and write the resolved recipe.
 
     recipe = Recipe.load("dpo", ["method.beta=0.1", "optim.lr=2e-6"])
 
-A wrong key or value is a `UserError` that names the file, the field and the way out.
+A wrong key or value raises a `UserError` that names the file, the field and a fix.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from boresight.core.errors import UserError
 
 
 class BaseRecipe(Section):
-    """A recipe of any kind. Every field carries its docstring, which `--help` prints."""
+    """Base class of recipes of any kind. `--help` prints the docstring of every field."""
 
     CHOICES: ClassVar[Mapping[str, Registry[Any]]] = {}
     """Sections of the form `{name: …, other settings}`, each with the registry of its names."""
 
     EITHER: ClassVar[Sequence[tuple[str, str]]] = ()
-    """Pairs of dotted keys of which a recipe sets one at most."""
+    """Pairs of dotted keys of which a recipe may set at most one."""
 
     @classmethod
     def load(cls, path: str | Path, overrides: list[str] | None = None) -> Self:
@@ -44,8 +44,8 @@ class BaseRecipe(Section):
 
         Raises:
             UserError: missing file, invalid YAML, unknown key or name, value of the wrong type, and, except
-                in the recipe of a run's folder, a setting without effect. It names the file, or the command
-                line where an override is wrong.
+                in the recipe of a run folder, a setting without effect. The message names the file or, if an
+                override is wrong, the command line.
         """
         with cls.naming_overrides(path, overrides or []):
             recipe = cls.parse(cls.read(path, overrides), str(path))
@@ -54,17 +54,18 @@ class BaseRecipe(Section):
 
     @classmethod
     def of_run(cls, path: Path) -> Self:
-        """The resolved recipe of a run, which may have settings without effect: it was accepted then.
+        """Read the resolved recipe of a run. Settings without effect are accepted, since the run has them.
 
         Raises:
-            UserError: as `load`.
+            UserError: as for `load`, except for settings without effect.
         """
         return cls.parse(cls.read(path), str(path))
 
     @classmethod
     @contextmanager
     def naming_overrides(cls, path: str | Path, overrides: Sequence[str]) -> Iterator[None]:
-        """Name the command line in place of the file in errors about what an override sets."""
+        """Let errors inside the block that are due to an override name the command line instead of the
+        file."""
         try:
             yield
         except WrongSetting as wrong:
@@ -80,9 +81,9 @@ class BaseRecipe(Section):
 
     @classmethod
     def read(cls, path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
-        """A recipe as nested dictionaries, with overrides applied and nothing checked.
+        """Read a recipe as nested dictionaries, with overrides applied, without validating it.
 
-        An override replaces the setting of the file that it excludes (`EITHER`).
+        If an override and a setting of the file exclude each other (`EITHER`), the override replaces it.
         """
         refuse_repeated(overrides or [])
         raw = with_current_names(read_recipe_file(path, cls), str(path))
@@ -93,14 +94,14 @@ class BaseRecipe(Section):
 
     @classmethod
     def replaced(cls, path: str | Path, overrides: list[str] | None) -> list[str]:
-        """A line for each setting of a file that an override excludes: `train.steps=4 replaces …`."""
+        """Return a line for each setting of a file that an override excludes: `train.steps=4 replaces …`."""
         raw = with_current_names(read_recipe_file(path, cls), str(path))
         lines = remove_excluded(raw, override_values(overrides or []), cls.EITHER)
         return [f"{line} of {path}" for line in lines]
 
     @classmethod
     def parse(cls, raw: dict[str, Any], source: str = "recipe") -> Self:
-        """Check a recipe given as nested dictionaries; errors name `source`."""
+        """Validate a recipe given as nested dictionaries; errors name `source`."""
         raw = with_current_names(raw, source)
         try:
             return cls._checked(raw, source)
@@ -121,7 +122,7 @@ class BaseRecipe(Section):
 
     @classmethod
     def _hint(cls, wrong: UnknownKey, raw: Mapping[str, Any]) -> str:
-        """What was perhaps meant by an unknown key, by all keys of a recipe with the choices in `raw`."""
+        """Return a hint for an unknown key, from all keys of a recipe with the choices in `raw`."""
         text = hint_for(wrong.field, wrong.own, cls._known_keys(raw))
         if wrong.field in raw and is_config_of_trl([key for key in raw if key not in cls.model_fields]):
             return f"{text} (a config of TRL: boresight convert trl-config FILE)"
@@ -142,13 +143,14 @@ class BaseRecipe(Section):
         return KnownKeys(keys, chosen, [section for section in cls.CHOICES if section not in chosen])
 
     def without_effect(self) -> dict[str, str]:
-        """Settings that cannot act beside the others, each with the sentence that refuses it."""
+        """Return the settings that have no effect beside the others, each with the sentence for its error."""
         return {}
 
     def refuse_without_effect(self, source: str) -> None:
         """Raise a `UserError` for the first setting without effect.
 
-        The recipe in the folder of a run may have some: it was started before they were refused.
+        The recipe in the folder of a run may have some, since the run may have been started by a version that
+        accepted them.
         """
         if is_of_a_run(Path(source)):
             return
@@ -156,14 +158,14 @@ class BaseRecipe(Section):
             raise WrongSetting(source, f"{sentence}.", field)
 
     def changed(self, overrides: list[str]) -> Self:
-        """The recipe with `section.key=value` overrides, checked again."""
+        """Return the recipe with `section.key=value` overrides applied, validated again."""
         raw = self.to_dict()
         for override in overrides:
             apply_override(raw, override)
         return self.parse(raw)
 
     def to_dict(self) -> dict[str, Any]:
-        """The resolved recipe as nested dictionaries, defaults included, which `parse` reads back."""
+        """Return the resolved recipe, with defaults, as nested dictionaries that `parse` can read."""
         dump = self.model_dump(mode="json")
         for section, registry in self.CHOICES.items():
             if dump[section] is not None:
@@ -172,9 +174,9 @@ class BaseRecipe(Section):
 
     @classmethod
     def completed(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        """A resolved recipe of an earlier version with fields that were added later set to their defaults.
+        """Complete a resolved recipe of an earlier version: add later fields with their defaults.
 
-        Values that this version cannot read are returned unchanged.
+        A recipe that this version cannot read is returned unchanged.
         """
         try:
             return cls.parse(raw).to_dict()
@@ -182,5 +184,5 @@ class BaseRecipe(Section):
             return raw
 
     def to_yaml(self) -> str:
-        """The resolved recipe as YAML."""
+        """Return the resolved recipe as YAML."""
         return as_yaml(self.to_dict())

@@ -1,4 +1,4 @@
-"""Sections whose `name` selects their other settings: `{name: dpo, beta: 0.1}`."""
+"""Read and write sections whose `name` selects their other settings: `{name: dpo, beta: 0.1}`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Settings = TypeVar("Settings", bound=BaseModel, covariant=True)
 
 
 class NamedChoice(Protocol[Settings]):
-    """Something with settings, such as a method or a judge."""
+    """A choice with settings, such as a method or a judge."""
 
     @property
     def Config(self) -> type[Settings]:
-        """The class of its settings."""
+        """Class of the settings of the choice."""
         ...
 
 
@@ -29,23 +29,24 @@ class Registry(Protocol[Settings]):
     """Choices by name, such as the packages `boresight.methods` and `scorers.judges`."""
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return the names of all choices, sorted."""
         ...
 
     def get(self, name: str, /) -> NamedChoice[Settings]:
-        """The member with this name. Raises `UserError`."""
+        """Return the choice with this name. Raises `UserError` if there is none."""
         ...
 
     def name_of(self, config: Any, /) -> str:
-        """Name of the choice that these settings belong to."""
+        """Return the name of the choice that these settings belong to."""
         ...
 
 
 def read_choice(registry: Registry[C], section: object, source: str, field: str) -> C:
-    """Settings of the choice that `section` names, checked by its `Config`.
+    """Read the settings of the choice that `section` names, validated by its `Config`.
 
     Raises:
-        UserError: no name, an unknown one, or a wrong setting; names `source` and `field`.
+        UserError: the name is missing or unknown, or a setting is wrong; the message names `source` and the
+            field.
     """
     if isinstance(section, str):  # `method: dpo` for `method: {name: dpo}`
         section = {"name": section}
@@ -67,5 +68,5 @@ def read_choice(registry: Registry[C], section: object, source: str, field: str)
 
 
 def write_choice(registry: Registry[C], config: BaseModel) -> dict[str, Any]:
-    """The section that `read_choice` reads back as `config`: name first, then every setting."""
+    """Return the section that `read_choice` reads as `config`: the name first, then every setting."""
     return {"name": registry.name_of(config), **config.model_dump(mode="json")}

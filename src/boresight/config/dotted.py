@@ -1,5 +1,7 @@
-"""Nested dictionaries by dotted keys, such as `optim.lr`: set one by an override, flatten all, compare trees,
-write YAML."""
+"""Access nested dictionaries by dotted keys, such as `optim.lr`: apply overrides, flatten, compare.
+
+`read_value` parses values of the command line, and `as_yaml` formats a dictionary as YAML.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
 
 
 def refuse_repeated(overrides: Sequence[str]) -> None:
-    """Raise a `UserError` for an override that a later one replaces, such as `optim.lr` given twice."""
+    """Raise a `UserError` if an override replaces an earlier one, such as `optim.lr` given twice."""
     keys: list[str] = []
     for override in overrides:
         key = _key(override)
@@ -40,9 +42,9 @@ def refuse_repeated(overrides: Sequence[str]) -> None:
 
 
 def names_an_override(field: str, sentence: str, overrides: Sequence[str]) -> bool:
-    """Whether a wrong `field` is set by an override, or is part of what one sets.
+    """Whether an override sets a wrong `field`, or a section that contains it.
 
-    A problem of several settings has the field "" or that of their section; `sentence` then names them.
+    For a conflict between several settings, `field` is "" or their section, and `sentence` names them.
     """
     keys = [_key(override) for override in overrides]
     if any(f"{field}.".startswith(f"{key}.") for key in keys):
@@ -51,8 +53,10 @@ def names_an_override(field: str, sentence: str, overrides: Sequence[str]) -> bo
 
 
 def added_sections(overrides: Sequence[str], file: Mapping[str, Any]) -> set[str]:
-    """Sections of the overrides that the file does not have: `optm` and `model.lora` for `optm.lr=1` and
-    `model.lora.r=8`."""
+    """Return the sections that overrides add to the content of a file.
+
+    For `optm.lr=1` and `model.lora.r=8`, these may be `optm` and `model.lora`.
+    """
     sections = set()
     for override in overrides:
         at: object = file
@@ -67,16 +71,17 @@ def added_sections(overrides: Sequence[str], file: Mapping[str, Any]) -> set[str
 def remove_excluded(
     raw: dict[str, Any], given: Mapping[str, Any], pairs: Sequence[tuple[str, str]]
 ) -> list[str]:
-    """Remove settings of a file that a change excludes.
+    """Remove settings of a file that cannot be combined with a change.
 
-    Returns a line for each, such as `train.steps=4 replaces train.epochs=2`.
-
-    Both keys among the changes are left to the recipe to refuse.
+    If the changes contain both keys of a pair, nothing is removed; the recipe refuses them later.
 
     Args:
         raw: the file as nested dictionaries; changed in place.
         given: the changes, values by dotted key.
-        pairs: dotted keys of which a recipe sets one at most.
+        pairs: pairs of dotted keys of which a recipe sets at most one.
+
+    Returns:
+        A line for each removed setting, such as `train.steps=4 replaces train.epochs=2`.
     """
     lines = []
     for pair in pairs:
@@ -91,20 +96,20 @@ def remove_excluded(
 
 
 def override_values(overrides: Sequence[str]) -> dict[str, Any]:
-    """Values of `section.key=value` overrides by dotted key, under the current names."""
+    """Return the values of `section.key=value` overrides by dotted key, under the current names of keys."""
     return {_key(override): read_value(override.partition("=")[2]) for override in overrides}
 
 
 def _key(override: str) -> str:
-    """The dotted key of an override, under its current name."""
+    """Return the dotted key of an override, under its current name."""
     key = override.partition("=")[0]
     return EARLIER_NAMES.get(key, key)
 
 
 def read_value(text: str) -> Any:
-    """A value of a command line: YAML, or the text itself if it is not YAML.
+    """Parse a value of the command line as YAML; return the text itself if it is not YAML.
 
-    Paths may hold what YAML takes for syntax: `[v2]/p.jsonl`, `#1/p.jsonl`, `100% pairs: new.jsonl`.
+    Paths that contain YAML syntax are texts as well: `[v2]/p.jsonl`, `#1/p.jsonl`, `100% pairs: new.jsonl`.
     """
     try:
         value = read_yaml(text, "value")
@@ -118,7 +123,7 @@ def read_value(text: str) -> Any:
 
 
 def put(raw: dict[str, Any], key: str, value: object) -> None:
-    """Set `section.key` in nested dictionaries. Raises `UserError` where a parent is no section."""
+    """Set `section.key` in nested dictionaries. Raises `UserError` if a parent is no section."""
     *parents, last = EARLIER_NAMES.get(key, key).split(".")
     at = raw
     for parent in parents:
@@ -133,9 +138,9 @@ def put(raw: dict[str, Any], key: str, value: object) -> None:
 def flat(
     tree: Mapping[Any, Any], prefix: str = "", is_value: Callable[[Mapping[Any, Any]], bool] = lambda _: False
 ) -> dict[str, Any]:
-    """Values by dotted key: `{"optim": {"lr": 1e-4}}` becomes `{"optim.lr": 1e-4}`.
+    """Flatten nested mappings to dotted keys: `{"optim": {"lr": 1e-4}}` becomes `{"optim.lr": 1e-4}`.
 
-    Mappings for which `is_value` returns True are kept whole. Other empty mappings are omitted.
+    Mappings for which `is_value` returns True are not flattened. Other empty mappings are omitted.
     """
     found: dict[str, Any] = {}
     for name, value in tree.items():
@@ -147,9 +152,9 @@ def flat(
 
 
 def differences(*trees: Mapping[Any, Any], absent: object = None) -> dict[str, list[Any]]:
-    """Dotted keys whose values differ, each with its value in every tree, in the order of the trees.
+    """Return the dotted keys whose values differ, each with the list of its values, one per tree.
 
-    A tree without a key has `absent` there.
+    The value in a tree without the key is `absent`.
     """
     flattened = [flat(tree) for tree in trees]
     keys = dict.fromkeys(key for tree in flattened for key in tree)
@@ -158,5 +163,5 @@ def differences(*trees: Mapping[Any, Any], absent: object = None) -> dict[str, l
 
 
 def as_yaml(tree: Mapping[str, Any]) -> str:
-    """The tree as YAML, with its keys in their order."""
+    """Format nested mappings as YAML, with keys in their order."""
     return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True)

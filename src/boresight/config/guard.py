@@ -8,10 +8,10 @@ from boresight.config.section import Section
 
 
 class GuardSection(Section):
-    """Bounds on held-out numbers. A run stops when one of them is exceeded by more than its interval.
+    """Bounds on held-out numbers. A run is stopped if a number exceeds its bound by more than its interval.
 
-    All are changes against the start model, measured at every evaluation. Null in place of a number turns
-    that bound off; `train.guard: null` turns the guard off.
+    All numbers are changes against the start model, measured at every evaluation. Null in place of a number
+    turns its bound off; `train.guard: null` turns the guard off.
     """
 
     kl: float | None = Field(default=0.15, gt=0)
@@ -26,6 +26,6 @@ class GuardSection(Section):
     loops_rise: float | None = Field(default=0.15, gt=0, lt=1)
     """Largest rise in the share of answers that end in a loop."""
     distinct_fall: float | None = Field(default=0.25, gt=0, lt=1)
-    """Largest fall in the share of answers that no other prompt was given too."""
+    """Largest fall in the share of answers that differ from the answers to all other prompts."""
     reward_fall: float | None = Field(default=0.05, gt=0)
     """Largest fall in the mean reward of answers to held-out prompts, in the reward's own unit."""

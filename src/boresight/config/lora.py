@@ -10,8 +10,10 @@ from boresight.config.section import Section
 
 
 class LoraConfig(Section):
-    """Settings of the adapters: W becomes W + (alpha / r) B A, with A `(r, in)` and B `(out, r)`, B zero
-    at the start."""
+    """Settings of low-rank adapters: W is replaced by W + (alpha / r) B A.
+
+    A is `(r, in)`, B is `(out, r)`; B is zero at the start.
+    """
 
     r: int = Field(default=16, gt=0)
     """Rank of the update."""

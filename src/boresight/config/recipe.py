@@ -27,9 +27,9 @@ from boresight.methods.inputs import (
 )
 
 SAMPLED = (GroupLogps, OnlinePairLogps)
-"""Inputs of methods that learn from answers they sample."""
+"""Input classes of methods that learn from answers they sample."""
 UNCOMPARED = (SequenceLogps, PolicyPairLogps, PairScores)
-"""Inputs that contain no log-probabilities of a reference or of the sampler."""
+"""Input classes that contain no log-probabilities of a reference model or of the sampler."""
 
 
 class ModelSection(Section):
@@ -121,7 +121,7 @@ class DataSection(Section):
 
     @property
     def sources(self) -> dict[str, float]:
-        """Sources of the training rows, each with its share of the rows; the shares sum to 1."""
+        """Share of the training rows by source; the shares sum to 1."""
         if isinstance(self.train, str):
             return {self.train: 1.0}
         total = math.fsum(self.train.values())
@@ -129,7 +129,7 @@ class DataSection(Section):
 
     @property
     def all_sources(self) -> list[str]:
-        """Every source of training and held-out rows."""
+        """Names of all sources of training and held-out rows."""
         return [*self.sources, *([self.eval] if self.eval else [])]
 
 
@@ -161,7 +161,7 @@ class OptimSection(Section):
 
     @property
     def peak(self) -> float:
-        """The peak learning rate. Raises `UserError` where it is still to be chosen."""
+        """Peak learning rate. Raises `UserError` if `lr` is `auto`, before a ramp has chosen the rate."""
         if self.lr == "auto":
             raise UserError(
                 "optim.lr: auto is set by a ramp, in `boresight train` or `boresight check --probe`; give "
@@ -176,7 +176,7 @@ class RolloutSection(Section):
     k: int = Field(default=8, gt=1, le=10**6)
     """Samples per prompt and step (rloo, grpo)."""
     max_new_tokens: int = Field(default=128, gt=0)
-    """Longest sampled answer, in tokens."""
+    """Maximum length of a sampled answer, in tokens."""
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature; log-probabilities are taken at the same one."""
     updates: int = Field(default=1, gt=0)
@@ -244,13 +244,13 @@ class EvaluateSection(Section):
     prompts: str | None = None
     """Prompts to answer side by side; null takes them from the held-out rows."""
     rewarded: int = Field(default=200, ge=0)
-    """How many of those prompts are answered greedily and judged by `reward` at every evaluation."""
+    """Number of prompts that are answered greedily and scored by `reward` at every evaluation."""
     samples: int = Field(default=16, ge=0)
     """How many prompts the start model and the trained model both answer."""
     max_new_tokens: int = Field(default=96, gt=0)
-    """Longest answer, in tokens."""
+    """Maximum answer length, in tokens."""
     temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy decoding."""
     kl_rows: int = Field(default=16, ge=0)
     """Held-out rows on which the exact KL to the reference is measured."""
 
@@ -263,7 +263,8 @@ class CheckSection(Section):
     stop: bool = False
     """End the run early, keeping its weights, when the monitor finds an error."""
     probes: int = Field(default=32, ge=0)
-    """Held-out prompts answered at every evaluation, to see whether answers still end; 0 asks none."""
+    """Number of held-out prompts answered at every evaluation, to check whether answers still end; 0 for
+    none."""
     like: str | None = None
     """Name of pairs that yours are similar to, such as `UltraFeedback`, `HH-RLHF harmless`, `demo`, or your
     own by `scripts/calibrate.py`. Where no run on your pairs was measured, there is no forecast; the margins
@@ -272,7 +273,7 @@ class CheckSection(Section):
 
 
 def _is_chosen(method: MethodConfig, name: str) -> bool:
-    """Whether a method has a setting of this name, at another value than the one it has by itself."""
+    """Whether a method has a setting of this name and its value is not the default."""
     field = type(method).model_fields.get(name)
     return field is not None and getattr(method, name) != field.default
 
@@ -316,7 +317,7 @@ class Recipe(BaseRecipe):
     @model_validator(mode="before")
     @classmethod
     def _default_dropout_of_the_method(cls, raw: Any) -> Any:
-        """Fill in the dropout rates that are unset where the method needs 0."""
+        """Fill in a rate of 0 for dropout that the recipe does not set, if the method needs it."""
         method = raw.get("method") if isinstance(raw, dict) else None
         model = raw.get("model", {}) if isinstance(raw, dict) else None
         if not isinstance(method, MethodConfig) or not isinstance(model, dict):
@@ -329,7 +330,7 @@ class Recipe(BaseRecipe):
         return {**raw, "model": filled}
 
     def without_effect(self) -> dict[str, str]:
-        """Settings of held-out rows and rollouts that cannot act; not those at their default."""
+        """Return changed settings of evaluations and rollouts that have no effect, each with the reason."""
         kind = methods.get(self.method_name).Input
         sampled: Literal["group", "pair"] = "group" if issubclass(kind, GroupLogps) else "pair"
         samples = sampled if issubclass(kind, SAMPLED) else None
@@ -342,7 +343,7 @@ class Recipe(BaseRecipe):
 
     @property
     def method_name(self) -> str:
-        """Name of the method, as in the recipe."""
+        """Name of the method, as in `method.name`."""
         return methods.name_of(self.method)
 
     @property

@@ -1,4 +1,4 @@
-"""Files of recipes: those of the user by their path, and those in this package by their name.
+"""Find and read files of recipes: those of the user by their path, those in this package by their name.
 
     recipe_path("my/dpo.yaml")   my/dpo.yaml
     recipe_path("dpo")           dpo or dpo.yaml in the working directory, else recipes/dpo.yaml here
@@ -22,18 +22,18 @@ from boresight.config.yaml_text import read_yaml
 from boresight.core.errors import UserError, first_line
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-"""The recipes in this package. Their names are their paths below it, without the suffix."""
+"""Folder of the recipes in this package. The name of a recipe is its path below it, without the suffix."""
 LONGEST = 10**6
-"""Bytes of a recipe; YAML takes about 20 s for as many."""
+"""Maximum size of a recipe file, in bytes; YAML takes about 20 s for such a file."""
 KEY = re.compile(r"^(\w+):", re.M)
-"""A key at the top level."""
+"""Pattern of a key at the top level."""
 SENTENCE = re.compile(r".+?[.?](?= |$)")
 
 
 def recipe_path(name: str | Path) -> Path:
-    """The file that a path or a name stands for. The user's files come before those of the package.
+    """Return the file of a recipe that is given by path or name; files of the user take precedence.
 
-    Returns the path itself if neither exists.
+    Returns the path itself if there is no such file.
     """
     path = Path(name)
     packaged = [FOLDER / f"{path}.yaml"] if not path.is_absolute() and ".." not in path.parts else []
@@ -41,19 +41,24 @@ def recipe_path(name: str | Path) -> Path:
 
 
 def recipe_stem(path: Path) -> str:
-    """The name of a recipe, for its folder, without a file extension; the `.1` of `synth-v1.1` is not one."""
+    """Return the name of a recipe without its file extension, for the name of a run folder.
+
+    Only `.yaml`, `.yml` and `.json` are extensions: the `.1` of `synth-v1.1` is kept.
+    """
     return path.stem if path.suffix in (".yaml", ".yml", ".json") else path.name
 
 
 def recipe_from(folder: Path, name: str) -> Path:
-    """Path of the recipe that a sweep or plan in `folder` names: a path relative to the folder, or a name
-    as for `recipe_path`."""
+    """Return the path of a recipe that a sweep or plan in `folder` names.
+
+    `name` is a path relative to the folder, or else a path or name as for `recipe_path`.
+    """
     beside = folder / name
     return beside if _is_there(beside) else recipe_path(name)
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is something of that name that is not a folder."""
+    """Whether `path` exists and is not a folder."""
     try:
         return path.exists() and not path.is_dir()
     except (OSError, ValueError):  # no permission, a name that no file can have
@@ -61,9 +66,9 @@ def _is_there(path: Path) -> bool:
 
 
 def recipe_names(kind: type[BaseModel]) -> dict[str, str]:
-    """Names of the recipes in this package of a kind, each with its first sentence.
+    """Return the names of the recipes of one kind in this package, each with its first sentence.
 
-    A recipe is of a kind if it has all sections which that kind requires.
+    A recipe is of a kind if it has all sections that the kind requires.
     """
     required = {name for name, field in kind.model_fields.items() if field.is_required()}
     files = {file.relative_to(FOLDER).with_suffix("").as_posix(): file for file in FOLDER.rglob("*.yaml")}
@@ -72,7 +77,7 @@ def recipe_names(kind: type[BaseModel]) -> dict[str, str]:
 
 
 def _first_sentence(text: str) -> str:
-    """The first sentence of the comment at the top."""
+    """Return the first sentence of the comment at the top of a recipe."""
     lines = takewhile(lambda line: line.startswith("# "), text.split("\n"))
     comment = " ".join(line.removeprefix("# ") for line in lines)
     found = SENTENCE.match(comment)
@@ -80,7 +85,7 @@ def _first_sentence(text: str) -> str:
 
 
 def read_recipe_file(name: str | Path, kind: type[BaseModel]) -> dict[str, Any]:
-    """The recipe at a path or with a name, as nested dictionaries; its values are not validated.
+    """Read a recipe by path or name as nested dictionaries, without validating its values.
 
     Args:
         kind: kind of recipe; an error lists the names of this kind.
@@ -101,16 +106,16 @@ def read_recipe_file(name: str | Path, kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def is_of_a_run(path: Path) -> bool:
-    """Whether the file is the resolved recipe in the folder of a run, which has all settings."""
+    """Whether the file is the resolved recipe in the folder of a run."""
     return (path.parent / "environment.json").is_file()
 
 
 def read_text_file(path: Path, what: str) -> str:
-    """The text of a small settings file; `what` describes it in error messages.
+    """Read the text of a small settings file; `what` names its kind in error messages.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: no regular file, too large, not UTF-8, or not readable.
+        UserError: the file is no regular file, too large, not UTF-8, or not readable.
     """
     try:
         if not path.is_file() and path.exists() and not path.is_dir():
@@ -127,14 +132,15 @@ def read_text_file(path: Path, what: str) -> str:
 
 
 def named_values(raw: object, path: Path, expected: str, noun: str) -> dict[str, Any]:
-    """The content of a settings file, which must be a mapping whose keys are names.
+    """Return the content of a settings file if it is a mapping with keys of type `str`.
 
     Args:
-        expected: what such a file is, as the start of the error: `a recipe is a mapping of sections`.
-        noun: kind of thing that a key names, for errors.
+        raw: the parsed content.
+        expected: start of the error for another content: `a recipe is a mapping of sections`.
+        noun: what a key is the name of, for errors, such as `a section`.
 
     Raises:
-        UserError: another content, or a key that is no text.
+        UserError: `raw` is no mapping, or one of its keys is no text.
     """
     if not isinstance(raw, dict):
         kind = "nothing" if raw is None else f"a {type(raw).__name__}"
@@ -146,7 +152,7 @@ def named_values(raw: object, path: Path, expected: str, noun: str) -> dict[str,
 
 
 def _instead(path: Path, names: Mapping[str, str]) -> str:
-    """The recipe that was perhaps meant: a file in the same folder or one of the names; else all names."""
+    """Return a hint for a recipe that does not exist: a similar file or name or, without one, all names."""
     try:
         files = [str(file) for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")]
     except OSError:

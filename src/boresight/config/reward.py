@@ -32,16 +32,19 @@ class RewardConfig(Section):
 
     @property
     def name(self) -> str:
-        """The function's name, or the judge's."""
+        """Name of the function or, without one, of the judge."""
         return self.function or str((self.judge or {})["name"])
 
 
 def as_reward_list(value: object) -> list[Any]:
-    """A value of `reward` as a list of mappings: anything but a list is a list of one, and a name is the
-    function of that name. What is no reward is left for the section to refuse."""
+    """Convert a value of `reward` to a list of mappings.
+
+    A value that is no list becomes a list of one item, and a text the reward function of this name. Wrong
+    items are unchanged; the validation of the section refuses them.
+    """
     given = value if isinstance(value, list) else [value]
     return [{"function": one} if isinstance(one, str) else one for one in given]
 
 
 RewardList = Annotated[list[RewardConfig], BeforeValidator(as_reward_list)]
-"""Rewards of a recipe: a list, or one alone; a name stands for its function."""
+"""Type of the rewards of a recipe: a list or a single reward; a text is the name of a reward function."""

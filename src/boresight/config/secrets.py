@@ -1,7 +1,7 @@
-"""Fields that name the variable of a key and the address of a server.
+"""Types of fields for the environment variable of an API key and for the address of a server.
 
-A recipe is written into run folders, so a key that stands in one is refused before anything is written, and
-no error quotes it.
+A recipe is written to run folders. A recipe that contains a key itself is therefore refused before anything
+is written, and no error quotes the key.
 """
 
 from __future__ import annotations
@@ -42,6 +42,6 @@ def _address(value: object) -> object:
 
 
 KeyVariable = Annotated[str, BeforeValidator(_variable)]
-"""Name of the environment variable that holds a key."""
+"""Type of a field with the name of an environment variable that contains a key."""
 Address = Annotated[str, BeforeValidator(_address)]
-"""Base URL of a server."""
+"""Type of a field with the base URL of a server."""

@@ -1,4 +1,4 @@
-"""Sections of recipes: typed, documented, and with one-sentence errors."""
+"""Base class of the sections of recipes, and their validation with errors of one sentence."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ M = TypeVar("M", bound=BaseModel)
 
 
 UNION_MEMBER = re.compile(r"(constrained-)?float$|(literal|list|dict|tuple)\[|one_source$|mixture$")
-"""Suffixes that pydantic adds to the path of a field of several types."""
+"""Pattern of the parts that pydantic adds to the path of a field with several types."""
 SHOWN = 80
-"""Characters of a wrong value that an error quotes."""
+"""Maximum number of characters of a wrong value that an error quotes."""
 
 
 class WrongSetting(UserError):
-    """A key or value that a section refuses.
+    """Error about a key or value that a section refuses.
 
-    `field` is its dotted key, "" for a problem of several settings, which `sentence` names.
+    `field` is the dotted key, or "" for a conflict between several settings, which `sentence` names.
     """
 
     def __init__(self, source: str, sentence: str, field: str) -> None:
@@ -39,9 +39,9 @@ class WrongSetting(UserError):
 
 
 class UnknownKey(WrongSetting):
-    """A key that there is not; `own` are the keys of its section.
+    """Error about an unknown key; `own` are the keys that its section has.
 
-    `hint` ends the sentence; without one it names the nearest of these keys.
+    `hint` is the end of the sentence; by default it suggests a similar one of these keys.
     """
 
     def __init__(self, source: str, field: str, own: Sequence[str], hint: str | None = None) -> None:
@@ -51,11 +51,11 @@ class UnknownKey(WrongSetting):
 
 
 class Section(StrictModel):
-    """Base of the recipe's sections."""
+    """Base class of the sections of a recipe."""
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
-    """`(dotted name, type, default, docstring)` of every field below `model`."""
+    """Return `(dotted name, type, default, docstring)` of every field of `model` and of its sections."""
     rows = []
     for name, info in model.model_fields.items():
         section = info.annotation
@@ -70,13 +70,13 @@ def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str
 
 
 def non_default_settings(section: BaseModel) -> dict[str, Any]:
-    """Settings of a section that differ from their defaults."""
+    """Return the settings of a section that differ from their defaults."""
     return {name: value for name, value in section if value != type(section).model_fields[name].default}
 
 
 def type_in_words(annotation: object) -> str:
-    """The values that a field of this type accepts, as text: `float | auto`, `list of str`, `keep | drop |
-    null`."""
+    """Describe the values that a field of this type accepts, as `float | auto`, `list of str` or
+    `keep | drop | null`."""
     origin, given = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return type_in_words(given[0])
@@ -96,7 +96,7 @@ def type_in_words(annotation: object) -> str:
 
 
 def in_yaml(value: object) -> str:
-    """A default value as YAML, as in a recipe."""
+    """Format a default value as in the YAML of a recipe."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, BaseModel):
@@ -105,9 +105,11 @@ def in_yaml(value: object) -> str:
 
 
 def validate(model: type[M], raw: object, source: str, prefix: str = "") -> M:
-    """Check `raw` against a section; a problem is one sentence that names `source` and the field.
+    """Validate `raw` and return it as a section of class `model`.
 
-    An unknown key comes before one that is missing: it may be the missing one, misspelled.
+    Raises:
+        WrongSetting: the first problem, in one sentence that names `source` and the field. An unknown key is
+            reported before a missing one, since it may be the missing key, misspelled.
     """
     try:
         return model.model_validate(raw)
@@ -145,12 +147,12 @@ def _dotted(prefix: str, path: list[str]) -> str:
 
 
 def _given(value: object) -> str:
-    """A value as an error quotes it, those that YAML writes otherwise as in YAML."""
+    """Format a value for an error: null and booleans as in YAML, others as Python code."""
     return in_yaml(value) if value is None or isinstance(value, bool) else shortened(value)
 
 
 def shortened(value: object) -> str:
-    """A value as an error quotes it: at most `SHOWN` characters."""
+    """Format a value for an error as Python code, cut after `SHOWN` characters."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
@@ -161,7 +163,7 @@ def shortened(value: object) -> str:
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         if part not in model.model_fields:
-            continue  # a key of a mapping, or a place in a list, of sections
+            continue  # a key of a mapping of sections, or an index of a list of sections
         info = model.model_fields[part]
         options = [info.annotation, *getattr(info.annotation, "__args__", ())]
         model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))

@@ -1,5 +1,4 @@
-"""Other names of recipe keys: those of options in TRL, axolotl and LLaMA-Factory, and those of earlier
-versions."""
+"""Other names of recipe keys: options of TRL, axolotl and LLaMA-Factory, and keys of earlier versions."""
 
 from __future__ import annotations
 
@@ -76,14 +75,14 @@ SYNONYMS = {
     "reward_funcs": "reward (function of each)",
     "reward_weights": "reward (weight of each)",
 }
-"""Recipe key by the option's name in another trainer, with a remark if the two differ in meaning."""
+"""Recipe key by the name of an option in another trainer, with a remark if the two differ in meaning."""
 
 EARLIER_NAMES = {"method.centring": "method.centering"}
-"""Recipe keys that were renamed: recipes, overrides and resolved recipes of old runs may have either name."""
+"""Current name by earlier name of recipe keys. Recipes, overrides and run folders may contain either."""
 
 
 def with_current_names(raw: dict[str, Any], source: str) -> dict[str, Any]:
-    """The recipe with keys of earlier versions renamed; `raw` itself if it has none.
+    """Return the recipe with keys of earlier versions renamed; `raw` itself if it has none.
 
     Raises:
         UserError: a key is given under both names.

@@ -9,7 +9,7 @@ import yaml
 from boresight.core.errors import UserError, first_line
 
 MOST_VALUES = 10**6
-"""Values of a recipe, which a file of 1 MB cannot exceed without aliases."""
+"""Maximum number of values in a recipe. A file of 1 MB cannot exceed it without aliases."""
 
 
 def read_yaml(text: str, source: str) -> Any:
@@ -17,7 +17,7 @@ def read_yaml(text: str, source: str) -> Any:
 
     Raises:
         UserError: the text is not YAML, is nested too deeply, has a key twice, or has aliases that expand
-            recursively or to more values than any recipe has; names `source`.
+            recursively or to more than `MOST_VALUES` values; the message names `source`.
     """
     try:
         value = yaml.load(text, _Loader)
@@ -45,11 +45,11 @@ def read_yaml(text: str, source: str) -> Any:
 
 
 class _HoldsItself(Exception):
-    """A list or mapping is a part of itself."""
+    """Raised for a list or mapping that contains itself through an alias."""
 
 
 def _unfolded(value: object, known: dict[int, int]) -> int:
-    """Number of values with every alias written out; `known` has those of lists and mappings by their id."""
+    """Return the number of values if every alias were written out; `known` caches it by id of the object."""
     if not isinstance(value, dict | list):
         return 1
     if id(value) not in known:
@@ -62,17 +62,17 @@ def _unfolded(value: object, known: dict[int, int]) -> int:
 
 
 class _RepeatedKey(Exception):
-    """A mapping has a key twice."""
+    """Raised for a mapping that has a key twice."""
 
 
 class _OtherBase(Exception):
-    """YAML reads an integer in another base than the text suggests."""
+    """Raised for an integer that YAML reads in another base than 10."""
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, but a key that occurs twice is refused: YAML would silently keep the last.
+    """Safe YAML loader that refuses repeated keys, of which YAML would silently keep the last.
 
-    So are integers that YAML 1.1 reads as another number than they look like: `010` is 8, and `1:30` is 90.
+    It also refuses integers that YAML 1.1 does not read in base 10: `010` would be 8, and `1:30` would be 90.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -1,1 +1,1 @@
-"""Configs of other trainers as recipes."""
+"""Convert configs of other trainers to recipes."""

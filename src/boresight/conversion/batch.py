@@ -1,4 +1,4 @@
-"""Processes of a run with TRL, and rows of its optimizer steps."""
+"""Compute the number of processes of a run with TRL, and the number of rows per optimizer step."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from boresight.core.wording import plural
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What a config of accelerate starts: its `distributed_type`, and processes, None if it has no number."""
+    """The processes that a config of accelerate starts.
+
+    Attributes:
+        kind: `distributed_type` of the config.
+        processes: number of processes; None if the config does not contain it.
+    """
 
     kind: str
     processes: int | None
 
     @property
     def alone(self) -> bool:
-        """Whether accelerate starts one process, whatever `num_processes` is."""
+        """Whether accelerate starts a single process, whatever `num_processes` is."""
         return self.kind == "NO"
 
     @property
     def sharded(self) -> bool:
-        """Whether the processes divide the weights among them."""
+        """Whether training is sharded over the processes, by FSDP or DeepSpeed."""
         return self.kind in ("FSDP", "DEEPSPEED")
 
 
@@ -37,11 +42,15 @@ SHIPPED = {
     **dict.fromkeys(("fsdp1", "fsdp2"), Launch("FSDP", 8)),
     **dict.fromkeys(("zero1", "zero2", "zero3"), Launch("DEEPSPEED", 8)),
 }
-"""Configs of accelerate that TRL has by name."""
+"""Configs of accelerate that come with TRL, by name."""
 
 
 def read_launch(path: Path) -> Launch:
-    """What accelerate starts with a config file. Raises `UserError`."""
+    """Read from a config file of accelerate which processes it starts.
+
+    Raises:
+        UserError: the file cannot be read, or `num_processes` is not a positive whole number.
+    """
     config = read_accelerate_file(path)
     kind, count = str(config.get("distributed_type")), config.get("num_processes")
     if kind in ("NO", "False"):  # YAML takes an unquoted NO for false
@@ -58,7 +67,10 @@ def read_launch(path: Path) -> Launch:
 
 
 def count_processes(t: Translation, given: int | None) -> None:
-    """Set the number of processes: `given`, that in the config, or the one that its batches prove.
+    """Set the number of processes of the run with TRL.
+
+    It is `given` if that is not None, or else the number in the config. If both are missing, it is computed
+    from the config's generation batch, and 1 is assumed if that is not possible either.
 
     Raises:
         UserError: the config of accelerate cannot be read, or two numbers contradict each other.
@@ -83,7 +95,10 @@ def count_processes(t: Translation, given: int | None) -> None:
 
 
 def _launch(config: str | None) -> Launch | None:
-    """What `accelerate_config` starts, a path or a name as in TRL; None if it is neither."""
+    """Return which processes `accelerate_config` starts: the path of a file, or the name of a config of TRL.
+
+    The result is None if there is no such file or name.
+    """
     try:
         if config is not None and Path(config).is_file():
             return read_launch(Path(config))
@@ -93,7 +108,7 @@ def _launch(config: str | None) -> Launch | None:
 
 
 def _configured(t: Translation, launch: Launch | None) -> int | None:
-    """The number of processes that the options name."""
+    """Return the number of processes that the options and `accelerate_config` set; None if none does."""
     if launch is None:
         named = t["num_processes"]
     elif launch.alone:
@@ -105,7 +120,10 @@ def _configured(t: Translation, launch: Launch | None) -> int | None:
 
 
 def _proven(t: Translation) -> int | None:
-    """The number of processes of saved arguments, which have both rows and steps of a generation batch."""
+    """Compute the number of processes from the rows and the steps of a generation batch.
+
+    Training arguments that TRL has saved contain both. The result is None if one is missing.
+    """
     rows, steps = t["generation_batch_size"], t["steps_per_generation"]
     if rows is None or steps is None:
         return None
@@ -135,7 +153,9 @@ def _describe(t: Translation, launch: Launch | None, known: int | None) -> None:
 
 
 def step_rows(t: Translation, grouped: bool) -> int:
-    """Rows of an optimizer step: prompts where `grouped`, of which TRL counts every completion.
+    """Return the batch size of a recipe: the number of rows or, if `grouped`, of prompts per optimizer step.
+
+    TRL counts every completion of a prompt instead.
 
     Raises:
         UserError: TRL would refuse the batch.
@@ -156,9 +176,14 @@ def step_rows(t: Translation, grouped: bool) -> int:
 
 
 def _generation(t: Translation, k: int) -> None:
-    """Compare a generation batch of TRL, per-device batch × processes × steps, with an optimizer step.
+    """Set the outcome for the options of TRL's generation batch: whether it is one optimizer step.
 
-    TRL splits it into micro-batches, `gradient_accumulation_steps` of which make an optimizer step.
+    TRL samples a generation batch of per-device batch × processes × `steps_per_generation` completions. It
+    splits the batch into micro-batches, of which `gradient_accumulation_steps` make an optimizer step. In a
+    recipe, every optimizer step samples its own completions.
+
+    Raises:
+        UserError: the generation batch is not a multiple of its micro-batches or of `k`.
     """
     micro, accumulated = t["per_device_train_batch_size"] * t.processes, t["gradient_accumulation_steps"]
     rows = t["generation_batch_size"] or micro * (t["steps_per_generation"] or accumulated)
@@ -187,7 +212,7 @@ def _generation(t: Translation, k: int) -> None:
 
 
 def batch_factors(t: Translation, grouped: bool) -> str:
-    """`8 × 4 × 2 processes / 8 completions`."""
+    """Return the factors of the batch size as text, such as `8 × 4 × 2 processes / 8 completions`."""
     processes = plural(t.processes, "process")
     text = f"{t['per_device_train_batch_size']} × {t['gradient_accumulation_steps']} × {processes}"
     return f"{text} / {t['num_generations']} completions" if grouped else text

@@ -1,4 +1,4 @@
-"""`boresight convert trl-config`: read, translate, print the outcome for every option, write a recipe."""
+"""Implement `boresight convert trl-config`: translate a config, print every outcome, and write a recipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from boresight.core.wording import plural
 from boresight.runs.init.recipe_text import recipe_text
 
 WIDTH = 106
-"""Characters of a comment line."""
+"""Maximum number of characters of a comment line."""
 LEFT_OUT = "Not set in the config, and different here"
 
 
@@ -35,18 +35,21 @@ def convert_trl_config(
     rows: int | None = None,
     force: bool = False,
 ) -> bool:
-    """Write a recipe that means what a config of TRL means; returns whether nothing is missing in it.
+    """Convert a TRL config to a recipe, write the recipe, and print the outcome for every option.
 
     Args:
-        options: `name=value`, as additional options on TRL's command line.
-        out: file to write.
-        trainer: `dpo`, `sft`, …; None finds it by the options.
-        processes: number of processes of the run with TRL; None takes the number in the config, or one.
-        rows: number of training rows, for steps that depend on it.
-        force: replace a file that is there.
+        options: additional options of the form `name=value`, as on TRL's command line.
+        out: file of the recipe.
+        trainer: name of the trainer, such as `dpo`; None infers it from the options.
+        processes: number of processes of the run with TRL; None takes the number in the config, or 1.
+        rows: number of training rows, for settings that depend on it.
+        force: whether to replace an existing file `out`.
+
+    Returns:
+        Whether everything was translated and nothing must be filled in.
 
     Raises:
-        UserError: a file that is no config, a wrong value, or a file that is there. Nothing is written then.
+        UserError: `file` is not a TRL config or has a wrong value, or `out` exists. Nothing is written then.
     """
     if out.resolve() == file.resolve():
         raise UserError(f"--out: {out} is the config that is read; give another file.")
@@ -67,7 +70,7 @@ def convert_trl_config(
 
 
 def _lists(found: Converted) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Every list that is not empty, with its heading."""
+    """Yield every list of options that is not empty, as `(heading, [(option, text), ...])`."""
     for group, heading in HEADINGS.items():
         if found.lists[group]:
             yield heading, found.lists[group]
@@ -76,7 +79,7 @@ def _lists(found: Converted) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def _title(found: Converted, file: Path, out: Path) -> str:
-    """The comment at the top of the recipe."""
+    """Return the comment at the top of the recipe."""
     recipe, run = shlex.quote(str(out)), f" --run {shlex.quote(found.run)}" if found.run else ""
     lines = [
         f"Written by `boresight convert trl-config` from {file.name}.",

@@ -1,5 +1,4 @@
-"""Convert a config of TRL into a recipe: every option of the file is translated or listed in one of four
-groups."""
+"""Convert a TRL config to a recipe, and assign every option of the file to one of four groups."""
 
 from __future__ import annotations
 
@@ -32,19 +31,21 @@ from boresight.runs.init.choices import Setting, as_recipe
 SECTIONS = ("method", "model", "data", "optim", "reward", "rollout", "train")
 SAMPLED = ("rloo", "grpo", "online_dpo", "xpo")
 GROUPED = ("rloo", "grpo")
-"""Trainers whose batches count completions, several of each prompt."""
+"""Trainers that sample a group of completions per prompt, so that TRL's batches count completions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A recipe, and the outcome for every option.
+    """The settings of a converted recipe, and the outcome for every option of the config.
 
     Attributes:
-        lists: for each of the four lists the options of the file, each with a few words.
-        left_out: options that the file does not set and whose default in TRL has no equivalent here, and
-            differences of the method itself.
-        to_set: settings that the user must fill in, each with what belongs there.
-        run: the run folder that the config names.
+        lists: for each of the four groups, the options of the file, each with a short text.
+        left_out: differences that no option of the file causes: options whose default in TRL is not
+            translated exactly, and differences of the method.
+        to_set: settings that the user must fill in, each with a description of the value.
+        trainer: name of the trainer, such as `dpo`.
+        processes: number of processes of the run with TRL.
+        run: output folder in the config (`output_dir`); None if it has none.
     """
 
     settings: list[Setting]
@@ -57,7 +58,7 @@ class Converted:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the config was translated and nothing must be filled in."""
+        """Whether every option of the file was translated and nothing must be filled in."""
         return not self.lists["missing"] and not self.to_set
 
 
@@ -69,17 +70,18 @@ def convert_options(
     processes: int | None = None,
     rows: int | None = None,
 ) -> Converted:
-    """Translate the options of a config of TRL.
+    """Translate the options of a TRL config.
 
     Args:
         raw: options by name, as in the YAML of `trl dpo --config`.
-        source: name of the config in errors.
-        trainer: `dpo`, `sft`, …; None finds it by the options.
-        processes: None takes the number in the config, or the one that its batches prove, or else one.
-        rows: number of training rows, where it is known: steps that depend on it become shares.
+        source: name of the config, for errors.
+        trainer: name of the trainer, such as `dpo`; None infers it from the options.
+        processes: number of processes of the run with TRL; None takes the number in the config, or the one
+            computed from its generation batch, or 1.
+        rows: number of training rows, from which numbers of steps are computed; None if unknown.
 
     Raises:
-        UserError: a value of a wrong type, a loss that is not here, or a recipe that would be refused.
+        UserError: a value of a wrong type, an unsupported loss, or a recipe that would be refused.
     """
     t = begin(raw, trainer or find_trainer(raw, source), source, rows)
     count_processes(t, processes)
@@ -101,18 +103,18 @@ def convert_options(
 
 @cache
 def _names() -> list[str]:
-    """Every setting of a recipe outside of methods, in order."""
+    """Return the dotted keys of all settings of a recipe in order, except those of methods."""
     return [name for name, *_ in fields(Recipe)]
 
 
 def _place(setting: Setting) -> tuple[int, int]:
-    """Order of settings in a recipe: by section, and in it as the section has them."""
+    """Return the sort key of a setting: the index of its section, and its index in the recipe."""
     section = SECTIONS.index(setting.key.partition(".")[0])
     return section, _names().index(setting.key) if setting.key in _names() else -1
 
 
 def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
-    """Outcome for one option of the file: its group and a short text."""
+    """Return the outcome for one option of the file: its group and a short text."""
     option, names = renamed_options().get(name, name), counting_names(raw)
     if names.get(option, name) != name:
         return Remark("unneeded", f"{names[option]} is set too and takes precedence")
@@ -129,7 +131,7 @@ def outcome(t: Translation, name: str, raw: Mapping[str, Any]) -> Remark:
 
 
 def _resulting_settings(t: Translation, option: str) -> str:
-    """The settings that an option has become, with their values where these are short."""
+    """Return the settings that were derived from an option as text, with values that are not collections."""
     settings = t.became.get(option, [])
     parts = [
         setting.key if isinstance(setting.value, dict | list) else f"{setting.key}: {in_yaml(setting.value)}"
@@ -139,7 +141,7 @@ def _resulting_settings(t: Translation, option: str) -> str:
 
 
 def _unknown(trainer: str, option: str, value: object) -> Remark:
-    """The outcome for a name that TRL's trainer does not have."""
+    """Return the outcome for a name that is not an option of the trainer."""
     others = [name for name, known in trl_fields().items() if option in known]
     if not others:
         text = f"no option of TRL 1.16{nearest(option, trl_fields()[trainer])}"
@@ -149,7 +151,10 @@ def _unknown(trainer: str, option: str, value: object) -> Remark:
 
 
 def _left_out(t: Translation) -> list[tuple[str, str]]:
-    """Differences from TRL's defaults, and from its implementation of the method."""
+    """Return the differences that no option of the file causes, as `(name, text)`.
+
+    They are defaults of TRL that are not translated exactly, and differences of the method.
+    """
     found = []
     for option in [*trl_fields()[t.trainer], "num_processes"]:
         remark, known = t.remarks.get(option), trl_options()[option]
@@ -166,7 +171,7 @@ def _left_out(t: Translation) -> list[tuple[str, str]]:
 
 
 def _refuse_wrong(t: Translation, settings: list[Setting]) -> None:
-    """Raise a `UserError` for a value that the recipe does not take, by its name in TRL."""
+    """Raise a `UserError` if the recipe refuses a setting; it names the option of TRL that it comes from."""
     try:
         Recipe.parse(as_recipe(settings), t.source)
     except UserError as error:

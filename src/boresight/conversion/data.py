@@ -1,4 +1,4 @@
-"""Training and held-out rows of a config of TRL."""
+"""Translate the training and held-out data of a TRL config."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from boresight.core.did_you_mean import nearest
 from boresight.data.reading.files import READERS
 
 FILE_BUILDERS = {"json", "csv", "parquet"}
-"""Names under which `datasets` reads files."""
+"""Names of the builders with which the package `datasets` reads files."""
 SOURCE_OPTIONS = ("path", "name", "data_dir", "data_files", "split", "columns", "fraction")
 NO_LIMIT = 131_072
-"""`data.max_length` where TRL has no limit, tokens."""
+"""Value of `data.max_length`, in tokens, for a config without a limit."""
 HELD_OUT = 200
 ALL = 1_000_000
-"""`data.eval_rows` that no held-out set exceeds, where TRL evaluates all of it."""
+"""Value of `data.eval_rows` for evaluating all held-out rows, as TRL does; no held-out set has more."""
 
 
 def translate_data(t: Translation, sampled: bool) -> None:
-    """Set the sources of rows, the held-out ones, and the longest row."""
+    """Set the sources of training rows, the held-out rows, and the maximum length of a row.
+
+    Args:
+        sampled: whether the method trains on completions that it samples.
+    """
     if t["datasets"]:
         _mixture(t)
     elif t["dataset_name"] is None:
@@ -39,7 +43,7 @@ def translate_data(t: Translation, sampled: bool) -> None:
 
 
 def _is_file(name: str) -> bool:
-    """Whether a name is that of a data file, which TRL does not take and a recipe does."""
+    """Whether `name` is a data file. A recipe accepts files here; TRL's `dataset_name` does not."""
     try:
         return Path(name.removesuffix(".gz")).suffix in READERS or Path(name).is_file()
     except OSError:  # a name that no file can have
@@ -47,13 +51,13 @@ def _is_file(name: str) -> bool:
 
 
 def _named(t: Translation, split: str) -> str:
-    """`NAME:CONFIG@SPLIT`, as in `data.train`."""
+    """Return a split of the data set in the form of `data.train`, `NAME:CONFIG@SPLIT`."""
     config, named = t["dataset_config"], "" if split == "train" else f"@{split}"
     return f"{t['dataset_name']}{f':{config}' if config else ''}{named}"
 
 
 def _mixture(t: Translation) -> None:
-    """`datasets`, which TRL takes in place of `dataset_name`."""
+    """Translate the option `datasets`, a list of sources that TRL uses instead of `dataset_name`."""
     shares: dict[str, float | None] = {}
     missing: list[str] = []
     for entry in t["datasets"]:
@@ -81,7 +85,7 @@ def _mixture(t: Translation) -> None:
 
 
 def _fraction(t: Translation, entry: Mapping[str, Any]) -> float | None:
-    """The share of a source; None if it has none."""
+    """Return the fraction of a source in `datasets`; None if it has none."""
     fraction = entry.get("fraction")
     if fraction is None:
         return None
@@ -91,7 +95,10 @@ def _fraction(t: Translation, entry: Mapping[str, Any]) -> float | None:
 
 
 def _sources(t: Translation, entry: Any, missing: list[str]) -> list[str]:
-    """Sources of one entry, as in `data.train`; adds to `missing` what is not read."""
+    """Return the sources of one entry of `datasets`, in the form of `data.train`.
+
+    Descriptions of parts of the entry that cannot be translated are appended to `missing`.
+    """
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
         raise t.refuse("datasets", "must be a list of mappings, each with a path")
     for name in entry:
@@ -114,7 +121,7 @@ def _sources(t: Translation, entry: Any, missing: list[str]) -> list[str]:
 
 
 def _held_out(t: Translation) -> None:
-    """Held-out rows: those of a split, those that `test_split_size` takes from the training rows, or none."""
+    """Set the held-out rows: those of a split, those split off the training rows, or none."""
     evaluates = t["eval_strategy"] not in ("no", None)
     splits = t["test_split_size"] is not None and (t["datasets"] or (evaluates and not _has_splits(t)))
     if splits:
@@ -136,12 +143,12 @@ def _held_out(t: Translation) -> None:
 
 
 def _has_splits(t: Translation) -> bool:
-    """Whether the rows are those of a hub id, which may have a test split."""
+    """Whether the training data are a hub id, which may have a test split."""
     return not t["datasets"] and t["dataset_name"] is not None and not _is_file(t["dataset_name"])
 
 
 def _split_off(t: Translation, evaluates: bool) -> None:
-    """Hold out the rows of `test_split_size`, on which TRL does not train even if it does not evaluate."""
+    """Hold out the rows of `test_split_size`; TRL does not train on them, even if it does not evaluate."""
     held = _split_rows(t)
     t.put("data.eval_rows", held, "test_split_size", why="held out of the training rows")
     if t.rows is not None:
@@ -152,7 +159,11 @@ def _split_off(t: Translation, evaluates: bool) -> None:
 
 
 def _split_rows(t: Translation) -> int:
-    """Rows of `test_split_size`. Raises `UserError` for a size that `datasets` refuses."""
+    """Return the number of rows that `test_split_size` stands for.
+
+    Raises:
+        UserError: the package `datasets` would refuse the size.
+    """
     size, rows = t["test_split_size"], t.rows
     if size <= 0 or (size >= 1 and not float(size).is_integer()):
         raise t.refuse("test_split_size", "must be a share below 1 or a whole number of rows")
@@ -180,7 +191,11 @@ def _longest(t: Translation, sampled: bool) -> None:
 
 
 def _longest_prompt(t: Translation, sampled: bool) -> None:
-    """Where nothing limits a row; earlier versions cut the prompts that are sampled from."""
+    """Set the maximum length for a config without `max_length`.
+
+    Sampled methods of earlier versions have `max_prompt_length`, to which they cut prompts. Other methods
+    have no limit.
+    """
     limit = t["max_prompt_length"]
     if not sampled or limit is None:
         t.put("data.max_length", NO_LIMIT, "max_length", why="TRL has no limit")

@@ -1,4 +1,4 @@
-"""From a trainer of TRL and its `loss_type` to a method, with the settings of its loss."""
+"""Translate a trainer of TRL and its `loss_type` to a method with the settings of its loss."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ METHOD_NOTES = {
     "online_dpo": "samples with equal rewards make no pair; in TRL the first wins",
     "xpo": "samples with equal rewards make no pair; in TRL the first wins",
 }
-"""Differences of a method from TRL's that do not depend on options."""
+"""Differences between a method and that of TRL that do not depend on options."""
 DPO_LOSSES: dict[str, dict[str, Any]] = {
     "sigmoid": {},
     "hinge": {"method.loss_type": "hinge"},
     "sigmoid_norm": {"method.length_normalised": True},
 }
-"""Settings that correspond to each `loss_type` of DPO."""
+"""Settings of a recipe for each `loss_type` of DPO."""
 AVERAGES = {"grpo": "answer", "dapo": "token", "bnpo": "token", "dr_grpo": "sum"}
-"""`method.average` that corresponds to each `loss_type` of GRPO."""
+"""Value of `method.average` for each `loss_type` of GRPO."""
 
 
 def translate_method(t: Translation) -> None:
-    """Set the method and its loss. Raises `UserError` for a loss that is not here."""
+    """Set the method and its loss. Raises `UserError` for a loss that is not supported."""
     METHODS[t.trainer](t)
 
 
@@ -63,7 +63,10 @@ def _dpo(t: Translation) -> None:
 
 
 def _sft_term(t: Translation, losses: list[str], preference: str) -> None:
-    """The likelihood beside DPO's loss: `[sigmoid, sft]`, or `rpo_alpha` of earlier versions."""
+    """Set the weight of an SFT term that is added to DPO's loss.
+
+    It is given by `loss_type: [sigmoid, sft]` and `loss_weights`, or by `rpo_alpha` of earlier versions.
+    """
     weights = t.numbers("loss_weights") if t["loss_weights"] is not None else [1.0] * len(losses)
     if len(weights) != len(losses):
         raise t.refuse("loss_weights", f"loss_type has {len(losses)}")
@@ -81,7 +84,11 @@ def _sft_term(t: Translation, losses: list[str], preference: str) -> None:
 
 
 def _scale_clip(t: Translation, factor: float, option: str) -> None:
-    """The bound of the gradient norm for a loss that is `factor` times as large as TRL's."""
+    """Set the maximum gradient norm for a loss that is `factor` times as large as TRL's.
+
+    Args:
+        option: option of TRL that the factor results from.
+    """
     t.put(
         "optim.clip",
         t["max_grad_norm"] * factor,
@@ -180,7 +187,7 @@ def _standardize(t: Translation) -> None:
 
 
 def _grouped(t: Translation) -> None:
-    """Settings common to RLOO and GRPO."""
+    """Set the settings that RLOO and GRPO have in common."""
     t.put("method.beta", t["beta"], "beta")
     t.put("method.mask_truncated", t["mask_truncated_completions"], "mask_truncated_completions")
     t.exact("beta")

@@ -1,4 +1,4 @@
-"""Model, precision and adapters of a config of TRL."""
+"""Translate the model, precision and adapters of a TRL config."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ LORA_OPTIONS = (
     *("lora_target_parameters", "lora_modules_to_save"),
 )
 PEFT_TARGETS = ["q_proj", "v_proj"]
-"""Layers that PEFT adapts by default in Llama, Mistral, Qwen and Gemma."""
+"""Linear layers that PEFT adapts by default in Llama, Mistral, Qwen and Gemma."""
 
 
 def translate_model(t: Translation, sampled: bool) -> None:
-    """Set the model, its precision and its adapters; `sampled` methods learn from their own samples."""
+    """Set the model, its precision and its adapters.
+
+    Args:
+        sampled: whether the method trains on completions that it samples.
+    """
     if t["model_name_or_path"] is None:
         t.leave_open("model.name", "your-model", "a folder or hub id")
     else:
         t.put("model.name", t["model_name_or_path"], "model_name_or_path")
     _precision(t)
     _template(t)
-    # Other trainers switch the model's dropout off by default; for samples it would shift the ratio.
+    # Most trainers of TRL disable dropout by default. With sampled completions it would change the ratio.
     off = sampled or t["disable_dropout"]
     t.put(
         "model.dropout",

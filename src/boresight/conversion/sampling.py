@@ -1,4 +1,4 @@
-"""Rewards and sampling of a config of TRL, for the trainers that learn from their own samples."""
+"""Translate the rewards and sampling options of a TRL config, for methods that train on their own samples."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ BUILT_IN: dict[str, tuple[dict[str, Any], str]] = {
         "think_format_reward is `format` here, which also requires that the thought is not empty",
     ),
 }
-"""Rewards that TRL has by name: the corresponding reward here, and how it differs."""
+"""For each reward function that TRL has by name: the corresponding reward of a recipe, and the difference."""
 SERVER = ("vllm_server_base_url", "vllm_server_host", "vllm_server_port")
 CAPS = ("vllm_importance_sampling_cap", "vllm_importance_sampling_clip_max")
 
 
 def translate_sampling(t: Translation, grouped: bool) -> None:
-    """Set rewards and sampling parameters; `grouped` trainers draw several samples per prompt."""
+    """Set rewards and sampling parameters.
+
+    Args:
+        grouped: whether the trainer samples a group of completions per prompt (RLOO, GRPO).
+    """
     _rewards(t)
     if grouped:
         t.put("rollout.k", t["num_generations"], "num_generations")
@@ -46,7 +50,7 @@ def translate_sampling(t: Translation, grouped: bool) -> None:
 
 
 def _rewards(t: Translation) -> None:
-    """Reward models first, then functions: the order in which TRL weighs them."""
+    """Set the rewards: reward models first, then functions, which is the order of TRL's weights."""
     models = [t[option] for option in ("reward_model_name_or_path", "reward_model_path") if t[option]]
     found: list[dict[str, Any]] = [{"judge": {"name": "reward_model", "model": model}} for model in models]
     found += [_function(t, str(name)) for name in t["reward_funcs"] or []]

@@ -1,4 +1,4 @@
-"""Batch, length, optimizer, evaluations and checkpoints of a config of TRL."""
+"""Translate the batch, steps, optimizer, evaluations and checkpoints of a TRL config."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAIN_ADAMW = {
     *("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused"),
     *("adamw_hf", "paged_adamw_32bit"),
 }
-"""Optimizers of TRL that are AdamW, whatever their implementation or storage of moments."""
+"""Optimizers of TRL that are AdamW and differ only in their implementation or in where moments are stored."""
 SMALL_ADAMW = {"adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit"}
 BEST = {
     "loss": "loss",
@@ -28,12 +28,16 @@ BEST = {
     "margin": "margin",
     "reward": "reward",
 }
-"""`train.keep_best` that corresponds to each `metric_for_best_model` (without `eval_`)."""
+"""Value of `train.keep_best` for each value of `metric_for_best_model`, without its prefix `eval_`."""
 TRACKERS = ("wandb", "tensorboard", "trackio")
 
 
 def translate_training(t: Translation, grouped: bool) -> None:
-    """Set batch, steps, optimizer, evaluations and checkpoints; `grouped` batches are counted in prompts."""
+    """Set batch, steps, optimizer, evaluations and checkpoints.
+
+    Args:
+        grouped: whether the trainer samples a group of completions per prompt; batches then count prompts.
+    """
     batch = step_rows(t, grouped)
     updates = t["num_iterations"] if grouped else 1
     steps, epoch = t.steps(batch, updates), None if t.rows is None else math.ceil(t.rows / batch) * updates
@@ -99,7 +103,10 @@ def _schedule(t: Translation, steps: int | None) -> None:
 
 
 def warmup_share(warmup: int, steps: int) -> float:
-    """A share whose product with `steps`, rounded up, is `warmup` steps: below 1 in any case."""
+    """Return a share below 1 whose product with `steps`, rounded up, is `warmup` steps.
+
+    The warmup is limited to `steps` - 1.
+    """
     warmup = min(warmup, max(steps - 1, 0))
     share = warmup / steps
     return share if math.ceil(share * steps) == warmup else (warmup - 0.5) / steps
@@ -188,7 +195,10 @@ def _best(t: Translation, strategy: str | None) -> None:
 
 
 def _every(t: Translation, option: str, value: float, steps: int | None) -> int | None:
-    """A number of steps; below 1 it is a share of all."""
+    """Return an interval in steps from the value of `option`; a value below 1 is a share of all steps.
+
+    The result is None, with a remark, for a share of an unknown number of steps.
+    """
     if value >= 1:
         return int(value)
     if steps is None:

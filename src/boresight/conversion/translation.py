@@ -1,5 +1,4 @@
-"""State of the translation of a TRL config: its values, the settings so far, and the outcome for every
-option."""
+"""State of the translation of a TRL config: its values, the settings so far, and the outcome for options."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from boresight.runs.init.choices import Setting
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """The outcome for one option at its value."""
+    """The outcome for an option at its value: a group, and a text for the user."""
 
     group: OptionGroup
     text: str
@@ -26,10 +25,17 @@ class Remark:
 
 @dataclass
 class Translation:
-    """Options by their current names.
+    """State of the translation of one config. Options are identified by their names in TRL 1.16.
 
-    `values` has all options of the trainer, with TRL's defaults; `given` maps the options that the file sets
-    to the names that they have there.
+    Attributes:
+        source: name of the config, for errors.
+        trainer: name of the trainer, such as `dpo`.
+        values: values of all options of the trainer; TRL's defaults for options that the file does not set.
+        given: for every option that the file sets, its name in the file, which may be an earlier one.
+        rows: number of training rows; None if unknown.
+        processes: number of processes of the run with TRL.
+        settings: settings of the recipe so far, by dotted key.
+        remarks: outcomes that replace those of the table in `trl_options.yaml`, by option.
     """
 
     source: str
@@ -41,20 +47,26 @@ class Translation:
     settings: dict[str, Setting] = field(default_factory=dict)
     remarks: dict[str, Remark] = field(default_factory=dict)
     became: dict[str, list[Setting]] = field(default_factory=dict)
-    """By option, the settings that were derived from it."""
+    """Settings that were derived from each option."""
     to_set: dict[str, str] = field(default_factory=dict)
     """Settings that the config lacks and the user must fill in, each with a description of the value."""
 
     def __getitem__(self, option: str) -> Any:
-        """The value of an option; None if the trainer does not have it."""
+        """Return the value of an option; None if the trainer does not have it."""
         return self.values.get(option)
 
     def has(self, *options: str) -> bool:
-        """Whether the file has one of the options."""
+        """Whether the file sets at least one of the options."""
         return any(option in self.given for option in options)
 
     def put(self, key: str, value: Any, *options: str, why: str = "") -> None:
-        """Set a value of the recipe that comes from `options`; the comment beside it names them."""
+        """Set a value of the recipe.
+
+        Args:
+            key: dotted key of the setting.
+            options: options of TRL that the value was derived from; the comment in the recipe names them.
+            why: further text of the comment.
+        """
         named = [self.given[option] for option in options if option in self.given]
         origin = ", ".join(named) or ("TRL's default" if options else "")
         setting = Setting(key, value, f"{origin}: {why}" if origin and why else origin or why)
@@ -63,26 +75,26 @@ class Translation:
             self.became.setdefault(option, []).append(setting)
 
     def leave_open(self, key: str, value: Any, what: str) -> None:
-        """Set a placeholder that the user must replace; `what` describes the value."""
+        """Set a placeholder that the user must replace; `what` describes the required value."""
         self.settings[key] = Setting(key, value, f"not in the config: {what}")
         self.to_set[key] = what
 
     def remark(self, option: str, group: OptionGroup, text: str) -> None:
-        """Set the outcome for an option at its value in this file, in place of the outcome in the table."""
+        """Set the outcome for an option at its value in this file; it replaces that in `trl_options.yaml`."""
         self.remarks[option] = Remark(group, text)
 
     def exact(self, *options: str) -> None:
-        """Mark options as translated exactly at these values, though they differ at others."""
+        """Mark options as translated exactly at their values in this file, whatever the table's outcome."""
         for option in options:
             self.remark(option, "same", "")
 
     def refuse(self, option: str, problem: str) -> UserError:
-        """The error for a value that has no equivalent in a recipe."""
+        """Return the error for a value that has no equivalent in a recipe; the caller raises it."""
         name = self.given.get(option, option)
         return UserError(f"{self.source}: {name} is {shortened(self[option])}: {problem}.")
 
     def numbers(self, option: str) -> list[float]:
-        """The numbers of an option that takes one or several. Raises `UserError`."""
+        """Return the numbers of an option that takes one or several. Raises `UserError` for other values."""
         try:
             return read_numbers(self[option])
         except (TypeError, ValueError, OverflowError):
@@ -90,11 +102,16 @@ class Translation:
 
     @property
     def batch(self) -> int:
-        """Rows of an optimizer step, over all processes: pairs, demonstrations, or completions."""
+        """Number of rows per optimizer step, over all processes: pairs, demonstrations, or completions."""
         return int(self["per_device_train_batch_size"] * self["gradient_accumulation_steps"] * self.processes)
 
     def steps(self, batch: int, updates: int = 1) -> int | None:
-        """Optimizer steps of the run; None if that depends on the number of rows, which is not known."""
+        """Return the number of optimizer steps of the run; None if it depends on an unknown number of rows.
+
+        Args:
+            batch: number of rows or prompts per step.
+            updates: number of steps for each batch.
+        """
         if self["max_steps"] > 0:
             return int(self["max_steps"])
         if self.rows is None:
@@ -111,14 +128,14 @@ COUNTS = (
     "generation_batch_size",
     "steps_per_generation",
 )
-"""Options whose product is a batch or a number of steps."""
+"""Options that are counts and must be at least 1."""
 
 
 def begin(raw: Mapping[str, Any], trainer: str, source: str, rows: int | None) -> Translation:
-    """Convert the options of a file to the types that TRL declares.
+    """Start the translation of a file: convert its options to the types that TRL declares.
 
     Raises:
-        UserError: a value of another type, or a count below 1.
+        UserError: a value of a wrong type, or a count below 1.
     """
     fields = other_fields() | trl_fields()[trainer]
     values = {name: _default(known) for name, known in fields.items()}
@@ -133,10 +150,11 @@ def begin(raw: Mapping[str, Any], trainer: str, source: str, rows: int | None) -
 
 
 def counting_names(raw: Mapping[str, Any]) -> dict[str, str]:
-    """Current names of the options in a file, each with the name in the file whose value is used.
+    """Return the current names of the options in a file, each with the name in the file whose value is used.
 
-    Arguments that earlier versions saved contain both `warmup_ratio` and `warmup_steps`: the ratio is used
-    unless the steps are set.
+    A file may contain an option under both its current and its earlier name. The value under the earlier name
+    is used if that under the current name is null or a default of TRL. Arguments saved by earlier versions,
+    for example, contain both `warmup_ratio` and `warmup_steps`.
     """
     old = {new: name for name, new in renamed_options().items() if raw.get(name) is not None}
     names = {name: name for name in raw if name not in renamed_options()}
@@ -147,12 +165,12 @@ def counting_names(raw: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _defaults(option: str) -> list[Any]:
-    """TRL's defaults of an option, in all trainers."""
+    """Return TRL's defaults of an option in all trainers."""
     return [fields[option].default for fields in trl_fields().values() if option in fields]
 
 
 def _default(known: TrlField) -> Any:
-    """TRL's default, as the file's values are read."""
+    """Return TRL's default of an option, converted to its type as the values of a file are."""
     return None if known.default is None else read_typed(known.default, known.types)
 
 
@@ -166,14 +184,14 @@ def _typed(value: object, known: TrlField, name: str, source: str) -> Any:
 
 
 SHOWN = 5
-"""Names that an error lists."""
+"""Maximum number of names that an error lists."""
 
 
 def find_trainer(raw: Mapping[str, Any], source: str) -> str:
-    """The trainer whose config has all options of the file.
+    """Return the name of the trainer whose config has all options of the file and its `loss_type`.
 
     Raises:
-        UserError: several have, or none has, or most of the file is no option of TRL.
+        UserError: no trainer or several trainers have them, or most names are not options of TRL.
     """
     trainers = trl_fields()
     known = {name for fields in trainers.values() for name in fields}
@@ -199,7 +217,7 @@ def find_trainer(raw: Mapping[str, Any], source: str) -> str:
 
 
 def refuse_unknown_trainer(name: str) -> None:
-    """Raise a `UserError` for a name that is no trainer of TRL."""
+    """Raise a `UserError` if `name` is not a trainer of TRL that can be translated."""
     if name not in trl_fields():
         raise UserError(
             f"--method: TRL has no trainer {name!r} that has a counterpart{nearest(name, trl_fields())}."
@@ -216,7 +234,7 @@ LOSSES = {
     "online_dpo": ("sigmoid", "ipo"),
     "xpo": ("sigmoid", "ipo"),
 }  # fmt: skip
-"""Values of `loss_type`, by trainer."""
+"""Possible values of `loss_type`, by trainer."""
 
 
 def _has_loss(trainer: str, raw: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Read a config of TRL: the YAML of `trl dpo --config`, or training arguments as JSON; never a pickle."""
+"""Read a TRL config: the YAML file of `trl dpo --config`, or training arguments as JSON, but no pickle."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from boresight.core.errors import UserError
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle"}
 PICKLED = (b"\x80", b"PK\x03\x04")
-"""First bytes of a pickle, and of the archive that `torch.save` writes."""
+"""First bytes of a pickle, and of the zip archive that `torch.save` writes."""
 
 
 def read_trl_file(path: Path) -> dict[str, Any]:
-    """The options in a config file by name; nothing in them is checked.
+    """Return the options in a config file by name, without checking names or values.
 
     Raises:
-        UserError: no such file, a pickle, a Python script, no YAML or JSON, or no mapping of names.
+        UserError: no such file, a pickle, a Python script, a training log, neither YAML nor JSON, or no
+            mapping of names.
     """
     _refuse_pickle(path)
     if path.suffix == ".py" and path.is_file():
@@ -41,7 +42,11 @@ def read_trl_file(path: Path) -> dict[str, Any]:
 
 
 def read_accelerate_file(path: Path) -> dict[str, Any]:
-    """The options in a config of accelerate by name. Raises `UserError`."""
+    """Return the options in a config file of accelerate by name.
+
+    Raises:
+        UserError: the file is neither YAML nor JSON, or no mapping of names.
+    """
     text = read_text_file(path, "config")
     found = _read_json(text, path) if path.suffix == ".json" else read_yaml(text, str(path))
     expected = "a config of accelerate is a mapping such as `num_processes: 8`"
@@ -49,7 +54,11 @@ def read_accelerate_file(path: Path) -> dict[str, Any]:
 
 
 def with_words(raw: dict[str, Any], words: Iterable[str]) -> dict[str, Any]:
-    """The options with those of the command line, `name=value`, in their place. Raises `UserError`."""
+    """Return the options, with those that `words` of the form `name=value` set replaced or added.
+
+    Raises:
+        UserError: a word has another form, or an option is given twice.
+    """
     found, given = dict(raw), list(words)
     refuse_repeated(given)
     for word in given:
@@ -69,7 +78,7 @@ def _refuse_pickle(path: Path) -> None:
 
 
 def _first_bytes(path: Path) -> bytes:
-    """None of what cannot be read: whoever reads the text reports that."""
+    """Return the first four bytes of a file; none if it cannot be read, which is reported later."""
     try:
         if path.is_file():
             with path.open("rb") as file:

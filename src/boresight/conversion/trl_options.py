@@ -1,7 +1,8 @@
-"""Outcome for each option of TRL's configs: the tables in `trl_fields.json` and `trl_options.yaml`.
+"""Read the tables of TRL's options in `trl_fields.json` and `trl_options.yaml`.
 
-The first has types and defaults, as read from the TRL version that it names; a test marked `parity` fails if
-the installed version has others. The second maps each option to its recipe key and to one of four groups.
+`trl_fields.json` contains the types and defaults of all options, read from the TRL version named in the file;
+a test marked `parity` fails if the installed version has others. `trl_options.yaml` contains the outcome for
+each option: its key in a recipe, and one of four groups.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ HEADINGS: dict[OptionGroup, str] = {
     "unneeded": "Not needed here",
     "missing": "Not supported",
 }
-"""Headings of the four groups; every option of a file belongs to one."""
+"""Headings of the four groups of options; every option of a file belongs to one group."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrlField:
-    """Types of an option, such as `{"float", "null"}`, and its default."""
+    """Types of an option, such as `{"float", "null"}`, and its default value in TRL."""
 
     types: frozenset[str]
     default: Any
@@ -36,37 +37,37 @@ class TrlField:
 
 @dataclass(frozen=True, slots=True)
 class TrlOption:
-    """Outcome for an option, independent of its value."""
+    """Outcome for an option of TRL, independent of its value."""
 
     group: OptionGroup
     here: str = ""
-    """The corresponding key of a recipe."""
+    """Corresponding key of a recipe; '' if there is none."""
     note: str = ""
-    """The difference, the reason why the option is not needed, or an alternative."""
+    """Text for the user: the difference, the reason why the option is not needed, or an alternative."""
     harmless: tuple[Any, ...] = ()
     """Values at which an option that differs or is not supported has no effect."""
 
 
 @cache
 def trl_version() -> str:
-    """Version of TRL that the tables were read from."""
+    """Return the version of TRL that the types and defaults were read from."""
     return str(_fields_file()["trl"])
 
 
 @cache
 def trl_fields() -> dict[str, dict[str, TrlField]]:
-    """Options by name, for every trainer of TRL."""
+    """Return the options of every trainer of TRL, as `result[trainer][option]`."""
     found = _fields_file()
     common = _read_fields(found["common"])
     trainers = {name: common | _read_fields(own) for name, own in found["trainers"].items()}
-    # XPO left TRL after version 1.13; its config was that of online DPO, and alpha.
+    # TRL removed XPO after version 1.13; its config was that of online DPO with the additional option alpha.
     xpo = trainers["online_dpo"] | {"alpha": TrlField(frozenset({"float", "list"}), [1e-5])}
     return trainers | {"xpo": xpo}
 
 
 @cache
 def trl_options() -> dict[str, TrlOption]:
-    """Outcome for every option by name, including those of TRL's launcher and of earlier versions."""
+    """Return the outcome for every option, including options of TRL's launcher and of earlier versions."""
     tables = _options_file()
     found = {name: TrlOption("same", **entry) for name, entry in tables["same"].items()}
     for name, entry in tables["differs"].items():
@@ -79,13 +80,13 @@ def trl_options() -> dict[str, TrlOption]:
 
 
 def renamed_options() -> dict[str, str]:
-    """Names of earlier versions, and the option that each is now."""
+    """Return the current name of each option that had another name in earlier versions, by its old name."""
     return dict(_options_file()["renamed"])
 
 
 @cache
 def other_fields() -> dict[str, TrlField]:
-    """Options that TRL 1.16 does not have: of its launcher, and of earlier versions."""
+    """Return the options that are in no trainer's config: those of TRL's launcher and of earlier versions."""
     known = {name for fields in trl_fields().values() for name in fields}
     types = _options_file()["other_types"]
     anything = "bool|dict|float|int|list|null|str"

@@ -1,4 +1,4 @@
-"""Values of a config as TRL's command line would read them: `"5e-7"` is a number, `no` is a word."""
+"""Convert the values of a config to the types of TRL's options, as TRL's command line does."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ WANTED = {
 
 
 def read_typed(value: object, types: frozenset[str]) -> Any:
-    """The value as one of the types that an option takes.
+    """Convert a value to the first of an option's types that it fits, in the order of `READERS`.
 
-    YAML takes `no` for false and `5e-7` for a text; the intended values are accepted.
+    YAML reads `no` as false and `5e-7` as a string; an option of type string gets "no", and one of type float
+    gets 5e-7.
+
+    Args:
+        types: names of the types, such as `{"float", "null"}`.
 
     Raises:
-        ValueError: it is of none of them; the message names the expected form.
+        ValueError: the value fits none of the types; the message contains the expected types.
     """
     if value is None and "null" in types:
         return None
@@ -37,7 +41,11 @@ def read_typed(value: object, types: frozenset[str]) -> Any:
 
 
 def read_numbers(value: object) -> list[float]:
-    """The numbers of a list, or of a number alone. Raises `ValueError` or `TypeError` for anything else."""
+    """Return the numbers in a list, or a single number as a list.
+
+    Raises:
+        ValueError, TypeError: a value is not a finite number.
+    """
     return [_float(part) for part in (value if isinstance(value, list) else [value])]
 
 
@@ -95,4 +103,4 @@ READERS: dict[str, Callable[[object], Any]] = {
     "list": _list,
     "str": _str,
 }
-"""Parsers by type, in the order in which they are tried."""
+"""Parsers of values by the name of the type, in the order in which they are tried."""

@@ -1,1 +1,1 @@
-"""Errors, files, locks, terminal output and the forms of examples: what every package uses."""
+"""Modules that all other packages use: errors, files, locks, terminal output, and the types of examples."""

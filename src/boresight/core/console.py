@@ -1,4 +1,5 @@
-"""Terminal output of all commands: a console that no text controls, warnings, progress, and plain tables."""
+"""Terminal output of all commands: a console that replaces control characters, warnings, progress bars and
+tables."""
 
 from __future__ import annotations
 
@@ -22,61 +23,64 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
-"""Control characters and the symbols that stand for them, such as ␛ for escape."""
+"""Map from the code points of control characters to those of symbols for them, such as ␛ for escape."""
 C1, SEPARATORS, SURROGATES = range(0x80, 0xA0), (0x2028, 0x2029), range(0xD800, 0xE000)
 DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-"""Characters that change the writing direction, by which a text can be displayed as another one."""
+"""Code points of characters that change the writing direction, which can make text look like other text."""
 HARMLESS = PICTURES | dict.fromkeys((*C1, *SEPARATORS, *DIRECTIONS, *SURROGATES), 0xFFFD)
 
 WARNING, ERROR = "yellow", "bold red"
 """Styles of warnings and errors."""
 RESULT_WIDTH = 80
-"""Columns of results, which are read in terminals, notebooks and logs of any width."""
+"""Maximum width of printed results, in columns; it suits terminals, notebooks and logs."""
 NOTEBOOK_WIDTH = 110
-"""Columns of a cell's output."""
+"""Width of a notebook cell's output, in columns."""
 WRAPPING = {"soft_wrap", "no_wrap", "overflow", "crop"}
-"""Options of a print that break lines in another way."""
+"""Options of `print` with which a caller chooses how lines are wrapped."""
 COMMAND = re.compile(
     r"\bboresight (arena|chat|check|compare|convert|data|evaluate|explain|export|init|report|serve|study|"
     r"sweep|synthesize|train) [^\s`]"
 )
-"""A command with arguments in a line; `boresight train` alone is a name in a sentence."""
+"""Match a boresight command with arguments. `boresight train` alone does not match: it is a name in a
+sentence."""
 IN_A_NOTEBOOK: dict[str, Any] = {
     "force_jupyter": False,
     "force_terminal": False,
     "color_system": "standard",
     "width": NOTEBOOK_WIDTH,
 }
-"""Options of a console in a notebook."""
+"""Options of a `Terminal` in a notebook."""
 
 
 class Terminal(Console):
-    """A console that replaces control characters in text, which may come from data, models, servers or file
-    names.
+    """A console that replaces control characters in text by symbols.
 
-    Strings are printed as they are: what looks like rich's markup or an emoji code may be part of a path.
+    Data, models, servers and file names may contain control characters. Strings are printed literally: text
+    that looks like rich's markup or an emoji code may be part of a path.
 
-    In a notebook it writes to the cell's output as text with colors. rich would make a block of HTML of each
-    line, which a notebook separates from the next; and kernels report a terminal but cannot move the cursor.
+    In a notebook, the console writes colored text to the cell's output. rich's default would be one block of
+    HTML per line. Cursor movements are disabled there, because notebook kernels report a terminal but do not
+    support them.
     """
 
     only_warnings: ClassVar[bool] = False
-    """Whether terminals that are made now show warnings alone; `showing_only_warnings` sets it."""
+    """Whether new terminals print only warnings; set by `showing_only_warnings`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False} | options)
         if self.is_jupyter:
             super().__init__(**{"markup": False, "emoji": False} | IN_A_NOTEBOOK | options)
         self.shows_warnings = not self.quiet
-        """Whether `warning_console` has a console for it; a quiet one shows nothing at all."""
+        """Whether warnings are printed; False for a terminal created with `quiet=True`, which prints
+        nothing."""
         if self.only_warnings and "file" not in options:
             self.quiet = True
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as usual; on a screen, where `soft_wrap` is the default, break lines between words.
+        """Print objects; on a terminal with `soft_wrap`, break lines between words.
 
-        A terminal by itself would break them inside of words. A line with a command, or with a word that is
-        too long for the width, such as a path, is left to the terminal, from which it is copied as one line.
+        The terminal itself would break lines within words. A line is not broken if it contains a command or a
+        word wider than the terminal, such as a path, so that it can be copied as one line.
         """
         if self.soft_wrap and self.is_terminal and not options.keys() & WRAPPING:
             line = " ".join(map(str, objects))
@@ -85,7 +89,7 @@ class Terminal(Console):
         super().print(*objects, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Render as usual, with every control character of a text as a symbol."""
+        """Render an object, with control characters in its text replaced by symbols or U+FFFD."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
@@ -94,8 +98,12 @@ class Terminal(Console):
 
     @property
     def file(self) -> IO[str]:
-        """The stream that is written to. While a progress bar is shown, rich wraps the command line's own
-        wrapper (`cli/streams.py`) in another one, and rich itself unwraps only the outer of the two."""
+        """The stream that the console writes to, without the wrappers of progress bars and of standard
+        output.
+
+        While a progress bar is shown, rich wraps standard output, which the command line has wrapped already
+        (`cli/streams.py`). rich itself removes only the outer wrapper.
+        """
         file = super().file
         return getattr(file, "rich_proxied_file", file)
 
@@ -110,7 +118,8 @@ class Terminal(Console):
 
 @contextmanager
 def showing_only_warnings() -> Iterator[None]:
-    """Inside the block new terminals show warnings alone, on standard error; those with a file show all."""
+    """Inside the block, new terminals print only warnings, on standard error; those with a `file` print
+    everything."""
     before, Terminal.only_warnings = Terminal.only_warnings, True
     try:
         yield
@@ -119,7 +128,8 @@ def showing_only_warnings() -> Iterator[None]:
 
 
 def warning_console(console: Console) -> Console:
-    """Where warnings are printed: on standard error if `console` shows nothing else, else on `console`."""
+    """Return the console for warnings: one on standard error if `console` prints nothing else, otherwise
+    `console`."""
     if console.quiet and isinstance(console, Terminal) and console.shows_warnings:
         return Terminal(file=sys.stderr, soft_wrap=console.soft_wrap)
     return console
@@ -131,19 +141,19 @@ def print_warning(console: Console, sentence: str) -> None:
 
 
 def print_command(console: Console, command: str, *, indent: int = 2, style: str = "bold") -> None:
-    """Print a command to copy on a line of its own, which only the terminal itself wraps."""
+    """Print a command on a line of its own, unwrapped, so that it can be copied."""
     line = f"{' ' * indent}{command}"
     console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_stage(console: Console, text: str) -> None:
-    """Print a line at the start of a stage that may take more than seconds."""
+    """Print a line at the start of a stage that may take longer than a few seconds."""
     console.print(f"{text} …", style="dim", markup=False, highlight=False)
 
 
 @contextmanager
 def at_most(console: Console, columns: int) -> Iterator[None]:
-    """Print in lines of at most `columns`, also where the console is wider."""
+    """Inside the block, limit the width of the console to `columns`."""
     width = console.width
     console.width = min(width, columns)
     try:
@@ -153,27 +163,32 @@ def at_most(console: Console, columns: int) -> Iterator[None]:
 
 
 def has_cursor(console: Console) -> bool:
-    """Whether bars can be drawn, which move the cursor.
+    """Whether progress bars, which move the cursor, can be drawn on the console.
 
-    FORCE_COLOR, which the kernels of notebooks and many CI systems set, makes rich take pipes for terminals.
+    Notebook kernels and many CI systems set FORCE_COLOR, which makes rich treat pipes as terminals; the
+    function returns False for such pipes.
     """
     forced = "FORCE_COLOR" in os.environ and not console.file.isatty()
     return console.is_terminal and not forced
 
 
 BAR_WIDTH = 24
-"""Columns of a bar."""
+"""Width of a progress bar, in columns."""
 LINE_EVERY = 10.0
-"""Seconds between lines where there is no terminal for a bar."""
+"""Minimum time between two progress lines where there is no terminal for a bar, in seconds."""
 
 
 @contextmanager
 def progress(
     console: Console | None, label: str, total: int | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Yield `advance(count)`, to be called when `count` more of `total` items are done.
+    """Show a progress bar, and yield `advance(count)`, to be called when `count` more items are done.
 
-    The bar disappears at the end. Nothing is shown without a console; `total` is None if it is not known.
+    The bar disappears at the end. Outside a terminal, lines are printed instead. Without a console nothing is
+    shown.
+
+    Args:
+        total: number of items; None if it is unknown.
     """
     if console is None:
         yield lambda count: None
@@ -196,7 +211,7 @@ def progress(
 
 
 def progress_bar(console: Console, *, transient: bool = True) -> Progress:
-    """A bar with label, count, elapsed and remaining time; off a terminal it shows nothing.
+    """Return a bar with label, count, elapsed and remaining time; it shows nothing outside a terminal.
 
     Every task needs a field `note`, the text at its end. A `transient` bar disappears when it stops.
     """
@@ -221,9 +236,10 @@ def progress_bar(console: Console, *, transient: bool = True) -> Progress:
 
 
 def status_bar(console: Console) -> Progress:
-    """A line of text, the field `note` of its task, that stays when it stops; beside it a bar if it fits.
+    """Return a one-line status display: the field `note` of its task, after a bar if the width allows one.
 
-    The text may have 80 columns. Off a terminal nothing is shown.
+    The line remains visible when the display stops. The note may have up to 80 columns. Outside a terminal
+    nothing is shown.
     """
     from rich.progress import BarColumn, TextColumn
 
@@ -233,7 +249,7 @@ def status_bar(console: Console) -> Progress:
 
 
 def _progress_of(columns: Iterable[ProgressColumn], console: Console, *, transient: bool = False) -> Progress:
-    """A display of these columns, which off a terminal shows nothing."""
+    """Return a progress display with these columns, which shows nothing outside a terminal."""
     from rich.progress import Progress
 
     class Bar(Progress):
@@ -255,7 +271,7 @@ def _line(label: str, done: int, total: int | None, seconds: float) -> str:
 def name_table(
     rows: Iterable[tuple[str | Text, str | Text]], *, title: str | None = None, style: str = ""
 ) -> Table:
-    """A table of names and texts without borders; names keep to one line, long texts are folded.
+    """Return a table of names and texts without borders; names are not wrapped, long texts are folded.
 
     Args:
         style: style of the names.

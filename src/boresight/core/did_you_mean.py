@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A phrase that names the nearest known word, or all of them when none is near.
+    """Return a phrase that suggests the nearest known word, or lists all known words if none is near.
 
     >>> nearest("bta", ["beta", "lr"])
     "; did you mean 'beta'?"

@@ -6,38 +6,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
-"""How libraries in Rust (safetensors, tokenizers) write the system's number of an error."""
+"""Match the system's error number in messages of libraries written in Rust (safetensors, tokenizers)."""
 NO_MEMORY = re.compile(
     r"DefaultCPUAllocator|(CUDA|HIP) error: out of memory|MPS backend out of memory|STATUS_ALLOC_FAILED"
 )
-"""How torch writes that memory is short, where its error has no class of its own."""
+"""Match torch's messages about insufficient memory that have no exception class of their own."""
 REQUESTED = re.compile(r"allocate (\d[\d.]*) ?([KMGTPE]?i?B|bytes)")
-"""The size of the request that failed, in errors of torch and numpy."""
+"""Match the size of the failed allocation in messages of torch and numpy."""
 
 
 class OneSentence(Exception):
-    """An exception whose message is all that a user needs."""
+    """An exception whose message is shown to users without a traceback."""
 
     of_own_code = False
-    """Whether the cause is an error in the user's own code, whose traceback a notebook prints."""
+    """Whether the error comes from the user's own code; a notebook then prints the traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        """Text that IPython prints in place of a traceback; raises to let IPython print its own."""
+        """Return the lines that IPython prints in place of a traceback.
+
+        Raises:
+            NotImplementedError: the error comes from the user's own code; IPython then prints its own
+                traceback.
+        """
         if self.of_own_code:
             raise NotImplementedError
         return [f"{type(self).__name__}: {self}"]
 
 
 class UserError(OneSentence):
-    """Something the user gave is wrong.
+    """An error in what the user provided, such as a recipe, a data file or an option.
 
-    The message is one sentence: what is wrong, where (file, row, field), and how to fix it.
-    The command line prints it without a traceback and exits with code 2.
+    The message is one sentence: what is wrong, where (file, row, field), and how to fix it. The command line
+    prints it without a traceback and exits with code 2.
 
     Args:
         message: the sentence.
         closing: the sentence that the command line prints instead, if it has printed the cause already.
-        of_own_code: as the attribute.
+        of_own_code: whether the error comes from the user's own code.
     """
 
     def __init__(self, message: str, *, closing: str | None = None, of_own_code: bool = False) -> None:
@@ -49,7 +54,7 @@ class UserError(OneSentence):
 
 @contextmanager
 def naming(name: str, instead_of: str) -> Iterator[None]:
-    """Inside the block a `UserError` that begins with `instead_of` begins with `name`, the option or key that
+    """Inside the block, replace `instead_of` at the start of a `UserError` by `name`, the option or key that
     the user wrote."""
     try:
         yield
@@ -60,7 +65,7 @@ def naming(name: str, instead_of: str) -> Iterator[None]:
 
 
 def system_error_number(error: BaseException) -> int:
-    """The system's number of an error, as `errno` names them; 0 where there is none."""
+    """Return the system's number of an error, as in `errno`; 0 if it has none."""
     if isinstance(error, OSError):
         return error.errno or 0
     found = SYSTEM_ERROR.search(str(error))
@@ -68,9 +73,9 @@ def system_error_number(error: BaseException) -> int:
 
 
 def memory_error(error: BaseException) -> str | None:
-    """`out of memory (2.00 GiB were requested)` for an error of that kind; None for any other.
+    """Return `out of memory (2.00 GiB were requested)` if the error reports insufficient memory, else None.
 
-    Does not import torch, whose errors exist only where it is imported already.
+    The function does not import torch: torch's errors can occur only if it is imported already.
     """
     of_torch = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
     text = str(error)
@@ -83,7 +88,7 @@ def memory_error(error: BaseException) -> str | None:
 
 
 def terminal_safe(text: str) -> str:
-    """The text with control characters, line breaks and lone surrogates written out, as `\\n` and `\\x1b`.
+    """Return the text with control characters, line breaks and lone surrogates escaped, as `\\n` and `\\x1b`.
 
     Apply it to file names and to texts of users, models and servers before printing them: a terminal would
     execute control sequences in them.
@@ -92,7 +97,8 @@ def terminal_safe(text: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """First line of the error's message, without its full stop; the error's class if it has no message.
+    """Return the first line of the error's message without its full stop, or the error's class without a
+    message.
 
     A first line that ends in a colon announces the next one, so both are joined.
     """
@@ -101,6 +107,6 @@ def first_line(error: Exception) -> str:
 
 
 def named_first_line(error: Exception) -> str:
-    """The error's class and the first line of its message: `KeyError: 'prompt'`."""
+    """Return the error's class and the first line of its message, such as `KeyError: 'prompt'`."""
     first = (str(error).strip() or "no message").split("\n")[0]
     return f"{type(error).__name__}: {first}"

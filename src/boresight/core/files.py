@@ -1,10 +1,10 @@
-"""All files that we write: atomic files and folders, JSON Lines, and state files with a checksum.
+"""Functions that write all files: atomic files and folders, JSON Lines, and state files with a checksum.
 
 Content is written under a temporary name in the same folder, `.NAME.RANDOM.part`, which is renamed at the
 end: readers find the old content or the new content, never a part of it, also after a crash. A killed writer
-leaves its temporary file behind; `remove_leftovers` deletes those.
+leaves its temporary file behind; `remove_leftovers` deletes such files.
 
-Lines end at "\\n" and nowhere else: text may contain every other character that `str.splitlines` splits at.
+Lines end only at "\\n": text may contain every other character at which `str.splitlines` splits.
 """
 
 from __future__ import annotations
@@ -25,31 +25,35 @@ from boresight.core.errors import UserError, system_error_number
 
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 CHECKSUM = "checksum"
-"""Key of a state file's digest, which covers all other keys."""
+"""Key of the SHA-256 digest in a state file, which covers all other keys."""
 
 WritePoint = Literal["start", "temporary", "done", "append", "appended", "remove", "unnamed", "removed"]
-"""Point of a write at which a process can die: before a write, after its temporary file is complete, and
-after it; before and after lines are appended; before a folder is deleted, after it was renamed, and after
-it."""
+"""Point of a write at which a process can die.
+
+`start`, `temporary` and `done`: before a write, after its temporary file is complete, after the rename.
+`append` and `appended`: before and after lines are appended. `remove`, `unnamed` and `removed`: before a
+folder is deleted, after it was renamed, after its content was deleted.
+"""
 
 on_write: Callable[[WritePoint, Path, bytes], None] | None = None
-"""Called at every point of every write with the final path, and with the bytes to be appended; set by
-tests."""
+"""Function that tests set; it is called at every point of every write with the point, the final path, and the
+bytes to append."""
 
 
 def write_point(point: WritePoint, path: Path, data: bytes = b"") -> None:
-    """Call `on_write` for a point of a write; it may end the process or raise an OSError."""
+    """Call `on_write` for one point of a write; in tests it may end the process or raise an OSError."""
     if on_write is not None:
         on_write(point, path, data)
 
 
 def cache_folder() -> Path:
-    """Folder for results that other runs can reuse: `$XDG_CACHE_HOME/boresight`, or `~/.cache/boresight`."""
+    """Return the folder for results that other runs reuse: `$XDG_CACHE_HOME/boresight` or
+    `~/.cache/boresight`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "boresight"
 
 
 def expanded(name: str | Path) -> Path:
-    """The path with `~` and `~user` replaced; unchanged where there is no such user."""
+    """Return the path with `~` and `~user` replaced, or unchanged if there is no such user."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -73,8 +77,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Let errors of the system inside the block name `path`: those of a full disk name no file, others the
-    temporary one."""
+    """Inside the block, make system errors name `path`.
+
+    Without this, errors of a full disk name no file, and other errors name the temporary file.
+    """
     try:
         yield
     except Exception as error:
@@ -95,14 +101,14 @@ def atomic_folder(
     """Yield an empty temporary folder to fill, which becomes `folder` if the block succeeds.
 
     Args:
-        replace: delete an older folder of that name. If False, a folder that another process has made in the
-            meantime is kept, and this one is discarded.
-        durable: flush the files to the disk before the folder gets its name, so that it is complete after a
+        replace: delete an existing folder of that name. If False, keep an existing folder that is not empty,
+            which another process may have created in the meantime, and discard the new one.
+        durable: flush the files to the disk before the folder is renamed, so that it is complete after a
             power failure too.
-        parents: create missing parent folders. If False, one that was deleted is an error.
+        parents: create missing parent folders. If False, a missing parent folder is an error.
 
     Raises:
-        OSError: the disk is full (with `durable`, this includes what only the flush reports) or not writable.
+        OSError: the disk is full or not writable; with `durable`, also errors that only the flush reports.
     """
     temporary = _temporary(folder)
     write_point("start", folder)
@@ -127,14 +133,14 @@ def atomic_folder(
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Rename `new` to `folder`, after deleting what has that name."""
+    """Rename `new` to `folder`, and delete an existing folder of that name first."""
     if folder.exists():
         remove_folder(folder)
     new.rename(folder)
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder. It loses its name first, so that no reader finds a part of it."""
+    """Delete a folder; it is renamed first, so that no reader finds it partly deleted."""
     write_point("remove", folder)
     temporary = _temporary(folder)
     folder.rename(temporary)
@@ -150,8 +156,10 @@ def flush_to_disk(file: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files and folders in `folder` that killed writers left; call it only while no
-    process writes there."""
+    """Delete temporary files and folders that killed writers left in `folder`.
+
+    Call it only while no process writes to the folder.
+    """
     for part in folder.glob(".*.part"):
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
@@ -160,15 +168,18 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically; a lone surrogate, which UTF-8 cannot hold, as its escape."""
+    """Write `text` as UTF-8, atomically.
+
+    A lone surrogate, which UTF-8 cannot encode, is written as its escape sequence.
+    """
     with atomic_file(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def create_text(path: Path, text: str) -> bool:
-    """Create a file with `text` as UTF-8, atomically, unless it exists; returns whether this call did.
+    """Create a file with `text` as UTF-8, atomically, unless it exists; return whether it was created.
 
-    Of several processes that try, also on other machines with the same disk, one succeeds.
+    If several processes try, also on other machines that share the disk, exactly one succeeds.
     """
     temporary = _temporary(path)
     write_point("start", path)
@@ -186,14 +197,15 @@ def create_text(path: Path, text: str) -> bool:
 
 
 def write_new_text(path: Path, text: str, force: bool, option: str) -> None:
-    """Write a file that a user asked for, atomically.
+    """Write a file that a user requested, atomically.
 
     Args:
-        force: replace a file of that name.
-        option: name of the option for this file, for errors.
+        force: replace an existing file.
+        option: name of the command-line option for this file, for errors.
 
     Raises:
-        UserError: a file of that name without `force`, a folder, or no folder to write into.
+        UserError: the file exists and `force` is not set, the path is a folder, or its parent folder is
+            missing.
     """
     refuse_taken(path, force, option)
     if force:
@@ -203,7 +215,8 @@ def write_new_text(path: Path, text: str, force: bool, option: str) -> None:
 
 
 def refuse_taken(path: Path, force: bool, option: str) -> None:
-    """Raise the errors of `write_new_text` without writing."""
+    """Raise a `UserError` if `write_new_text` cannot write the file: it exists without `force`, the path is a
+    folder, or its parent folder is missing."""
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file with {option}.")
     if not path.parent.is_dir():
@@ -220,17 +233,23 @@ def write_json(path: Path, value: object, *, indent: int = 1) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises OSError if it cannot be read, ValueError if it holds no JSON."""
+    """Return the value in a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file does not contain JSON.
+    """
     return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def write_state(path: Path, value: Mapping[str, Any]) -> None:
-    """Write an object as JSON with a checksum, atomically, for a later process to continue from."""
+    """Write an object as JSON with a checksum, atomically, for a later process to read with `read_state`."""
     write_json(path, with_checksum(value))
 
 
 def create_state(path: Path, value: Mapping[str, Any]) -> bool:
-    """Write an object as `write_state` does, unless the file exists; returns whether this call created it."""
+    """Write an object as JSON with a checksum, atomically, unless the file exists; return whether it was
+    created."""
     return create_text(path, _json(with_checksum(value), indent=1) + "\n")
 
 
@@ -240,14 +259,16 @@ def read_state(
     *,
     types: Mapping[str, type] | None = None,
 ) -> dict[str, Any]:
-    """Read an object written by `write_state`. Files of versions without checksums are read without a check.
+    """Read an object written by `write_state`, and verify its checksum.
+
+    Files written by versions without checksums are accepted unchecked.
 
     Args:
         remedy: end of the sentence of an error.
-        types: keys that the object must have, and the types of their values.
+        types: required keys of the object, and the types of their values.
 
     Raises:
-        UserError: there is no such file, or it was torn or edited.
+        UserError: the file is missing, incomplete, or was edited.
     """
     try:
         found = read_json(path)
@@ -264,13 +285,13 @@ def read_state(
 
 
 def with_checksum(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The object after a round trip through JSON, with the digest of its content."""
+    """Return the object, converted to plain JSON values, with the digest of its content added."""
     plain = {name: part for name, part in json.loads(_json(value)).items() if name != CHECKSUM}
     return {**plain, CHECKSUM: _digest(plain)}
 
 
 def checksum_holds(value: Mapping[str, Any]) -> bool:
-    """Whether the digest of an object that was read matches its content; True without a digest."""
+    """Whether the digest in an object matches the object's other keys; True if it contains no digest."""
     digest = value.get(CHECKSUM)
     return digest is None or digest == _digest({k: v for k, v in value.items() if k != CHECKSUM})
 
@@ -293,10 +314,10 @@ def write_gzip(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def write_hashed_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object per line, atomically, for a later process to continue from; a hash is written
-    first, in a second file.
+    """Write one JSON object per line and, in a second file, the SHA-256 hash of the first, both atomically.
 
-    The second file, `NAME.sha256`, is what `sha256sum --check` reads.
+    The hash is written first, to a file with the suffix `.sha256`, in the format of `sha256sum --check`. A
+    later process verifies it with `refuse_changed_rows`.
     """
     content = b"".join(json_line(row) for row in rows)
     write_text(path.with_suffix(".sha256"), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
@@ -305,7 +326,7 @@ def write_hashed_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def refuse_changed_rows(path: Path) -> None:
-    """Raise a `UserError` if a file of `write_hashed_jsonl` is torn or was edited."""
+    """Raise a `UserError` if a file written by `write_hashed_jsonl` is incomplete or was edited."""
     known = path.with_suffix(".sha256")
     if not known.is_file():  # of an earlier version
         return
@@ -317,7 +338,7 @@ def refuse_changed_rows(path: Path) -> None:
 
 
 def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append one line per object; a process killed meanwhile may leave a torn last line."""
+    """Append one JSON object per line; a process killed meanwhile may leave an incomplete last line."""
     data = b"".join(json_line(row) for row in rows)
     write_point("append", path, data)
     with _naming(path), path.open("ab") as file:
@@ -326,12 +347,15 @@ def append_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def json_line(row: Mapping[str, Any], default: Callable[[Any], Any] | None = None) -> bytes:
-    """The object as one line of JSON in UTF-8, with its line break; `default` as in `json.dumps`."""
+    """Return the object as one line of JSON in UTF-8, with its line break; `default` as in `json.dumps`."""
     return (_json(row, default=default) + "\n").encode("utf-8")
 
 
 def _json(value: object, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
-    """JSON that UTF-8 can hold: a lone surrogate, as a model may produce one, is written as its escape."""
+    """Return `value` as JSON that can be encoded as UTF-8.
+
+    A lone surrogate, which a model may generate, is replaced by its escape sequence.
+    """
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -344,10 +368,10 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def read_jsonl(path: Path, malformed: list[int] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of a file; none if there is no file.
+    """Yield the JSON objects of a file; none if the file is missing.
 
-    Skips blank lines, and lines that hold no JSON object, such as the torn last line of a killed process.
-    The numbers of the latter, from 1, are appended to `malformed`.
+    Blank lines are skipped, and so are malformed lines, such as the incomplete last line of a killed process.
+    The numbers of malformed lines, counted from 1, are appended to `malformed`.
     """
     if not path.is_file():
         return
@@ -368,15 +392,19 @@ def _object(line: str) -> dict[str, Any] | None:
 
 
 def _temporary(path: Path) -> Path:
-    """A name that no other process uses, also on another machine with the same disk."""
+    """Return a temporary path in the same folder that no other process uses, also on other machines that
+    share the disk."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
 
 
 def _name_unless_there(temporary: Path, path: Path) -> None:
-    """Give a file its name. Raises FileExistsError if another file has it.
+    """Give the temporary file the name `path`, unless another file has that name.
 
-    Where the file system has no hard links (exFAT, many network file systems), the name is taken by an empty
-    file, which the file then replaces.
+    On file systems without hard links (exFAT, many network file systems), an empty file is created at `path`
+    to reserve the name, and then replaced.
+
+    Raises:
+        FileExistsError: another file has that name.
     """
     try:
         os.link(temporary, path)
@@ -394,6 +422,6 @@ def _name_unless_there(temporary: Path, path: Path) -> None:
 def _rename_unless_there(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
-    except OSError as error:  # a folder that is empty is replaced, unless the system refuses: a mount point
+    except OSError as error:  # rename replaces an empty folder, except a mount point
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not folder.is_dir():
             raise

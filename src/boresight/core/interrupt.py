@@ -1,5 +1,4 @@
-"""Stop a run after the current step, with everything saved, on Ctrl-C, SIGTERM, or a closed terminal or
-pipe."""
+"""Stop a run after the current step and save its state, on Ctrl-C, SIGTERM, or a closed terminal or pipe."""
 
 from __future__ import annotations
 
@@ -28,9 +27,12 @@ class Interrupted(OneSentence):
 
 
 class StopRequest:
-    """Whether a stop was requested, and by which signal. A second signal raises KeyboardInterrupt.
+    """A signal handler that records whether a stop was requested, and by which signal.
 
-    `reply` is a line for standard error that the first signal prints.
+    A second signal raises KeyboardInterrupt.
+
+    Args:
+        reply: line that the first signal prints on standard error.
     """
 
     def __init__(self, reply: str = "") -> None:
@@ -38,24 +40,25 @@ class StopRequest:
         self.number: int = signal.SIGINT
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
+        """Handle a signal: record the request, or raise KeyboardInterrupt if there was one before."""
         if self.made:
             raise KeyboardInterrupt
         self.made, self.number = True, number
         if self.reply:
-            with suppress(OSError):  # the terminal may be what was closed
-                os.write(2, f"\n{self.reply}\n".encode())  # print may be what the signal interrupted
+            with suppress(OSError):  # the signal may be due to a closed terminal
+                os.write(2, f"\n{self.reply}\n".encode())  # the signal may have interrupted a print
 
 
 _requests: list[StopRequest] = []
-"""Those that are listening, and the last one that was made, whose run is coming to its end."""
+"""Stop requests of the runs in progress. A request that was made stays until the next call of `listening`."""
 
 
 @contextmanager
 def listening(reply: str = "") -> Iterator[StopRequest]:
-    """Inside the block signals set a `StopRequest` instead of ending the process; the first prints `reply`.
+    """Inside the block, signals set the yielded `StopRequest` instead of ending the process; the first prints
+    `reply`.
 
-    A no-op outside the main thread.
+    Signals are not handled outside the main thread.
     """
     request = StopRequest(reply)
     if threading.current_thread() is not threading.main_thread():
@@ -73,8 +76,11 @@ def listening(reply: str = "") -> Iterator[StopRequest]:
 
 
 def request_stop(number: int) -> bool:
-    """Request a stop, as the signal would; returns whether a run will stop because of it, or is stopping
-    already."""
+    """Request a stop, as the signal `number` would.
+
+    Returns:
+        Whether a run will stop because of the request, or is stopping already.
+    """
     for request in _requests:
         if not request.made:
             request.made, request.number = True, number

@@ -14,7 +14,7 @@ class FileLock:
     """Exclusive lock on a file, which is created if missing and never changed.
 
     Args:
-        optional: grant the lock on a file system that has no locks, where it is refused otherwise.
+        optional: on a file system without locks, treat the lock as acquired instead of raising an error.
     """
 
     def __init__(self, path: Path, *, optional: bool = False) -> None:
@@ -22,8 +22,9 @@ class FileLock:
         self._file: IO[str] | None = None
 
     def acquire(self) -> bool:
-        """Take the lock without waiting; False if another process holds it. Does nothing if this process
-        holds it.
+        """Take the lock without waiting; return False if another process or another `FileLock` holds it.
+
+        Returns True at once if this object holds the lock already.
 
         Raises:
             UserError: the file system has no locks, and the lock is not optional.
@@ -48,7 +49,8 @@ class FileLock:
 
     @property
     def intact(self) -> bool:
-        """Whether the path still is the locked file, and was not replaced; True if nothing is locked."""
+        """Whether the path still refers to the locked file, which was not replaced; True if nothing is
+        locked."""
         if self._file is None:
             return True
         try:

@@ -1,4 +1,4 @@
-"""Optional modules: those of an extra, and those written by the user."""
+"""Import optional modules: those that an extra installs, and those written by the user."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from boresight.core.errors import UserError
 def is_installed(package: str) -> bool:
     """Whether a package can be imported.
 
-    A folder without Python files in the working directory, such as `wandb/` or `datasets/`, is no package,
-    although Python imports it as an empty namespace.
+    A folder without Python files in the working directory, such as `wandb/` or `datasets/`, does not count,
+    although Python imports it as an empty namespace package.
     """
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None
@@ -44,11 +44,15 @@ def import_extra(module: str, extra: str, needed_by: str) -> Any:
 
 
 _DIGESTS: dict[str, str | None] = {}
-"""SHA-256 of the source of each module of the user, as it was imported, by the module's name."""
+"""Map from the name of each imported user module to the SHA-256 of its source at import, or None without a
+file."""
 
 
 def import_user_module(name: str, field: str) -> ModuleType:
-    """Import `name` from what is installed, or else from the current folder; `field` is named in errors.
+    """Import an installed module or one in the current folder.
+
+    Args:
+        field: name of the setting that contains the module's name, for errors.
 
     Raises:
         UserError: there is no such module, or it raises while it is imported.
@@ -85,6 +89,6 @@ def forget_changed_modules() -> None:
 
 
 def _digest(module: ModuleType) -> str | None:
-    """SHA-256 of a module's source; None if it has no file, as where the file was deleted."""
+    """Return the SHA-256 of a module's source file, or None if it has no file or the file was deleted."""
     path = Path(getattr(module, "__file__", None) or "")
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -13,11 +13,11 @@ PRE = '<pre style="white-space: pre; overflow-x: auto; line-height: 1.35">{code}
 
 
 class Printable(ABC):
-    """Base of results: `print(result)` and a notebook's cell both call `show`."""
+    """Base class of results: `print(result)` and notebook cells both display the output of `show`."""
 
     @abstractmethod
     def show(self, console: Console) -> None:
-        """Print to a rich console."""
+        """Print the result to a rich console."""
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -25,7 +25,7 @@ class Printable(ABC):
         return text.getvalue().rstrip()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """Text and HTML for IPython and notebook files; a plain `repr` would contain every sample."""
+        """Return text and HTML for IPython and notebook files; a plain `repr` would contain every sample."""
         return {"text/plain": str(self), "text/html": self._repr_html_()}
 
     def _repr_html_(self) -> str:
@@ -33,7 +33,7 @@ class Printable(ABC):
         return self._print_to(io.StringIO()).export_html(inline_styles=True, code_format=PRE)
 
     def _print_to(self, file: io.StringIO) -> Console:
-        """A console that has printed the result to `file` and recorded it."""
+        """Print the result to `file`, and return the console, which has recorded it."""
         from boresight.core.console import NOTEBOOK_WIDTH, Terminal
 
         options: dict[str, Any] = {"width": NOTEBOOK_WIDTH, "force_terminal": False, "force_jupyter": False}

@@ -1,8 +1,8 @@
-"""The four canonical forms that every dataset layout is read into.
+"""The four canonical types of examples, into which every dataset layout is converted.
 
-All are conversational: a message is `{"role": "user", "content": "…"}`. They follow TRL's
-explicit conventions (`prompt`, `chosen`, `rejected` as lists of messages; `messages` for
-demonstrations), so a file in canonical form is one that other tools read too.
+All are conversational: a message is `{"role": "user", "content": "…"}`. They follow TRL's explicit
+conventions (`prompt`, `chosen`, `rejected` as lists of messages; `messages` for demonstrations), so other
+tools can read files in this format too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any, NotRequired, TypedDict
 class Message(TypedDict):
     """One turn of a conversation; `role` is `system`, `user`, `assistant` or `tool`.
 
-    The other keys go to the chat template as they are; an assistant's turn with calls may have no words.
-    A turn of weight 0 is context: it is rendered and not learned. Weight 1 is kept where the data give it.
-    `tools` and `chat_template_kwargs` stand in the first turn and are for the whole conversation.
+    An assistant turn with tool calls may have empty `content`. A turn with `weight` 0 is context: it is
+    rendered, but its tokens do not enter the loss. A weight of 1 is kept if the data contain it. `tools` and
+    `chat_template_kwargs` are in the first turn and apply to the whole conversation. All other keys are
+    passed to the chat template unchanged.
     """
 
     role: str
@@ -34,12 +35,13 @@ class Message(TypedDict):
 
 
 def is_scored(message: Message) -> bool:
-    """Whether the message is an assistant's turn with a weight above 0, whose tokens are learned."""
+    """Whether the tokens of the message enter the loss: it is an assistant turn, and its weight is not 0."""
     return message["role"] == "assistant" and message.get("weight", 1) != 0
 
 
 def turn_key(message: Message) -> tuple[object, ...]:
-    """Key by which two turns differ: role and words, and the other keys with content where there are any."""
+    """Return a key that is equal for two turns if their roles, contents and all other keys except `weight`
+    are equal."""
     rest = sorted((k, repr(v)) for k, v in message.items() if k not in ("role", "content", "weight"))
     return (message["role"], message["content"], *rest)
 
@@ -48,8 +50,8 @@ def turn_key(message: Message) -> tuple[object, ...]:
 class Prompt:
     """A conversation that ends before an assistant turn.
 
-    `as_text`: the source has the prompt as text, not as messages; reward functions written for TRL are given
-    it in the same form.
+    `as_text` is True if the source contains the prompt as text and not as messages; reward functions written
+    for TRL then receive it as text.
     """
 
     prompt: list[Message]
@@ -62,7 +64,7 @@ class Prompt:
 class Demonstration:
     """A conversation whose assistant turns are to be imitated; the last turn is the assistant's.
 
-    `as_text` as in `Prompt`.
+    `as_text` is True if the source contains the conversation as text and not as messages.
     """
 
     messages: list[Message]
@@ -73,10 +75,10 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two answers to one prompt, the first preferred.
+    """Two answers to one prompt, of which `chosen` is preferred to `rejected`.
 
-    `chosen` and `rejected` hold what follows the prompt: usually one assistant message each.
-    Scores, where the source has them, are on the source's own scale.
+    Each answer is the list of turns after the prompt, usually one assistant message. Scores are given on the
+    source's own scale, or None if the source has none.
     """
 
     prompt: list[Message]
@@ -90,9 +92,10 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Labeled:
-    """One answer to a prompt, and whether it is a good one.
+    """One answer to a prompt, and a label: True if the answer is good.
 
-    `completion` holds what follows the prompt, as in `Preference`. `as_text` as in `Prompt`.
+    `completion` is the list of turns after the prompt, usually one assistant message. `as_text` is True if
+    the source contains the prompt as text and not as messages.
     """
 
     prompt: list[Message]
@@ -107,12 +110,12 @@ Example = Prompt | Demonstration | Preference | Labeled
 
 
 def prompt_of(example: Example) -> list[Message]:
-    """The messages before the answer; of a demonstration, before its last one."""
+    """Return the messages before the answer; for a demonstration, all messages except the last one."""
     return list(example.messages[:-1] if isinstance(example, Demonstration) else example.prompt)
 
 
 def answers_of(example: Preference | Labeled | Prompt) -> list[list[Message]]:
-    """Everything that follows the prompt, one list of turns per answer; none for a prompt."""
+    """Return the turns after the prompt, one list of turns per answer; an empty list for a `Prompt`."""
     match example:
         case Preference(_, chosen, rejected):
             return [chosen, rejected]
@@ -122,8 +125,8 @@ def answers_of(example: Preference | Labeled | Prompt) -> list[list[Message]]:
 
 
 def scores_of(example: Example) -> tuple[float, ...]:
-    """The scores of each answer in the data: two scores of a pair, 1 or 0 of a labeled answer; () if there
-    are none."""
+    """Return the scores in the data: `(chosen, rejected)` for a pair, `(1.0,)` or `(0.0,)` for a labeled
+    answer; an empty tuple if there are none."""
     if isinstance(example, Labeled):
         return (float(example.label),)
     if not isinstance(example, Preference) or example.chosen_score is None or example.rejected_score is None:
@@ -132,6 +135,6 @@ def scores_of(example: Example) -> tuple[float, ...]:
 
 
 def to_prompt(example: Example) -> Prompt:
-    """The example without its answers."""
+    """Return the example without its answers."""
     as_text = not isinstance(example, Preference) and example.as_text
     return Prompt(prompt_of(example), example.id, example.meta, as_text)

@@ -1,36 +1,42 @@
-"""Counts, sizes and durations in sentences: the one way to write each."""
+"""Format counts, sizes and durations for sentences, the same way everywhere."""
 
 from __future__ import annotations
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-"""Seconds."""
+"""Length of a minute, an hour and a day, in seconds."""
 
 
 def plural(count: float, noun: str) -> str:
-    """`1 pair`, `1,717 pairs`, `2 processes`, `1.5 epochs`; the noun is given in the singular."""
+    """Format a count with its noun, given in the singular: `1 pair`, `1,717 pairs`, `2 processes`,
+    `1.5 epochs`."""
     ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "tch", "sh")) else "s"
     return f"{count:,} {noun}{ending}" if isinstance(count, int) else f"{count:g} {noun}{ending}"
 
 
 def is_or_are(count: int) -> str:
-    """The verb for a count."""
+    """Return `is` for a count of 1, otherwise `are`."""
     return "is" if count == 1 else "are"
 
 
 def percent(share: float, decimals: int | None = None) -> str:
-    """A share as text: `12 %`, `0.4 %`; without `decimals`, one only for a share below a tenth."""
+    """Format a share between 0 and 1 as a percentage: `12 %`, `0.4 %`.
+
+    Args:
+        decimals: number of decimals; None for one decimal below 10 % and none above.
+    """
     if decimals is None:
         decimals = 0 if share >= 0.0995 or share == 0 else 1
     return f"{100 * share:.{decimals}f} %"
 
 
 def cut_at_tokens(count: int | None) -> str:
-    """The mark of an answer that the token limit cut, as in `cut at 64 tokens`; '' for None."""
+    """Return the note for an answer that was truncated at `count` tokens, `cut at 64 tokens`; '' for None."""
     return "" if count is None else f"cut at {plural(count, 'token')}"
 
 
 def format_size(gb: float) -> str:
-    """A size given in GB, in the largest of GB, MB and kB of which it has at least one: `1.6 GB`, `22 MB`."""
+    """Format a size given in GB, in the largest of GB, MB and kB in which it is at least 1: `1.6 GB`,
+    `22 MB`."""
     value, unit = gb, "GB"
     for smaller in ("MB", "kB"):
         if round(value, 1) >= 1:
@@ -40,9 +46,9 @@ def format_size(gb: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Two units at most, as in `45 s`, `6 min 5 s`, `1 h 54 min` or `2 d 3 h`.
+    """Format a duration with at most two units: `45 s`, `6 min 5 s`, `1 h 54 min` or `2 d 3 h`.
 
-    Seconds end at 10 minutes. Below 10 s there is one decimal.
+    Durations below 10 s have one decimal. From 10 minutes on, seconds are omitted.
     """
     if round(seconds, 1) < 10:
         return f"{seconds:.1f} s"

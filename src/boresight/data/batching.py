@@ -1,6 +1,6 @@
-"""The rows of each step, and how a step is divided into micro-batches.
+"""Choose the rows of each training step, and divide them into micro-batches.
 
-Both are pure functions of their arguments, so a run resumes at step s from s alone.
+Both are pure functions of their arguments, so a run that resumes at step s needs no state but s.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from boresight.data.rows import Row, with_prompt_numbers
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """Order of `rows` rows over `total` row visits (rows over all steps, with repetitions) in batches of
-    `batch`.
+    """Assigns rows to batches.
 
-    Every epoch is a fresh permutation seeded by `(seed, epoch)`. A batch may contain rows of two epochs, so
-    only the last one can be short.
+    `rows` is the number of rows, `batch` the number of rows per batch, and `total` the number of row visits:
+    rows over all steps, repetitions included.
+
+    Every epoch is a new permutation of the rows, seeded by `(seed, epoch)`. A batch may contain rows of two
+    epochs, so only the last batch can be smaller than `batch`.
     """
 
     rows: int
@@ -34,14 +36,14 @@ class BatchPlan:
         return -(-self.total // self.batch)
 
     def indices(self, step: int) -> list[int]:
-        """Row indices of batch `step`, `0 <= step < steps`."""
+        """Return the row indices of batch `step`, `0 <= step < steps`."""
         start, stop = step * self.batch, min((step + 1) * self.batch, self.total)
         if not 0 <= start < stop:
             raise IndexError(step)
         return [int(self._order(visit // self.rows)[visit % self.rows]) for visit in range(start, stop)]
 
     def used(self) -> np.ndarray:
-        """Every row index that any batch contains, ascending, int64."""
+        """Return every row index that occurs in any batch, in ascending order, as int64."""
         if self.total >= self.rows:
             return np.arange(self.rows)
         return np.sort(self._order(0)[: self.total])
@@ -52,29 +54,33 @@ class BatchPlan:
 
 @lru_cache(maxsize=2)
 def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
-    """Order of an epoch; kept, since every visit of a row asks for it."""
+    """Return the order of the rows in an epoch; cached, because it is read for every row of a batch."""
     order = np.random.default_rng((seed, epoch)).permutation(rows)
     order.flags.writeable = False
     return order
 
 
 def plan(rows: int, batch: int, *, epochs: float | None, steps: int | None, seed: int) -> BatchPlan:
-    """A `BatchPlan` of `steps` full batches, or of `epochs` passes (one when neither is given)."""
+    """Return a `BatchPlan` of `steps` full batches, or of `epochs` passes over the rows (default: one)."""
     total = steps * batch if steps else max(1, round(rows * (epochs or 1)))
     return BatchPlan(rows=rows, batch=batch, total=total, seed=seed)
 
 
 REPEATED = 4
-"""A forward that is not packed computes the prompt with every answer. So the rows of one forward, each
-with its own prompt, have at most this many times the tokens that the forward may hold."""
+"""Maximum number of tokens of a micro-batch without shared prompts, as a multiple of the token limit.
+
+The limit counts a prompt that several rows share once. A forward pass without packing computes it with every
+completion, so the tokens of the rows, each with its own prompt, are limited too.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptLengths:
-    """Per row, int64 `(n,)` each: tokens of the prompt, tokens of all completions, and a number that
-    identifies the prompt.
+    """Lengths of rows: three int64 arrays `(rows,)`.
 
-    Equal prompts have equal numbers, counted in the order in which they first appear.
+    They contain the number of tokens of each prompt, the number of tokens of all its completions, and a
+    number that identifies the prompt. Equal prompts have equal numbers, assigned in the order in which the
+    prompts first appear.
     """
 
     prompt: np.ndarray
@@ -83,7 +89,7 @@ class PromptLengths:
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> PromptLengths:
-        """Lengths of `rows`; each row is read once."""
+        """Compute the lengths of `rows`; each row is read once."""
         lines = [
             (len(row.prompt), row.tokens - len(row.prompt), number)
             for row, number in with_prompt_numbers(rows)
@@ -92,17 +98,17 @@ class PromptLengths:
 
 
 def micro_batches(rows: Sequence[Row], max_tokens: int) -> list[list[Row]]:
-    """Divide rows into micro-batches as `within_budget` does."""
+    """Divide rows into micro-batches of at most `max_tokens` packed tokens, as `within_budget` does."""
     return [[rows[place] for place in places] for places in within_budget(PromptLengths.of(rows), max_tokens)]
 
 
 def within_budget(rows: PromptLengths, max_tokens: int) -> Iterator[list[int]]:
     """Divide rows, longest first, into groups of at most `max_tokens` packed tokens.
 
-    Yields the indices of each group's rows. Rows with the same prompt follow the longest of them; their
-    prompt counts once per group, since it is computed once. A row longer than the budget is a group of its
-    own. Sorting groups rows of similar length, which reduces padding in the padded layout, and makes the
-    first allocation the largest.
+    Yields the row indices of each group. Rows with the same prompt are kept next to each other; their prompt
+    counts once per group, since it is computed once. A row that exceeds the limit is a group by itself.
+    Sorting puts rows of similar length into one group, which reduces padding in the padded layout, and makes
+    the first allocation the largest.
     """
     group: list[int] = []
     room, unshared = max_tokens, REPEATED * max_tokens
@@ -120,7 +126,11 @@ def within_budget(rows: PromptLengths, max_tokens: int) -> Iterator[list[int]]:
 
 
 def _longest_first(rows: PromptLengths) -> np.ndarray:
-    """Places of all rows: prompts by the length of their longest row, then rows by length, then in order."""
+    """Return the indices of all rows, longest first.
+
+    Prompts are sorted by the length of their longest row, then the rows of a prompt by their length; ties
+    keep their order.
+    """
     tokens = rows.prompt + rows.completions
     longest = np.zeros(len(tokens), np.int64)
     np.maximum.at(longest, rows.number, tokens)

@@ -1,4 +1,4 @@
-"""Build checked examples from messages; the three constructors that layouts call."""
+"""Build validated examples from messages: the constructors that the layouts call."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from boresight.data.reading.turns import (
 
 
 def user(content: str) -> Message:
-    """A user turn."""
+    """Return a message of the user."""
     return {"role": "user", "content": content}
 
 
 def assistant(content: str) -> Message:
-    """An assistant turn."""
+    """Return a message of the assistant."""
     return {"role": "assistant", "content": content}
 
 
@@ -45,15 +45,21 @@ def preference(
     columns: tuple[str, ...],
     also: tuple[str, ...] = (),
 ) -> Preference:
-    """A pair from (prompt, chosen, rejected), whose `columns` are named in errors, in this order.
+    """Build a preference pair from the turns `(prompt, chosen, rejected)`.
 
-    A pair with an implicit prompt has two columns, chosen and rejected. `also` are columns that were read
-    into the turns as well, so that they do not go to `meta`. A column with the system prompt becomes the
-    first turn, as in the other constructors.
+    If the record has a column with the system prompt, that prompt becomes the first turn.
+
+    Args:
+        record: the raw row.
+        id: id of the pair.
+        turns: messages of the prompt, the chosen and the rejected answer.
+        columns: columns that the turns were read from, named in errors: prompt, chosen, rejected, or only
+            chosen and rejected if the prompt is implicit.
+        also: other columns that the turns were read from; they are not copied to `meta`.
 
     Raises:
-        BadField: an empty prompt or one that does not end with the user, or an answer that does not
-            begin and end with the assistant.
+        BadField: the prompt is empty or does not end with the user, or an answer does not begin and end with
+            the assistant.
     """
     prompt, chosen, rejected = turns
     prompt, also = _opened(record, prompt, also)
@@ -73,11 +79,11 @@ def demonstration(
     columns: tuple[str, ...],
     also: tuple[str, ...] = (),
 ) -> Demonstration:
-    """A conversation that ends with an assistant's turn after a user's.
+    """Build a demonstration from a conversation that ends with an assistant's turn after a user's.
 
     Raises:
-        BadField: it does not end so; the error names the last of `columns`. Or a label marks the answer as
-            good or bad: only the layout `unpaired` reads labels.
+        BadField: the conversation does not end so (the error names the last of `columns`), or a label marks
+            the answer as good or bad: only the layout `unpaired` reads labels.
     """
     label = label_column(record)
     if label is not None and read_label(label_value(record, label)) is not None:
@@ -102,10 +108,10 @@ def prompt(
     columns: tuple[str, ...],
     also: tuple[str, ...] = (),
 ) -> Prompt:
-    """A conversation that ends before an assistant's turn.
+    """Build a prompt from a conversation that ends before an assistant's turn.
 
     Raises:
-        BadField: it does not end with the user.
+        BadField: the last turn is not the user's or the result of a tool call.
     """
     messages, also = _opened(record, messages, also)
     check_prompt(messages, columns[0])
@@ -116,10 +122,13 @@ def prompt(
 def _opened(
     record: Record, messages: list[Message], also: tuple[str, ...]
 ) -> tuple[list[Message], tuple[str, ...]]:
-    """The messages with what other columns say of the whole conversation, and `also` with these columns.
+    """Add the history, the system prompt and the template options of a record to its messages.
+
+    Returns the messages, and `also` extended by the columns that were read.
 
     Raises:
-        BadField: the messages begin with another system prompt, a column of images, or unreadable tools.
+        BadField: the messages begin with another system prompt, the record has a column of images, or its
+            tools cannot be read.
     """
     media = next((c for c in MEDIA if isinstance(record.get(c), list | dict | bytes) and record[c]), None)
     if media:
@@ -138,12 +147,13 @@ def _opened(
 def _with_history(
     record: Record, messages: list[Message], also: tuple[str, ...]
 ) -> tuple[list[Message], tuple[str, ...]]:
-    """The messages after the earlier rounds in a column of their own, as beside an instruction or a question.
+    """Put the earlier rounds in the column `history` before the messages.
 
-    A list of something else is no history, and neither is one beside a conversation.
+    Applies to a single question, with or without its answer. A list of other values is not a history, and the
+    column is ignored beside a conversation.
 
     Raises:
-        BadField: a round that is not a pair of texts, or a message that cannot be read.
+        BadField: a round is not a pair of texts, or a message cannot be read.
     """
     rounds, asked = record.get(names.HISTORY), [message["role"] for message in messages]
     if not isinstance(rounds, list) or not all(isinstance(part, list | dict) for part in rounds):
@@ -154,7 +164,7 @@ def _with_history(
 
 
 def _rounds(rounds: list[Any]) -> list[Message]:
-    """Turns of a history: pairs of texts, or messages."""
+    """Convert a history, which is a list of pairs of texts or of messages, to messages."""
     if rounds and all(map(is_message, rounds)):
         return to_messages(rounds, names.HISTORY)
     if not all(isinstance(part, list) and len(part) == 2 for part in rounds):
@@ -168,7 +178,7 @@ def _rounds(rounds: list[Any]) -> list[Message]:
 def _with_system(
     record: Record, messages: list[Message], also: tuple[str, ...]
 ) -> tuple[list[Message], tuple[str, ...]]:
-    """The messages after the system prompt of its own column, and `also` with that column.
+    """Put the system prompt of its own column before the messages, and add that column to `also`.
 
     Raises:
         BadField: the messages begin with another system prompt.

@@ -1,6 +1,6 @@
-"""Single conversations as tokens: a prompt, an answer to it, a whole conversation.
+"""Encode a single conversation as tokens: a prompt, an answer to a prompt, or a whole conversation.
 
-Training data are encoded in bulk (`boresight.data.tokenize`), by the same rendering.
+Training data are encoded in bulk (`boresight.data.tokenize`), with the same rendering.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from boresight.data.tokenizer import Tokenizer
 
 
 def encode_last_turn(tokenizer: Tokenizer, messages: Sequence[Message], id: str) -> Row:
-    """A row whose one completion is the last turn, an assistant's. Raises `UserError` as `Renderer.turn`."""
+    """Encode a conversation as a row whose only completion is the last turn, which is the assistant's.
+
+    Raises:
+        UserError: as `Renderer.turn` does.
+    """
     end = end_of_turn(tokenizer)
     turn = Renderer(tokenizer, end, id).turn(messages)
     prompt = turn.text[: turn.start]
@@ -27,13 +31,14 @@ def encode_last_turn(tokenizer: Tokenizer, messages: Sequence[Message], id: str)
 
 
 def encode_answer(tokenizer: Tokenizer, messages: Sequence[Message], answer: str, id: str) -> Row:
-    """A row whose one completion is a generated answer, of any form, and its end of turn.
+    """Encode a conversation and a generated answer, with any content, as a row with one completion.
 
-    The answer follows the generation prompt unchanged, as the model generated it. The template is not applied
-    to it, since it may refuse the answer or render it differently.
+    The answer follows the generation prompt unchanged, as the model generated it, and the end-of-turn token
+    is appended. The chat template is not applied to the answer, since it may refuse the answer or render it
+    differently.
 
     Raises:
-        UserError: the template refuses the messages before the answer, so that none could be generated.
+        UserError: the template refuses the messages before the answer, so that no answer could be generated.
     """
     end = end_of_turn(tokenizer)
     prompt = write_messages(tokenizer, messages, id, ask=True)
@@ -42,7 +47,11 @@ def encode_answer(tokenizer: Tokenizer, messages: Sequence[Message], answer: str
 
 
 def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> np.ndarray:
-    """Token ids of a conversation and the generation prompt: int32 `(length,)`. Raises `UserError`."""
+    """Return the token ids of a conversation with the generation prompt, int32 `(length,)`.
+
+    Raises:
+        UserError: the chat template refuses the messages.
+    """
     text = write_messages(tokenizer, messages, "prompt", ask=True)
     # Without special tokens: the template has written BOS already, if the model has one.
     ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
@@ -50,7 +59,10 @@ def encode_prompt(tokenizer: Tokenizer, messages: Sequence[Message]) -> np.ndarr
 
 
 def encode_conversation(tokenizer: Tokenizer, messages: Sequence[Message]) -> np.ndarray:
-    """Token ids of a conversation and of any text that the template adds after it: int32 `(length,)`."""
+    """Return the token ids of a conversation as the template renders it, int32 `(length,)`.
+
+    Text that the template adds after the last message is included.
+    """
     text = write_messages(tokenizer, messages, "conversation")
     ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
     return np.asarray(ids, dtype=np.int32)

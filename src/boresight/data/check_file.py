@@ -35,13 +35,16 @@ from boresight.stats.quantiles import nearest_rank
 
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 PROBLEM = ("numbers", "target")
-"""Where the layouts of Countdown problems keep what the verifier needs."""
+"""Columns in which the layouts of Countdown problems store what the verifier needs."""
 HEADINGS = ("shortest", "10 %", "median", "90 %", "longest")
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """`count` of `total` examples have the property `label`; `why` it matters."""
+    """A count for the report: `count` of `total` examples have the property `label`.
+
+    `why` is the reason why this matters.
+    """
 
     label: str
     count: int
@@ -51,8 +54,11 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """Report on a file. Lengths are characters at `QUANTILES`, by part: prompt, chosen, rejected, good, bad,
-    answer."""
+    """Report on a data file.
+
+    `rows` is the number of rows of the file. `lengths` maps each part of an example (prompt, chosen,
+    rejected, good, bad, answer) to the quantiles `QUANTILES` of its length in characters.
+    """
 
     loaded: Loaded
     rows: int
@@ -63,12 +69,12 @@ class FileReport:
 
     @property
     def bad(self) -> list[BadRow]:
-        """Rows that cannot be read; a check passes when there are none."""
+        """Malformed rows; the check passes if there are none."""
         return self.loaded.bad
 
     @property
     def verdict(self) -> str:
-        """`2 malformed rows of 40.`, or that there are none."""
+        """A sentence with the number of malformed rows, such as `2 malformed rows of 40.`"""
         return (
             f"{plural(len(self.bad), 'malformed row')} of {self.rows:,}."
             if self.bad
@@ -83,11 +89,13 @@ def check_file(
     columns: Mapped | None = None,
     kind: str | None = None,
 ) -> FileReport:
-    """Read all of a file and count what matters before training on it. The arguments are those of `read`.
+    """Read all rows of a file and count properties that matter before training on it.
+
+    The arguments are those of `read`.
 
     Raises:
-        UserError: the source cannot be read at all, or its layout is unknown, ambiguous or mixed.
-            Malformed rows are no error here; they are in the report.
+        UserError: the source cannot be read at all, or its layout is unknown, ambiguous or mixed. Malformed
+            rows do not raise; they are in the report.
     """
     loaded = collect(path, layout=layout, columns=columns, kind=kind)
     rows = len(loaded.examples) + len(loaded.bad) + loaded.left_out
@@ -96,7 +104,7 @@ def check_file(
 
 
 def _other_columns(examples: Iterable[Example], layout: Layout) -> list[str]:
-    """In the order in which they occur; what a layout makes of its own columns is none of them."""
+    """Return the columns that the layout does not read, in the order in which they first occur."""
     found = dict.fromkeys(column for example in examples for column in example.meta)
     return [column for column in found if column not in (*layout.columns, *PROBLEM)]
 
@@ -147,7 +155,10 @@ def _runs(turns: Sequence[Message]) -> bool:
 
 
 def _repeats(texts: Iterable[str]) -> int:
-    """How many have come before. They are compared by their hashes, so that none of them is kept."""
+    """Return the number of texts that are equal to an earlier text.
+
+    Texts are compared by their hashes, so that none is kept in memory.
+    """
     hashes = array("q", map(hash, texts))
     return len(hashes) - len(set(hashes))
 
@@ -204,7 +215,7 @@ def _parts(example: Example) -> dict[str, list[Message]]:
 
 
 def print_report(report: FileReport, console: Console) -> None:
-    """The report as tables; text from the file is printed as it is, never as markup."""
+    """Print the report as tables; text from the file is printed unchanged, never as markup."""
     loaded = report.loaded
     console.print(Text(loaded.source, style="bold"))
     console.print(Text(f"{loaded.sentence}."))
@@ -221,14 +232,17 @@ def print_report(report: FileReport, console: Console) -> None:
 
 
 def print_as_pairs(loaded: Loaded, verb: str, console: Console) -> None:
-    """For prompts whose columns look like preference pairs: the command of `verb` that reads them as such."""
+    """Print how to read a file of prompts as preference pairs, if its columns look like pairs.
+
+    `verb` is the command to print.
+    """
     if loaded.as_pairs:
         console.print(Text(f"{pairs_in_words(loaded.as_pairs)}:", style=WARNING))
         print_command(console, command_with(verb, loaded.source, loaded.as_pairs))
 
 
 def section_table(title: str, *headings: str) -> Table:
-    """An empty table with a title and headings, in the style of the report."""
+    """Return an empty table with a title and headings, in the style of the report."""
     return Table(*headings, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
 
 

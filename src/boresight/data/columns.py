@@ -1,4 +1,4 @@
-"""A raw record's columns: present, text or messages, and which columns are unused."""
+"""Access to the columns of a raw record: presence, type, labels, scores, and the unused columns."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from boresight.data.reading.turns import BadField, check_text
 Record = dict[str, Any]
 
 ID_COLUMNS = ("id", "question_id", "key")
-"""Columns that may hold a row's id, in order of preference; MT-Bench has `question_id`, IFEval `key`."""
+"""Columns that may contain a row's id, in order of preference; MT-Bench has `question_id`, IFEval `key`."""
 
 SCORES = names.SCORES[0]
 
 PAIR_COLUMNS = frozenset(column for pair in names.ANSWER_PAIRS + names.MESSAGE_PAIRS for column in pair)
-"""A row with any of these is (part of) a preference, never a demonstration or a bare prompt."""
+"""Columns of preference pairs: a row with any of them is not read as a demonstration or a bare prompt."""
 
 ANSWER_COLUMNS = PAIR_COLUMNS | frozenset(
     [*names.COMPLETION, names.GOLD, *names.CONVERSATION, *names.ANSWER_LISTS, "output", "instances"],
 )
-"""A row with any of these is more than a bare prompt."""
+"""Columns with an answer: a row with any of them is not a bare prompt."""
 
 
 def has_text(record: Record, *columns: str) -> bool:
-    """True if all of these columns are strings, which may be empty."""
+    """Return whether all of these columns are strings, which may be empty."""
     return all(isinstance(record.get(c), str) for c in columns)
 
 
 def has_turns(record: Record, *columns: str) -> bool:
-    """True if all of these columns are lists that begin with a message."""
+    """Return whether all of these columns are lists whose first item is a message."""
     return all(_begins_with_message(record.get(c)) for c in columns)
 
 
@@ -51,14 +51,14 @@ def lacks(record: Record, columns: Iterable[str]) -> bool:
 
 
 def first(record: Record, columns: Iterable[str]) -> str | None:
-    """The first of these columns that is text; None where none is."""
+    """Return the first of these columns that contains text; None if none does."""
     return next((c for c in columns if isinstance(record.get(c), str)), None)
 
 
 def label_column(record: Record) -> str | None:
-    """The column that labels the one answer of a row as good or bad; None in a row with two answers.
+    """Return the column that labels the only answer of a row as good or bad; None if there is none.
 
-    One in `metadata` is `metadata.NAME`.
+    The name of a label inside the column `metadata` is `metadata.NAME`. A row with two answers has no label.
     """
     if not lacks(record, PAIR_COLUMNS):
         return None
@@ -67,18 +67,18 @@ def label_column(record: Record) -> str | None:
 
 
 def _verdicts(record: Record) -> Iterator[tuple[str, object]]:
-    """Columns of a verifier's verdicts and their values."""
+    """Yield the columns with the verdict of a verifier, and their values."""
     for prefix, source in (("", record), (f"{names.METADATA}.", _metadata(record))):
         yield from ((prefix + name, source[name]) for name in names.CORRECT if name in source)
 
 
 def label_value(record: Record, column: str) -> object:
-    """The value in the column that `label_column` returned."""
+    """Return the value of the column that `label_column` returned."""
     return dict(_verdicts(record)).get(column, record.get(column))
 
 
 def without_label(record: Record, column: str) -> Record:
-    """The record without the column that `label_column` returned."""
+    """Return the record without the column that `label_column` returned."""
     outer, _, inner = column.partition(".")
     rest = {name: value for name, value in record.items() if name != outer}
     kept = {name: value for name, value in _metadata(record).items() if name != inner} if inner else {}
@@ -91,30 +91,33 @@ def _metadata(record: Record) -> Record:
 
 
 def is_plain(record: Record) -> bool:
-    """Whether a row has neither a second answer nor a label, so that its answer may be imitated."""
+    """Return whether a row has neither a second answer nor a label, so that its answer is to be imitated."""
     return lacks(record, PAIR_COLUMNS) and label_column(record) is None
 
 
 def read_label(value: object) -> bool | None:
-    """True for good, False for bad, in any spelling that public sets use; None for another value."""
+    """Return True for a good answer, False for a bad one, None for a value that is not a label.
+
+    All spellings that public data sets use are accepted.
+    """
     said = str(value).strip().lower() if isinstance(value, str | int | float) else ""
     return True if said in names.GOOD else False if said in names.BAD else None
 
 
 def text(record: Record, column: str) -> str:
-    """The column's text.
+    """Return the text of a column.
 
     Raises:
-        BadField: missing, empty or not text.
+        BadField: the column is missing, empty or not text.
     """
     return check_text(record.get(column), column)
 
 
 def optional_text(record: Record, column: str) -> str:
-    """The column's text, or "" where it is missing or blank.
+    """Return the text of a column, or "" if the column is missing or blank.
 
     Raises:
-        BadField: not text.
+        BadField: the value is not text.
     """
     value = record.get(column)
     return "" if value is None or value == "" or _blank(value) else check_text(value, column)
@@ -125,7 +128,7 @@ def _blank(value: object) -> bool:
 
 
 def id_column(record: Record) -> str | None:
-    """The first id column that holds text or a whole number."""
+    """Return the first id column that contains text or a whole number; None if there is none."""
     for column in ID_COLUMNS:
         value = record.get(column)
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
@@ -134,12 +137,13 @@ def id_column(record: Record) -> str | None:
 
 
 def scores(record: Record) -> tuple[float | None, float | None]:
-    """Scores of both answers under any public name, at top level or inside `metadata`.
+    """Return the scores of the chosen and the rejected answer; None for a score that is missing.
 
-    Numbers may be text, as tables hold them.
+    They are read under any name that public data sets use, at the top level or inside `metadata`. A number
+    may be given as text, as in CSV files.
 
     Raises:
-        BadField: a score that is not a finite number.
+        BadField: a score is not a finite number.
     """
     inner = _metadata(record)
     for source in (record, inner):
@@ -161,7 +165,10 @@ def _score(value: object, name: str) -> float | None:
 
 
 def finite_number(value: object) -> float | None:
-    """The finite number that a value is or that its text contains; None for anything else, booleans too."""
+    """Convert a number, or text that contains one, to float; None for any other value.
+
+    Booleans, NaN and infinities are not converted.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -172,7 +179,7 @@ def finite_number(value: object) -> float | None:
 
 
 def from_json(value: object) -> object:
-    """Parse JSON text, as which tables store lists and objects; any other value is returned unchanged."""
+    """Parse JSON text, the form in which tables store lists and objects; return other values unchanged."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
@@ -180,10 +187,10 @@ def from_json(value: object) -> object:
 
 
 def extras(record: Record, used: Iterable[str]) -> dict[str, Any]:
-    """Everything but the used columns, scores and id; this becomes an example's `meta`.
+    """Return the columns that are neither used nor scores nor id; they become the `meta` of an example.
 
-    Where the only extra column is `meta` (or `meta_json`, as canonical Parquet has it), the file is
-    one that `boresight.data.write` made and the column is the meta itself.
+    If the only such column is `meta` (or `meta_json`, in canonical Parquet), the file was written by
+    `boresight.data.write`, and the content of the column is returned.
     """
     known = {*used, *SCORES, id_column(record)}
     rest = {column: value for column, value in record.items() if column not in known}

@@ -1,12 +1,12 @@
-"""From a recipe's data section to tokenized training and held-out rows, with counts of both.
+"""Prepare the data of a recipe: tokenized training and held-out rows, with counts of both.
 
     datasets = DatasetCache()
     data = datasets.of(recipe, "preference")
     data.split.train.examples        read on first access
     prepare(data, tokenizer, console).train.rows
 
-The preflight and the training of one run share a cache, and so do the trials of a sweep in one process: the
-same data are read once and every example is tokenized once.
+The preflight check and the training of a run share a cache, and so do the trials of a sweep in one process:
+the same data are read once, and every example is tokenized once.
 """
 
 from __future__ import annotations
@@ -43,38 +43,39 @@ LOOKED_AT = 256
 
 @dataclass(frozen=True, slots=True)
 class PreparedSide:
-    """Training or held-out data: examples that were kept, their rows in the same order, and counts.
+    """Training or held-out data: the examples that were kept, their rows in the same order, and counts.
 
-    A conversation has several rows where the chat template asks for one for each assistant's turn.
+    An example has one row, or one row per assistant turn if the chat template requires it. `facts` is the
+    entry of the data in `data.json`.
     """
 
     examples: Sequence[Example]
     rows: Sequence[Row]
     owners: np.ndarray
-    """Which of the examples each row is made from, int64 `(rows,)`."""
+    """Index of the example that each row is made from, int64 `(rows,)`."""
     facts: dict[str, Any]
 
     def pick(self, places: Sequence[int]) -> PreparedSide:
-        """The rows at `places` and the examples that they are made from, with the facts of the whole."""
+        """Return the rows at the indices `places` and their examples, with the facts of all rows."""
         examples, owners = np.unique(self.owners[np.asarray(places, dtype=np.int64)], return_inverse=True)
         return PreparedSide(picked(self.examples, examples), picked(self.rows, places), owners, self.facts)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Training and held-out data."""
+    """Prepared training and held-out data."""
 
     train: PreparedSide
     eval: PreparedSide
 
     def facts(self) -> dict[str, Any]:
-        """The content of `data.json` in a run folder."""
+        """Return the content of `data.json` in a run folder."""
         return {"train": self.train.facts, "eval": self.eval.facts}
 
 
 @dataclass(slots=True)
 class TokenRows:
-    """Rows of both parts at full length under one tokenizer, and what `prepare` made of them."""
+    """Rows of both splits at full length under one tokenizer, and the result of `prepare`, if it has run."""
 
     tokenizer: Tokenizer
     train: FullRows
@@ -83,7 +84,7 @@ class TokenRows:
 
 
 class Dataset:
-    """The data of a recipe: read on first access, tokenized when `rows` is first called."""
+    """The data of a recipe: read when `split` is first accessed, tokenized after the first call of `rows`."""
 
     def __init__(self, data: DataSection, kind: str, seed: int, split: Split | None = None) -> None:
         self.section = data
@@ -94,16 +95,26 @@ class Dataset:
 
     @cached_property
     def split(self) -> Split:
-        """Training and held-out examples. Raises `UserError` as `read_split` does."""
+        """Training and held-out examples, read on first access.
+
+        Raises:
+            UserError: as `read_split` does.
+        """
         return read_split(self.section, self._kind, self._seed)
 
     def first(self, count: int) -> Dataset:
-        """The first `count` examples of each split. Raises `UserError` as `split` does."""
+        """Return a data set of the first `count` examples of each split.
+
+        Raises:
+            UserError: as `split` does.
+        """
         train, held = (replace(p, examples=p.examples[:count]) for p in (self.split.train, self.split.eval))
         return Dataset(self.section, self._kind, self._seed, replace(self.split, train=train, eval=held))
 
     def rows(self, tokenizer: Tokenizer) -> TokenRows:
-        """Rows under `tokenizer`; those of the previous call if its tokenizer gives the same rows.
+        """Return the rows of the examples under `tokenizer`.
+
+        The rows of the previous call are reused if its tokenizer produces the same rows.
 
         Raises:
             UserError: no usable chat template, or data that cannot be read.
@@ -115,14 +126,15 @@ class Dataset:
 
 
 class DatasetCache:
-    """Keeps the data set that was read last in memory, for the next run in this process."""
+    """Cache of the data set that was read last, for the next run in this process."""
 
     def __init__(self) -> None:
         self._last: tuple[str, Dataset] | None = None
 
     def of(self, recipe: Recipe, kind: str) -> Dataset:
-        """Data of a recipe as examples of `kind`; the cached data set if settings, split and files are
-        unchanged.
+        """Return the data of a recipe as examples of `kind`.
+
+        The cached data set is returned if the data settings, the split and the files are unchanged.
 
         Args:
             kind: one of `convert.KINDS`.
@@ -134,10 +146,12 @@ class DatasetCache:
 
 
 def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
-    """Rows within `data.max_length`; prints what was read and counts everything that was dropped.
+    """Tokenize the data and keep the rows within `data.max_length`.
+
+    Prints what was read, and counts every row that was dropped or cut.
 
     Raises:
-        UserError: unreadable data, a malformed row under `bad_rows: error`, or nothing left to train on.
+        UserError: unreadable data, a malformed row under `bad_rows: error`, or no row left to train on.
     """
     rows = data.rows(tokenizer)
     if rows.prepared is not None:
@@ -165,13 +179,14 @@ def prepare(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
 
 
 def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, *, count: int) -> Prepared:
-    """The `count` shortest rows of each split whose answers differ, among those of its first examples.
+    """Prepare the `count` shortest rows of each split with different answers, for the preflight check.
 
-    All examples are tokenized only if the first ones do not show whether `prepare` would refuse the data, or
-    if they all have the same answer, which a method may refuse.
+    Only the first examples of each split are tokenized. All examples are tokenized if the first ones do not
+    show whether `prepare` would refuse the data, or if they all have the same answer, which a method may
+    refuse.
 
     Raises:
-        UserError: as `prepare`.
+        UserError: as `prepare` does.
     """
     looked_at = data if data.section.truncation == "error" else data.first(LOOKED_AT)
     try:
@@ -186,9 +201,9 @@ def prepare_few(data: Dataset, tokenizer: Tokenizer, console: Console, *, count:
 
 
 def _shortest(side: PreparedSide, count: int) -> PreparedSide:
-    """The `count` shortest rows of one side, in their order, and the examples that they are made from.
+    """Return the `count` shortest rows of a split, in their order, and their examples.
 
-    Rows with the answers of a shorter one come after all others.
+    A row with the same answers as a shorter row is only taken if the other rows are fewer than `count`.
     """
     by_length = np.argsort(np.fromiter((row.tokens for row in side.rows), np.int64), kind="stable").tolist()
     answers = [_answers(row) for row in side.rows]
@@ -200,13 +215,13 @@ def _shortest(side: PreparedSide, count: int) -> PreparedSide:
 
 
 def _answers(row: Row) -> bytes:
-    """Digest of the answers of a row; empty where it has none."""
+    """Return a digest of the answers of a row; empty if the row has no answer."""
     said = repr([completion.ids.tobytes() for completion in row.completions]).encode()
     return blake2b(said, digest_size=16).digest() if row.completions else b""
 
 
 def _content(recipe: Recipe, kind: str) -> str:
-    """Cache key of the examples: the data section, its files' sizes and times, the split."""
+    """Return the cache key of a data set: data section, sizes and times of its files, seed of the split."""
     named = [data_path(name) for name in recipe.data.all_sources]
     files = [file for path in named for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
     stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
@@ -214,15 +229,15 @@ def _content(recipe: Recipe, kind: str) -> str:
 
 
 def _alike(one: Tokenizer, other: Tokenizer) -> bool:
-    """Whether two tokenizers make the same rows."""
+    """Return whether two tokenizers produce the same rows."""
     return one is other or tokenizer_key(one) == tokenizer_key(other)
 
 
 def _with_weights(side: PreparedSide, column: str) -> PreparedSide:
-    """The rows with the weights of the examples that they are made from.
+    """Give each row the weight of its example, which is the value in `column`.
 
     Raises:
-        UserError: an example has no weight in `column`, or none that is a finite number above 0.
+        UserError: an example has no weight in `column`, or its weight is not a finite number above 0.
     """
     weights = np.fromiter((_weight(example, column) for example in side.examples), np.float64)
     of_rows, rows = weights[side.owners], side.rows
@@ -271,7 +286,10 @@ def _side(data: DataSection, part: Part, full: FullRows, console: Console, name:
 
 
 def digest(rows: Sequence[Row]) -> str:
-    """SHA-256 of all tokens and loss masks; it depends on template, tokenizer and library versions too."""
+    """Return the SHA-256 of the ids, tokens and loss masks of all rows.
+
+    It depends on the chat template, the tokenizer and the versions of the libraries too.
+    """
     hashed = sha256()
     for row in rows:
         hashed.update(f"{row.id}\n".encode() + row.prompt.tobytes())

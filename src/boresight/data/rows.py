@@ -1,7 +1,7 @@
-"""Tokenized rows: the input of models and training loop, for every method.
+"""Tokenized rows, the input of models and of the training loop for every method.
 
-A `Row` is one prompt with k completions: k = 1 for a demonstration, 2 for a preference (chosen first), any k
-for a group of rollouts. Every completion continues the same prompt, which is what lets the packed forward
+A `Row` is one prompt with k completions: k = 1 for a demonstration, 2 for a preference pair (chosen first),
+any k for a group of rollouts. Every completion continues the same prompt, so the packed forward pass can
 compute the prompt once.
 """
 
@@ -20,23 +20,31 @@ from boresight.core.errors import UserError
 class Completion:
     """Tokens that follow a prompt.
 
-    `ids` is int32 `(length,)`; `mask` is bool `(length,)`, True where the token is scored (assistant
-    text and its end-of-turn token), False on later user turns and template glue.
+    `ids` is int32 `(length,)`. `mask` is bool `(length,)`: True for scored tokens (assistant text and its
+    end-of-turn token), False for later user turns and the text of the template around turns.
     """
 
     ids: np.ndarray
     mask: np.ndarray
     truncated: bool = False
-    """The token limit ended it before its end-of-turn token."""
+    """Whether the token limit ended the completion before its end-of-turn token."""
     sampled_logp: float | None = None
-    """Summed log-probability that the sampler drew it with, nats; None for text from elsewhere."""
+    """Sum of the sampler's log-probabilities, in nats; None for text that was not sampled."""
     old_logp: float | None = None
-    """The sum as the trainer computes it, before the first update on the rollout; None until then."""
+    """Sum of the trainer's log-probabilities before the first update on the rollout, in nats.
+
+    None before it is computed.
+    """
     old_token_logps: tuple[float, ...] | None = None
-    """Log-probabilities of its scored tokens, nats, for methods with a loss per token; None until then."""
+    """Log-probability of each scored token before the first update, in nats; None before it is computed.
+
+    For methods with a loss per token.
+    """
     importance: float = 1.0
-    """Importance weight of the whole completion, policy over sampler, truncated; 1 for this package's
-    sampler."""
+    """Importance weight of the whole completion, policy over sampler, truncated.
+
+    1 for completions of this package's sampler.
+    """
 
     @property
     def scored(self) -> int:
@@ -48,9 +56,9 @@ class Completion:
 class Row:
     """One prompt and its completions.
 
-    `prompt` is int32 `(length,)`, never empty. `scores` are rewards of the completions (of a labeled
-    answer 1 or 0) and `from_reference` marks those sampled from the reference model; both are empty
-    for offline data that carries neither.
+    `prompt` is int32 `(length,)` and not empty. `scores` are the rewards of the completions (1 or 0 for a
+    labeled answer), and `from_reference` marks completions that were sampled from the reference model; both
+    are empty for offline data without them.
     """
 
     id: str
@@ -62,19 +70,22 @@ class Row:
     weight: float = 1.0
     """Weight of the row in the mean of a batch."""
     mismatched: Completion | None = None
-    """The answer to another prompt, for methods that estimate a KL from mismatched answers; `tokens` does
-    not count it."""
+    """Answer to another prompt, for methods that estimate a KL divergence from mismatched answers.
+
+    It is not included in `tokens`.
+    """
 
     @property
     def tokens(self) -> int:
-        """Tokens the packed forward computes: the prompt once, then every completion."""
+        """Number of tokens in a packed forward pass: the prompt once, then every completion."""
         return len(self.prompt) + sum(len(c.ids) for c in self.completions)
 
 
 def with_prompt_numbers(rows: Iterable[Row]) -> Iterator[tuple[Row, int]]:
-    """Each row with the number of its prompt: equal prompts have equal numbers, in order of appearance.
+    """Yield each row with the number of its prompt; equal prompts have equal numbers.
 
-    Remembers 16 bytes per prompt and no row, since the rows may be those of a whole data set on disk.
+    Numbers are assigned in order of appearance. Stores 16 bytes per prompt and no row, since the rows may be
+    a whole data set on the disk.
     """
     numbers: dict[bytes, int] = {}
     for row in rows:

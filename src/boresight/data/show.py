@@ -18,9 +18,9 @@ from boresight.data.tokenizer import Tokenizer
 PROMPT, SCORED, UNSCORED = "dim", "green", "yellow"
 SPECIAL = "bold"
 OPEN, CLOSE = "⟦", "⟧"
-"""Markers around scored tokens on a terminal without color."""
+"""Markers around scored tokens in output without color."""
 
-# Characters that would move the cursor, hide or reorder text: model output must not draw on the terminal.
+# Characters that would move the cursor, or hide or reorder text: model output must not control the terminal.
 CONTROLS = {code: chr(0x2400 + code) for code in range(0x20)} | {
     0x7F: "␡",
     ord("\n"): "↵\n",
@@ -40,8 +40,8 @@ VISIBLE = str.maketrans(CONTROLS | {code: f"‹U+{code:04X}›" for code in INVI
 def show_rows(rows: Sequence[Row], tokenizer: Tokenizer, console: Console, n: int = 3) -> None:
     """Print the first `n` rows: prompt, completions, special tokens, and the loss mask.
 
-    The text is shown as text, never as markup; control characters appear as symbols. Without color,
-    scored tokens stand between `⟦` and `⟧`.
+    Text is never interpreted as markup; control characters are shown as symbols. Without color, scored tokens
+    are between `⟦` and `⟧`.
     """
     colour = console.is_terminal and not console.no_color
     special = frozenset(tokenizer.added_tokens_decoder)
@@ -74,7 +74,7 @@ def _legend(colour: bool) -> Text:
 
 def _print_part(console: Console, heading: str, text: Text) -> None:
     console.print(Text(heading, "bold"))
-    if text.plain.endswith("\n"):  # its ↵ is shown, and the next part starts a line anyway
+    if text.plain.endswith("\n"):  # its ↵ is shown, and the next part starts on a new line
         text.right_crop(1)
     console.print(Padding(text, (0, 0, 0, 2), expand=False))
 
@@ -95,7 +95,7 @@ def _prompt_text(row: Row, tokenizer: Tokenizer, special: frozenset[int]) -> Tex
 def _completion_text(
     completion: Completion, tokenizer: Tokenizer, special: frozenset[int], colour: bool
 ) -> Text:
-    """The completion in runs of equal mask."""
+    """Return the text of a completion, styled by its loss mask."""
     text = Text()
     edges = np.flatnonzero(np.diff(completion.mask)) + 1
     runs = zip(np.split(completion.ids, edges), np.split(completion.mask, edges), strict=True)
@@ -110,7 +110,10 @@ def _completion_text(
 
 
 def _pieces(ids: np.ndarray, tokenizer: Tokenizer, special: frozenset[int]) -> Iterator[tuple[str, bool]]:
-    """Decoded runs of ordinary and of special tokens; runs, as one character may take several tokens."""
+    """Yield decoded runs of ordinary and of special tokens, and whether a run is special.
+
+    Tokens are decoded in runs, since one character may need several tokens.
+    """
     for is_special, run in groupby(ids.tolist(), key=special.__contains__):
         piece = tokenizer.decode(list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         yield piece.translate(VISIBLE), is_special

@@ -1,9 +1,9 @@
-"""Find the token that ends an assistant's turn, and make it a stop token of generation.
+"""Find the token that ends an assistant turn, and make it a stop token of generation.
 
-Base models are shipped with the end of *text* as their end-of-sequence token, while the chat template ends a
-turn with another one: Qwen2.5 has `<|endoftext|>` (151643) against ChatML's `<|im_end|>` (151645). Trained on
-the template and left like that, a model generates `<|im_end|>` and does not stop there (QwenLM/Qwen3 issue
-927, huggingface/open-r1 pull request 604).
+Base models have the end of *text* as their end-of-sequence token, while the chat template ends a turn with
+another token: Qwen2.5 has `<|endoftext|>` (151643), and ChatML `<|im_end|>` (151645). A model that is trained
+with the template but keeps its end-of-sequence token generates `<|im_end|>` and does not stop there
+(QwenLM/Qwen3 issue 927, huggingface/open-r1 pull request 604).
 """
 
 from __future__ import annotations
@@ -23,26 +23,29 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig
 
 PROBE = "abcxyz"
-"""Content of a probe answer; no template changes it, so it can be found in the rendering."""
+"""Content of the probe answer; no template changes it, so it can be found in the rendering."""
 QUESTION: Message = {"role": "user", "content": "a"}
 ANSWER: Message = {"role": "assistant", "content": PROBE}
 SYSTEM: Message = {"role": "system", "content": "s"}
 SPECIAL = {"eos_token_id": None, "pad_token_id": -1, "bos_token_id": -1}
-"""Fields of special tokens, each with the id that means none; early LLaMA configs have -1 for padding."""
+"""Config fields with special tokens, and the id that stands for no token.
+
+Early LLaMA configs have -1 as pad token.
+"""
 PROBES = ([QUESTION, ANSWER], [SYSTEM, QUESTION, ANSWER])
-"""Shortest conversations; some templates want a system prompt."""
+"""Probe conversations, the shortest ones; some templates require a system prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndOfTurn:
-    """The token that ends an assistant's turn: as text, and as an id of the vocabulary."""
+    """The token that ends an assistant turn, as text and as a token id."""
 
     text: str
     id: int
 
 
 class GenerativeModel(Protocol):
-    """The parts of a transformers model that determine when generation stops."""
+    """The part of a transformers model that determines when generation stops."""
 
     @property
     def config(self) -> PreTrainedConfig: ...
@@ -54,11 +57,11 @@ class GenerativeModel(Protocol):
 
 
 def end_of_turn(tokenizer: Tokenizer) -> EndOfTurn:
-    """The first special token that the chat template writes after an assistant's words.
+    """Return the first special token that the chat template renders after the content of an assistant turn.
 
     Raises:
         UserError: no chat template, one that cannot render a question and its answer, or one that ends a turn
-            with ordinary text or with the beginning of the next.
+            with ordinary text or with the beginning of the next turn.
     """
     probe, text = _rendered_probe(tokenizer)
     end = _special_after(tokenizer, text)
@@ -77,7 +80,7 @@ def end_of_turn(tokenizer: Tokenizer) -> EndOfTurn:
 
 
 def _rendered_probe(tokenizer: Tokenizer) -> tuple[list[Message], str]:
-    """The first of `PROBES` that the template writes, and what it writes."""
+    """Return the first of `PROBES` that the template renders, and its rendering."""
     if tokenizer.chat_template is None:
         raise UserError(
             "model.chat_template: the tokenizer has no chat template; set it to `chatml`, `plain` "
@@ -100,9 +103,9 @@ def _rendered_probe(tokenizer: Tokenizer) -> tuple[list[Message], str]:
 
 
 def _special_after(tokenizer: Tokenizer, text: str) -> EndOfTurn | None:
-    """The first special token after the probe's words; None where only ordinary text follows.
+    """Return the first special token after the content of the probe; None if only ordinary text follows.
 
-    Tokenizers also add tokens that are ordinary text, such as Gemma's for line ends.
+    Tokenizers also have added tokens that are ordinary text, such as Gemma's for line ends.
     """
     after = text.rindex(PROBE) + len(PROBE)
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
@@ -114,24 +117,24 @@ def _special_after(tokenizer: Tokenizer, text: str) -> EndOfTurn | None:
 
 
 def _always_asks(tokenizer: Tokenizer, probe: list[Message]) -> bool:
-    """Whether the generation prompt makes no difference: the template has none, or always appends it."""
+    """Return whether the template has no generation prompt, or always appends it."""
     return render_messages(tokenizer, probe[:-1], ask=True) == render_messages(tokenizer, probe[:-1])
 
 
 def _special_within(tokenizer: Tokenizer, probe: list[Message]) -> EndOfTurn | None:
-    """The first special token after the probe's words where a user's turn follows."""
+    """Return the first special token after the content of the probe, if a user turn follows."""
     return _special_after(tokenizer, render_messages(tokenizer, [*probe, QUESTION]))
 
 
 def wire_stop_tokens(model: GenerativeModel, tokenizer: Tokenizer) -> EndOfTurn:
-    """Make tokenizer, config and generation config agree on what stops generation.
+    """Set the stop tokens in the tokenizer, the config and the generation config.
 
-    The end-of-turn token comes first and becomes the tokenizer's `eos_token`; ids that stopped
-    generation before still do. A missing pad token is filled in for batching; it masks nothing, and
-    its embedding is trained like any other, since it may well be the end-of-turn token.
+    The end-of-turn token becomes the first stop token and the tokenizer's `eos_token`; earlier stop tokens
+    remain stop tokens. A missing pad token is set, for batching; it does not mask tokens, and its embedding
+    is trained like any other, since it may be the end-of-turn token.
 
     Raises:
-        UserError: the template ends no turn, or a special token of the model's files is no id of its
+        UserError: the template ends no turn, or a special token in the model's files is not an id of its
             vocabulary.
     """
     end = end_of_turn(tokenizer)
@@ -149,40 +152,43 @@ def wire_stop_tokens(model: GenerativeModel, tokenizer: Tokenizer) -> EndOfTurn:
 
 
 def train_padding(model: GenerativeModel) -> None:
-    """Let the pad token's embedding be trained: transformers makes it the `padding_idx`, which gets no
-    gradient."""
+    """Make the embedding of the pad token trainable.
+
+    transformers sets the pad token as `padding_idx`, whose embedding gets no gradient.
+    """
     cast("nn.Embedding", model.get_input_embeddings()).padding_idx = None
 
 
 def stop_token_ids(model: GenerativeModel) -> tuple[int, ...]:
-    """Ids that stop generation, as set by `wire_stop_tokens`."""
+    """Return the ids that stop generation, as set by `wire_stop_tokens`."""
     ids = model.generation_config.eos_token_id
     return tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
 
 
 def _stops(model: GenerativeModel, tokenizer: Tokenizer) -> list[int]:
-    """Ids that stop generation now."""
+    """Return the ids that currently stop generation."""
     holders = (model.generation_config, model.config, tokenizer)
     return [id for holder in holders for id in _ids(holder, "eos_token_id")]
 
 
 def refuse_foreign_ids(model: GenerativeModel) -> None:
-    """Raise a `UserError` for an end, padding or beginning token of the model's files that is no id of its
-    vocabulary.
+    """Raise a `UserError` if an end, pad or beginning token of the model's files is not in its vocabulary.
 
-    A stop token that is never sampled would pass in silence, and be saved with the trained model.
+    A stop token that cannot be sampled would otherwise go unnoticed, and be saved with the trained model.
     """
     size = model.config.get_text_config().vocab_size
     _forget_defaults(model, size)
-    # A generation config without a file has the ids of config.json, so that is the first to blame.
+    # Without generation_config.json, its ids are those of config.json, which is therefore checked first.
     for file, holder in (("config.json", model.config), ("generation_config.json", model.generation_config)):
         for field in SPECIAL:
             refuse_foreign_id(holder, field, file, size)
 
 
 def _forget_defaults(model: GenerativeModel, vocabulary: int) -> None:
-    """Drop ids that the library fills in, such as GPT-2's 50256, where the vocabulary is smaller: a config
-    without the field is no fault."""
+    """Remove default ids of the library, such as GPT-2's 50256, that a smaller vocabulary does not contain.
+
+    A config without the field is not an error of the model.
+    """
     for field in SPECIAL:
         default = getattr(type(model.config), field, None)
         if is_count(default) and default >= vocabulary:
@@ -194,7 +200,7 @@ def _forget_defaults(model: GenerativeModel, vocabulary: int) -> None:
 def refuse_foreign_id(
     config: PreTrainedConfig | GenerationConfig, field: str, file: str, vocabulary: int
 ) -> None:
-    """Raise a `UserError` if a field of `SPECIAL` has an id outside of a vocabulary of this many tokens."""
+    """Raise a `UserError` if a field of `SPECIAL` has an id outside a vocabulary of `vocabulary` tokens."""
     for id in _ids(config, field):
         is_id = is_count(id) and id < vocabulary
         if not is_id and (SPECIAL[field] is None or id != SPECIAL[field]):
@@ -205,6 +211,9 @@ def refuse_foreign_id(
 
 
 def _ids(holder: object, field: str) -> list[Any]:
-    """One or several ids as a list; that of a multimodal model may lie in a part of it."""
+    """Return the ids in a field as a list: one, several or none.
+
+    The list is empty if a config lacks the field, as that of a multimodal model may.
+    """
     value = getattr(holder, field, None)
     return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]

@@ -1,7 +1,7 @@
-"""Tokenize examples in bulk, with counts of rows that were cut or dropped.
+"""Tokenize examples in bulk, and count the rows that are cut or dropped.
 
-Rows of a whole data set are on the disk and read one at a time (`data.stored`); those of a sample are in
-memory.
+The rows of a whole data set are stored on the disk and read one at a time (`data.stored`); those of a sample
+are kept in memory.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 
 Truncation = Literal["drop", "cut", "error"]
 CHUNK = 256
-"""Examples rendered and tokenized at a time: enough for the tokenizer's threads, and small in memory."""
+"""Number of examples that are rendered and tokenized at a time: enough for the tokenizer's threads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """Rows in the order of their examples, with counts of cut and dropped ones.
+    """Rows in the order of their examples, with counts of cut and dropped rows.
 
-    `total` counts all rows before dropping, `truncated` the remaining rows that lost the end of a completion,
-    and with it the end-of-turn token. `dropped` has `(id, reason)` of every dropped row.
+    `total` is the number of rows before dropping. `truncated` is the number of remaining rows that lost the
+    end of a completion, and with it the end-of-turn token. `dropped` contains `(id, reason)` of every dropped
+    row.
     """
 
     rows: Sequence[Row]
@@ -56,15 +57,15 @@ def tokenize(
     truncation: Truncation = "drop",
     console: Console | None = None,
 ) -> Tokenized:
-    """Turn examples into rows of at most `max_length` tokens: prompt plus longest completion.
+    """Tokenize examples into rows of at most `max_length` tokens: prompt plus longest completion.
 
-    A longer row is dropped (`drop`), loses the end of its completions (`cut`) or is an error. Whatever the
-    policy, a row is dropped whose prompt leaves no room for an answer, or whose messages the template
-    refuses.
+    A longer row is dropped (`drop`), loses the end of its completions (`cut`) or raises (`error`). Under
+    every policy but `error`, a row is dropped if its prompt leaves no room for an answer, or if the template
+    refuses its messages.
 
     Raises:
-        UserError: under `error`, the first row that would be dropped or cut; under every policy, no
-            usable chat template, or one that refuses every row.
+        UserError: under `error`, the first row that would be dropped or cut; under every policy, no usable
+            chat template, or one that refuses every row.
     """
     with progress(console, "tokenizing", len(examples)) as advance:
         made = _encode_all(examples, tokenizer, end_of_turn(tokenizer), advance)
@@ -72,13 +73,13 @@ def tokenize(
 
 
 class TooLong(UserError):
-    """A row is too long: the only reason to drop it that does not depend on its content."""
+    """A row is too long. Other reasons to drop a row depend on its content."""
 
 
 class FullRows:
-    """Examples as rows of any length; each is rendered and tokenized once, on first access.
+    """Examples as rows of any length; each example is rendered and tokenized once, on first access.
 
-    An example has one row, or one for each assistant's turn where the chat template asks for it.
+    An example has one row, or one row per assistant turn if the chat template requires it.
 
     Raises:
         UserError: no usable chat template.
@@ -91,7 +92,10 @@ class FullRows:
         self._stored: StoredRows | None = None
 
     def outcomes(self, indices: Sequence[int]) -> list[Sequence[RowOrReason]]:
-        """Rows of each example at `indices`, a sample, or why there are none, in that order."""
+        """Return, for each example at `indices`, its rows or the reason why it has none.
+
+        The rows of such a sample are kept in memory.
+        """
         if self._stored is not None:
             return [self._stored.of_example(index) for index in indices]
         new = [index for index in indices if index not in self._sampled]
@@ -100,7 +104,11 @@ class FullRows:
         return [self._sampled[index] for index in indices]
 
     def stored(self, console: Console | None = None) -> StoredRows:
-        """Rows of all examples, on the disk. Raises `OSError` as `cached_token_rows` does."""
+        """Return the rows of all examples, which are stored on the disk.
+
+        Raises:
+            OSError: as `cached_token_rows` does.
+        """
         if self._stored is None:
             self._stored = cached_token_rows(
                 self.examples, self.tokenizer, lambda: self._all(console), console
@@ -109,7 +117,7 @@ class FullRows:
         return self._stored
 
     def _all(self, console: Console | None) -> Iterator[list[RowOrReason]]:
-        """Rows of every example; those of a sample are not made again."""
+        """Yield the rows of every example; rows that `outcomes` has made are not made again."""
         count = len(self.examples)
         with progress(console, "tokenizing", count - len(self._sampled)) as advance:
             rest = self._encode((self.examples[i] for i in range(count) if i not in self._sampled), advance)
@@ -124,9 +132,10 @@ class FullRows:
 
 
 def fit(outcomes: Sequence[RowOrReason], max_length: int, truncation: Truncation = "drop") -> Tokenized:
-    """Rows within `max_length` by the policy that `tokenize` describes. Raises `UserError` as it does.
+    """Limit rows to `max_length` by the policy that `tokenize` describes; rows on the disk stay there.
 
-    Rows on the disk are not loaded into memory.
+    Raises:
+        UserError: as `tokenize` does.
     """
     places, truncated = array("q"), 0
     dropped: list[tuple[str, str]] = []
@@ -152,7 +161,7 @@ def fit(outcomes: Sequence[RowOrReason], max_length: int, truncation: Truncation
 
 
 def _fitting(outcome: RowOrReason, max_length: int, truncation: Truncation) -> Row:
-    """The same row as before."""
+    """Return a row of the result of `fit`, limited again."""
     assert isinstance(outcome, Row), "a row was there"
     fitting = _fit(outcome, max_length, truncation)
     assert isinstance(fitting, Row), "the row was fit before"
@@ -179,7 +188,7 @@ def _encode_all(
 def _attempt(
     example: Example, tokenizer: Tokenizer, end: EndOfTurn
 ) -> list[Rendered] | tuple[str, UserError]:
-    """The example's rows as text, or its id and the user's error."""
+    """Return the rows of an example as text, or its id and the error if it cannot be rendered."""
     try:
         return render_example(tokenizer, example, end)
     except UserError as error:
@@ -187,7 +196,7 @@ def _attempt(
 
 
 def _fit(row: Row, max_length: int, truncation: Truncation) -> RowOrReason:
-    """The row within `max_length`, by the policy."""
+    """Limit a row to `max_length` by the policy, or return the reason why it is dropped."""
     room = max_length - len(row.prompt)
     longest = max((len(c.ids) for c in row.completions), default=0)
     if room <= 0:

@@ -1,4 +1,4 @@
-"""The interface of a tokenizer that this package uses."""
+"""Interface of the tokenizers that this package uses."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Tokenizer(Protocol):
-    """A `PreTrainedTokenizerFast` of transformers.
+    """Interface of a `PreTrainedTokenizerFast` of transformers.
 
-    A protocol, because that class finds its special tokens at run time, where a type checker cannot see
-    them, and because its methods are declared for many more uses than the ones here.
+    It is a protocol because that class looks up its special tokens at run time, where a type checker cannot
+    see them, and because its methods accept many more types than are used here.
     """
 
     chat_template: str | dict[str, str] | None

@@ -1,4 +1,4 @@
-"""Canonical files, which `boresight.data.reading.load.read` and TRL read back as the same examples."""
+"""Write canonical files, which `boresight.data.reading.load.read` and TRL read as the same examples."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from boresight.data.reading.message_keys import WORDS
 def write_examples(examples: Sequence[Example], path: str | Path) -> None:
     """Write examples of one kind to `.jsonl`, `.jsonl.gz` or `.parquet`; the write is atomic.
 
-    `meta` becomes an object in JSON Lines and a JSON string, `meta_json`, in Parquet, where a column
-    has one type for all rows. Dates and other values that JSON lacks are written as text.
+    `meta` becomes an object in JSON Lines. In Parquet, where a column has one type for all rows, it becomes
+    the JSON string `meta_json`. Dates and other values that JSON lacks are written as text.
 
     Raises:
-        UserError: no examples, two kinds of them, or an unknown file type.
+        UserError: no examples, examples of several kinds, messages that Parquet cannot store, an unknown file
+            type, or a missing package.
     """
     path = Path(path)
     kinds = {type(example) for example in examples}
@@ -36,8 +37,11 @@ def write_examples(examples: Sequence[Example], path: str | Path) -> None:
 
 
 def writer_of(path: Path) -> Callable[[Sequence[Example], Path], None]:
-    """The function that writes files of this type. Raises `UserError` for an unknown type or a missing
-    package."""
+    """Return the function that writes files of the type of `path`.
+
+    Raises:
+        UserError: the file type is unknown, or a package is missing.
+    """
     writer = next((WRITERS[end] for end in WRITERS if path.name.endswith(end)), None)
     if writer is None:
         raise UserError(f"{path}: cannot write this file type; name it {' or '.join(WRITERS)}.")
@@ -47,7 +51,7 @@ def writer_of(path: Path) -> Callable[[Sequence[Example], Path], None]:
 
 
 def to_record(example: Example) -> dict[str, Any]:
-    """The canonical record, without scores that are not known and without an empty meta."""
+    """Return the canonical record of an example, without missing scores and without an empty `meta`."""
     match example:
         case Preference(prompt, chosen, rejected, id, better, worse, meta):
             turns = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
@@ -107,7 +111,7 @@ def _refuse_more_than_words(examples: Sequence[Example], path: Path) -> None:
 
 
 def _is_more(key: str, message: Message) -> bool:
-    """Whether the key carries what a turn without it would not have."""
+    """Return whether a key of a message changes the example, so that it must not be lost."""
     return key not in WORDS and not (key == "weight" and is_scored(message))
 
 

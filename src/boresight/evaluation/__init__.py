@@ -1,1 +1,1 @@
-"""Compare systems: win rates with judge controls, any reward with pass@k, and leaderboards."""
+"""Compare systems by win rate with sanity checks of the judge, by any reward, or by leaderboards."""

@@ -1,10 +1,10 @@
-"""Repeated and copied answers of a system, which a judge of single prompts cannot detect.
+"""Detect repeated and copied answers of a system, which a judge of single prompts cannot see.
 
-- repeated: one text, or nearly one, to many prompts. Judges prefer some such texts to real answers
-  (Zheng et al. 2024, arXiv 2410.07137);
-- echoes: answers that are their own prompt, or begin with all of it.
+- repeated: the same or nearly the same text answers many prompts. Judges prefer some such texts to real
+  answers (Zheng et al. 2024, arXiv 2410.07137);
+- echoes: answers that equal or nearly equal their own prompt, or begin with all of it.
 
-A fault does not invalidate a win rate, but limits its interpretation.
+Such a fault does not invalidate a win rate, but limits its interpretation.
 """
 
 from __future__ import annotations
@@ -21,41 +21,49 @@ from boresight.evaluation.shingles import jaccard, shingles, word_list
 from boresight.stats.intervals import Interval, share_interval
 
 CENTERS = 20
-"""Answers with which all others are compared; a text shared by a fifth of the answers is missed with
-probability 1/90."""
+"""Number of randomly chosen answers that all answers are compared with, in addition to the most frequent one.
+
+The probability that they contain no instance of a text that a fifth of the answers have is about 1/90.
+"""
 NEAR = 0.7
-"""Jaccard similarity of word 3-grams from which two answers count as nearly the same."""
+"""Minimum Jaccard similarity of the word 3-grams of two answers that count as nearly the same."""
 LEAST, LEAST_SHORT = 0.2, 0.8
-"""Share of the prompts, by its lower 95 % limit, from which a warning is given. Of short answers, such as yes
-and no, many may be the same and right."""
+"""Minimum shares of prompts, by their lower 95 % limits, for a warning.
+
+`LEAST_SHORT` is for a short repeated answer, since many short answers, such as yes and no, may be identical
+and right. `LEAST` is for a longer repeated answer, and for copies of the prompts.
+"""
 SHORT = 12
-"""Words below which an answer counts as short, and a prompt as too short to be searched for in an answer."""
+"""Minimum number of words of an answer that is not short, and of a prompt that is searched for in answers."""
 SHOWN = 60
-"""Characters of a repeated answer that are printed."""
+"""Maximum number of characters of a repeated answer that are printed."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerControls:
-    """Counts over the prompts that a system answered. `text` is the answer that `repeated` is about."""
+    """Repeated and copied answers of a system, over the prompts that it answered.
+
+    `text` is an example of the most repeated answer, and `repeated` measures how often it occurs.
+    """
 
     distinct: int
     """Number of different answers, ignoring letter case, punctuation and spaces."""
     repeated: Interval
-    """Share of answers that are `text` or nearly."""
+    """Share of answers that are the same as `text` or nearly the same."""
     text: str
     echoes: Interval
-    """Share of answers that are their prompt or nearly, or begin with it."""
+    """Share of answers that equal or nearly equal their prompt, or begin with it."""
 
     @property
     def fault(self) -> str:
-        """The fault of the answers as a short phrase; '' if there is none."""
+        """Short description of the fault of the answers; '' if there is none."""
         short = len(word_list(self.text)) < SHORT
         if self.repeated.low >= (LEAST_SHORT if short else LEAST):
             return "one answer to many prompts"
         return "copies of the prompts" if self.echoes.low >= LEAST else ""
 
     def caution(self, system: str) -> str:
-        """A warning about the fault of `system`'s answers, with n; '' if `fault` is empty."""
+        """Return a warning about the fault of `system`'s answers, with n; '' if there is no fault."""
         if not self.fault:
             return ""
         if self.fault == "copies of the prompts":
@@ -67,15 +75,22 @@ class AnswerControls:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The counts as a dictionary, as in `evaluation.json`."""
+        """Return the counts and the fault as a dictionary, as in `evaluation.json`."""
         return asdict(self) | {"fault": self.fault}
 
 
 def answer_controls(
     prompts: Sequence[Prompt], answers: Sequence[str | None], seed: int = 0
 ) -> AnswerControls | None:
-    """Check the answers for repetition and copied prompts; `answers[i]` answers `prompts[i]`, None if
-    missing. Returns None if all are missing."""
+    """Detect repeated answers and copied prompts in the answers of one system.
+
+    Args:
+        answers: `answers[i]` is the answer to `prompts[i]`, None if it is missing.
+        seed: seed for choosing the answers that all others are compared with.
+
+    Returns:
+        None if all answers are missing.
+    """
     given = [(prompt, text) for prompt, text in zip(prompts, answers, strict=True) if text is not None]
     if not given:
         return None
@@ -91,14 +106,17 @@ def answer_controls(
 
 
 def _centers(texts: Sequence[str], seed: int) -> list[int]:
-    """Places of the most frequent answer and of some drawn ones."""
+    """Return the indices of the most frequent text and of `CENTERS` randomly chosen ones."""
     most_frequent = Counter(texts).most_common(1)[0][0]
     drawn = np.random.default_rng((seed, 13)).permutation(len(texts))[:CENTERS]
     return [texts.index(most_frequent), *map(int, drawn)]
 
 
 def _near(sets: Sequence[set[str]], center: int) -> list[bool]:
-    """Which answers are that at `center` or nearly; empty answers are close to each other."""
+    """Return, for each answer, whether it is the same or nearly the same as the answer at index `center`.
+
+    Each set contains the word 3-grams of an answer; empty sets are equal.
+    """
     return [own == sets[center] or jaccard(own, sets[center]) >= NEAR for own in sets]
 
 

@@ -1,4 +1,4 @@
-"""Answers of a system behind an OpenAI-compatible chat endpoint, requested once and stored in a ledger."""
+"""Request the answers of a system from an OpenAI-compatible chat endpoint, and store them in a ledger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STAGE = "answers"
 PASSING = frozenset({"server", "timeout", "rate_limit", "missing"})
-"""Kinds of failures that may not occur when the requests are sent again."""
+"""Kinds of failures that another attempt may not have; the evaluation stops if any remain."""
 
 
 def endpoint_responses(
@@ -37,13 +37,14 @@ def endpoint_responses(
     ceilings: BudgetSection,
     console: Console,
 ) -> list[list[Response]]:
-    """`k` answers to every prompt `[prompt][sample]`; missing where the endpoint refused or sent no text.
+    """Request `k` answers to every prompt, and return them as `result[prompt][sample]`.
 
-    Prints how many were cut and how many are missing, with an example.
+    An answer is missing if the endpoint refused the request or sent no text. The numbers of truncated and of
+    missing answers are printed, with the reason for one of the missing answers.
 
     Raises:
-        Stopped: the budget is spent, the endpoint fails, or some answers are missing; those received are in
-            the ledger.
+        Stopped: the budget is spent, or requests failed in a way that another attempt may not (`PASSING`).
+            Answers received so far are in the ledger.
     """
     params = _params(settings)
     requests = [
@@ -69,7 +70,10 @@ def endpoint_responses(
 
 
 def _params(settings: GenerateSection) -> dict[str, Any]:
-    """Under their OpenAI names; those at their defaults are omitted, since not every server accepts all."""
+    """Return the sampling parameters under their OpenAI names.
+
+    `top_p`, `top_k` and `seed` are omitted at their defaults, since not every server accepts them.
+    """
     params: dict[str, Any] = {"max_tokens": settings.max_new_tokens, "temperature": settings.temperature}
     given = {"top_p": settings.top_p, "top_k": settings.top_k, "seed": settings.seed}
     usual = {"top_p": 1.0, "top_k": 0, "seed": 0}
@@ -82,7 +86,10 @@ def _response(reply: Reply, settings: GenerateSection) -> Response:
 
 
 def _text(reply: Reply) -> str | None:
-    """The response of a reply; an answer that reached the token limit is truncated, as for local models."""
+    """Return the text of a reply; None if it failed.
+
+    A reply that reached the token limit counts as an answer, as it does for local models, unless it is empty.
+    """
     cut = reply.failure == "truncated" and reply.text.strip()
     return reply.text if reply.failure is None or cut else None
 

@@ -1,14 +1,15 @@
-"""Sanity checks of a judge: controls with a known answer, reported next to every win rate.
+"""Run sanity checks of a judge, which are reported next to every win rate.
 
-- identical: an answer against itself must tie;
-- truncated: a whole answer must beat its own first third;
-- wrong prompt: an answer must beat one that was given to another prompt;
+- identical: an answer compared with itself must be a tie;
+- truncated: a complete answer must beat its own first third;
+- wrong prompt: an answer must beat an answer to another prompt;
 - repeated: the same request should get the same verdict;
-- order: for judges of pairs, how often the winner changes with the order, and which slot it favors;
+- order: for judges that see both answers, how often the winner changes with their order, and how often the
+  answer shown first wins;
 - people: agreement with human labels;
-- raters: of recorded verdicts, which cannot be repeated, agreement of the raters with each other.
+- raters: agreement of the raters with each other, for recorded verdicts, which cannot be repeated.
 
-A failed control does not void a win rate, but limits what it means.
+A failed check does not invalidate a win rate, but limits its interpretation.
 """
 
 from __future__ import annotations
@@ -37,12 +38,18 @@ from boresight.stats.agreement import (
 from boresight.stats.intervals import Interval, clustered_share, grouped
 
 FEWEST_WORDS = 12
-"""Answers with fewer words are not truncated: their first third may serve as well as the whole."""
+"""Minimum number of words of an answer that is truncated; of a shorter one, a third may be as good."""
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Share of right verdicts of the judge over planted cases, of which a prompt may have several."""
+    """Result of one kind of planted case: comparisons whose correct verdict is known.
+
+    Attributes:
+        expected: the correct verdict as text, such as "calls an answer and itself a tie".
+        share: share of correct verdicts, clustered by prompt.
+        cases: number of cases that the judge judged without a failure.
+    """
 
     name: str
     expected: str
@@ -51,7 +58,7 @@ class Control:
 
     @property
     def sentence(self) -> str:
-        """The count as text, such as `48 of 50`."""
+        """The result as text, such as `calls an answer and itself a tie in 48 of 50 planted cases`."""
         right = round(self.share.value * self.cases)
         lost = f", {self.share.missing} failed" if self.share.missing else ""
         return f"{self.expected} in {right} of {self.cases} planted cases{lost}"
@@ -59,20 +66,30 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class OrderEffects:
-    """Effects of the order of the answers. None if nothing was judged in both orders, or all were ties."""
+    """Effects of the order in which a judge is shown the two answers."""
 
     flips: Interval | None
-    """Share of comparisons, judged in both orders, whose winner changed with the order."""
+    """Share of comparisons whose winner changed with the order; None if none was judged in both orders."""
     comparisons: int
-    """Comparisons that were judged in both orders."""
+    """Number of comparisons that were judged in both orders."""
     first_slot: Interval | None
-    """Of the verdicts that name a winner, the share that name the answer shown first; one half means no
-    bias."""
+    """Share of verdicts for the answer shown first, among those with a winner; one half means no bias.
+
+    None if no verdict has a winner.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Results of the sanity checks of a judge; None for those that were not requested or not possible."""
+    """Results of the sanity checks of a judge; None for checks that were not requested or not possible.
+
+    Attributes:
+        controls: results on planted cases.
+        itself: agreement of the judge with itself on repeated requests.
+        order: effects of the order of the answers.
+        people: agreement with human labels.
+        raters: agreement of the raters of recorded verdicts with each other.
+    """
 
     controls: tuple[Control, ...] = ()
     itself: Agreement | None = None
@@ -80,15 +97,15 @@ class Trust:
     people: PreferenceAgreement | None = None
     raters: RaterAgreement | None = None
     notes: tuple[str, ...] = ()
-    """Checks that were requested and could not be run, and warnings about recorded verdicts."""
+    """Sentences about requested checks that could not be run, and warnings about recorded verdicts."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The results as a dictionary, as in `evaluation.json`."""
+        """Return the results as a dictionary, as in `evaluation.json`."""
         return asdict(self)
 
     @property
     def sentences(self) -> list[str]:
-        """Warnings to read with the win rate."""
+        """One sentence per result, followed by the notes, to be shown with the win rate."""
         said = [control.sentence[0].upper() + control.sentence[1:] + "." for control in self.controls]
         if self.itself is not None:
             same = _share(self.itself.accuracy, self.itself.comparisons)
@@ -109,15 +126,21 @@ class Trust:
 def planted_controls(
     judge: Judge, prompts: Sequence[Prompt], answers: Sequence[str | None], most: int = 50, seed: int = 0
 ) -> tuple[Control, ...]:
-    """Compare cases whose right outcome is known by the judge, at most `most` of each kind.
+    """Let a judge compare planted cases, whose correct verdicts are known.
 
-    `answers[i]` is a real answer to `prompts[i]`; prompts without one are not used.
+    Args:
+        answers: `answers[i]` is a real answer to `prompts[i]`; prompts without an answer are not used.
+        most: maximum number of cases of each kind.
+        seed: seed for the order in which prompts are used.
+
+    Returns:
+        One result per kind; kinds without a judged case are omitted.
     """
     usable = [(p, text) for p, text in zip(prompts, answers, strict=True) if text and text.strip()]
     order = np.random.default_rng((seed, 7)).permutation(len(usable))
     drawn = [usable[i] for i in order]
     long = [(p, text) for p, text in drawn if len(text.split()) >= FEWEST_WORDS]
-    # The prompt after this one in the drawn order lends its answer; equal answers would prove nothing.
+    # The wrong answer is that of the next prompt in the random order; equal answers would test nothing.
     lent = [
         (p, text, other)
         for (p, text), (q, other) in zip(drawn, [*drawn[1:], *drawn[:1]], strict=True)
@@ -141,7 +164,7 @@ def planted_controls(
 
 
 def first_third(text: str) -> str:
-    """The first third of an answer's words."""
+    """Return the first third of the words of an answer, at least one word."""
     words = text.split()
     return " ".join(words[: max(1, len(words) // 3)])
 
@@ -154,7 +177,11 @@ def self_agreement(
     most: int = 50,
     seed: int = 0,
 ) -> Agreement | None:
-    """Agreement of the judge with itself on repeated requests; None if no request was answered twice."""
+    """Compute the agreement of the judge with itself on repeated requests.
+
+    At most `most` prompts, drawn with `seed`, are judged twice. The result is None if no comparison has two
+    verdicts.
+    """
     drawn = np.random.default_rng((seed, 11)).permutation(len(prompts))[:most]
     asked = [prompts[i] for i in drawn], [a[i] for i in drawn], [b[i] for i in drawn]
     first = [j.preference for j in judge.compare(*asked)]
@@ -165,16 +192,17 @@ def self_agreement(
 
 
 def order_effects(judgments: Sequence[Judgment], prompts: Sequence[Prompt]) -> OrderEffects | None:
-    """Flips and the favored slot, from verdicts already given; None for judges that see no order.
+    """Compute the effects of the order of the answers from existing verdicts.
 
-    All verdicts on answers to one prompt are one unit of the intervals: they are not independent.
+    All verdicts on answers to the same prompt are one unit of the intervals, since they are not independent.
+    The result is None for judges that score each answer on its own, so that there is no order.
     """
     asked = zip(judgments, map(prompt_key, prompts), strict=True)
     shown = [(j.verdicts, prompt) for j, prompt in asked if j.verdicts]
     if not shown:
         return None
     both = [([v.preference for v in verdicts], prompt) for verdicts, prompt in shown if len(verdicts) == 2]
-    # A tie in either order is no changed winner.
+    # A tie in one of the orders does not count as a changed winner.
     flips = [(None if None in pair else float({0.0, 1.0} == set(pair)), prompt) for pair, prompt in both]
     slots = [(_names_first(verdict), prompt) for verdicts, prompt in shown for verdict in verdicts]
     return OrderEffects(
@@ -185,15 +213,17 @@ def order_effects(judgments: Sequence[Judgment], prompts: Sequence[Prompt]) -> O
 
 
 def _by_prompt(outcomes: Sequence[tuple[float | None, str]]) -> Interval | None:
-    """The share over prompts, from each outcome and its prompt; None where all are missing."""
+    """Return the mean of `(outcome, prompt)` pairs, clustered by prompt; None if all outcomes are missing."""
     if all(outcome is None for outcome, _ in outcomes):
         return None
     return clustered_share(grouped(*zip(*outcomes, strict=True)))
 
 
 def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
-    """Agreement with a file of human verdicts, as the judge `recorded` reads them; of several raters, their
-    majority.
+    """Compute the agreement of a judge with a file of human verdicts.
+
+    The file has the form that the judge `recorded` reads. For several raters, the answer with the higher mean
+    preference counts. The result is None if no comparison has both a label and a preference of the judge.
 
     Raises:
         UserError: no such file, a missing column, or a value that is not a verdict.
@@ -206,7 +236,7 @@ def human_agreement(judge: Judge, path: Path) -> PreferenceAgreement | None:
 
 
 def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[float]]:
-    """Prompts, both answers, and people's preferences (1: a, 0.5: a tie, 0: b)."""
+    """Read human labels: prompts, answers a, answers b, and preferences (1: a, 0.5: a tie, 0: b)."""
     if not path.exists():
         raise UserError(f"trust.people: there is no file {path}; give a CSV of human labels.")
     rows = read_verdict_rows(path)
@@ -218,7 +248,7 @@ def read_labels(path: Path) -> tuple[list[Prompt], list[str], list[str], list[fl
 def _control(
     name: str, expected: str, judge: Judge, cases: Sequence[tuple[Prompt, str, str]], right: float
 ) -> Control | None:
-    """How often the judge gives the right outcome; None without a single judged case."""
+    """Let the judge compare planted cases, whose correct preference is `right`; None if none was judged."""
     if not cases:
         return None
     prompts, a, b = zip(*cases, strict=True)
@@ -247,20 +277,23 @@ def _among_raters(found: RaterAgreement) -> str:
 
 
 def _names_first(verdict: Verdict) -> float | None:
-    """1 when the answer shown first won, 0 when the other did, None for a tie or no verdict."""
+    """Return 1 if the answer shown first won, 0 if the other one won, None for a tie or without a verdict."""
     if verdict.preference is None or verdict.preference == 0.5:
         return None
     return float((verdict.preference == 1.0) == (verdict.first == "a"))
 
 
 def _share(interval: Interval, comparisons: int) -> str:
-    """55 % [40, 70] of 48; where prompts have several comparisons, `of 96 comparisons on 48 prompts`."""
+    """Format a share with its limits and its n, such as `55 % [40, 70] of 48`.
+
+    If there are more comparisons than prompts, n is written as `96 comparisons on 48 prompts`.
+    """
     shared = comparisons != interval.n
     on = f" comparisons on {plural(interval.n, 'prompt')}" if shared else ""
     return f"{_limits(interval)} of {comparisons:,}{on}"
 
 
 def _limits(interval: Interval) -> str:
-    """55 % [40, 70]."""
+    """Format a share with its limits, such as `55 % [40, 70]`."""
     low, high = round(100 * interval.low), round(100 * interval.high)
     return f"{round(100 * interval.value)} % [{low}, {high}]"

@@ -1,7 +1,8 @@
-"""Tables of scores of which only totals are known: intervals, and verdicts on pairs of rows.
+"""Compare the rows of a leaderboard that contains only totals: intervals, and a verdict on every two rows.
 
-Published leaderboards give k of n and no outcome per prompt. Rows are then compared as independent samples,
-which has less power than the paired comparison that outcomes per prompt would allow.
+Published leaderboards contain the number of prompts won, k of n, and no outcome per prompt. Rows are
+therefore compared as independent samples. This has less power than a paired comparison, which would need the
+outcome of every prompt.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ COLUMNS = ("system", "k", "n")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row: k of n prompts won; k is half-integer where ties count one half."""
+    """One row of a leaderboard: k of n prompts won. k may be half-integer, since a tie counts one half."""
 
     name: str
     k: float
@@ -39,14 +40,14 @@ class Entry:
 
     @property
     def share(self) -> Interval:
-        """k / n with Clopper and Pearson's interval."""
+        """The share k / n with its 95 % interval (Clopper and Pearson)."""
         low, high = clopper_pearson(self.k, self.n)
         return Interval(self.k / self.n, low, high, self.n)
 
 
 @dataclass(frozen=True, slots=True)
 class EntryPair:
-    """Two rows, the better one first; `p` is adjusted for all pairs by Holm's method."""
+    """Comparison of two rows. `p` is the p-value of `found`, adjusted for all pairs by Holm's method."""
 
     better: Entry
     worse: Entry
@@ -60,17 +61,17 @@ class EntryPair:
 
     @property
     def needed(self) -> int | None:
-        """Number of prompts per row at which shares like these would differ significantly, in two significant
-        digits.
+        """Number of prompts per row with which these shares would differ significantly with 80 % power.
 
-        None for equal shares. Without the adjustment for several pairs.
+        The number is rounded up to two significant digits, and does not consider the adjustment for several
+        pairs. None if the shares are equal.
         """
         a, b = (entry.k / entry.n for entry in (self.worse, self.better))
         return None if a == b else rounded_up(n_to_resolve_shares(a, b))
 
     @property
     def sentence(self) -> str:
-        """The verdict in one sentence."""
+        """The difference, its test, and whether it is significant, as one sentence."""
         numbers = SHARE.lead(self.found.difference)
         test = f"z = {self.found.z:.2f}, p = {self.found.p:.2g}, {self.p:.2g} after Holm's adjustment"
         names = f"{self.better.name} over {self.worse.name}"
@@ -80,15 +81,18 @@ class EntryPair:
 
     @property
     def more(self) -> str:
-        """The number of prompts that would make the difference significant, as text."""
+        """The number of prompts needed for a significant difference, as text."""
         return "the scores are equal" if self.needed is None else f"needs about {self.needed:,} prompts each"
 
 
 def read_leaderboard(path: Path) -> list[Entry]:
-    """Rows of a CSV with the columns system, k and n; lines that begin with # are remarks.
+    """Read a CSV file with the columns system, k and n, and return its rows, the largest share first.
+
+    Lines that begin with # are comments.
 
     Raises:
-        UserError: no such file, a missing column, or numbers that do not form a share.
+        UserError: no such file, no valid CSV in UTF-8, fewer than two rows, a system with two rows, a missing
+            column, or numbers that do not form a share.
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give a CSV of system, k and n.")
@@ -110,7 +114,7 @@ def read_leaderboard(path: Path) -> list[Entry]:
 
 
 def pairs(entries: Sequence[Entry]) -> list[EntryPair]:
-    """Every two rows, the better first, in the order of the table."""
+    """Compare every two rows. Pairs, and the rows of each pair, are sorted by share, the largest first."""
     both = list(combinations(sorted(entries, key=lambda e: -e.k / e.n), 2))
     found = [unpaired_difference(worse.k, worse.n, better.k, better.n) for better, worse in both]
     adjusted = holm([one.p for one in found])
@@ -118,7 +122,7 @@ def pairs(entries: Sequence[Entry]) -> list[EntryPair]:
 
 
 def against_bar(entry: Entry, bar: float) -> str:
-    """Comparison of a row with a threshold, as text."""
+    """Return a sentence that compares the share of a row with the threshold `bar`, a share in [0, 1]."""
     share, wanted = entry.share, math.ceil(round(bar * entry.n, 9))
     short = wanted - entry.k
     where = f"{short:g} short of" if short > 0 else "at or above"

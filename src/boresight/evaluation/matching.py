@@ -1,8 +1,8 @@
 """Match answers of systems to prompts.
 
-A set may contain a prompt several times (221 pairs of HH-RLHF have 102 prompts), and answers files then
-answer it several times: the first answer of one system is compared with the first of the other, and so on. A
-comparison with the same prompt and answers as an earlier one counts once.
+A set may contain a prompt several times (221 pairs of HH-RLHF have 102 prompts), and an answers file then
+contains several answers to it. The first answer of one system is compared with the first of the other, the
+second with the second, and so on. A comparison with the same prompt and answers as an earlier one is dropped.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from boresight.evaluation.win_rate import System
 
 @dataclass(frozen=True, slots=True)
 class SystemAnswer:
-    """One line of an answers file; it has a prompt, an id, or both."""
+    """One row of an answers file, with a prompt, an id, or both."""
 
     id: str | None
     prompt: list[Message] | None
     answer: str | None
     cut_at: int | None = None
-    """Number of tokens at which the token limit cut the answer; None if it did not, or if it is unknown."""
+    """Number of tokens after which the token limit cut the answer; None if it was not cut or is unknown."""
 
 
 def prompt_text(prompt: Prompt) -> str:
-    """Text by which prompts are matched: the roles and contents of their turns."""
+    """Return the text by which prompts are matched: the roles and contents of all turns, as JSON."""
     return _text(prompt.prompt)
 
 
 def each_once(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """The first of the prompts with equal text, in their order."""
+    """Return the prompts without duplicates: the first prompt of each text, in the given order."""
     first: dict[str, Prompt] = {}
     for p in prompts:
         first.setdefault(prompt_text(p), p)
@@ -46,13 +46,17 @@ def each_once(prompts: Sequence[Prompt]) -> list[Prompt]:
 def matched(
     name: str, prompts: Sequence[Prompt], answers: Sequence[SystemAnswer], source: str | Path
 ) -> System:
-    """A system with its answer to each prompt, matched by text, or by id where a row has no prompt.
+    """Match answers to prompts by text, or by id for rows without a prompt, and return them as a system.
 
-    The nth of equal prompts gets the nth answer to it; a single answer is used for all of them. A prompt
-    without an answer is missing.
+    The nth of several equal prompts gets the nth answer; a single answer is used for all of them. The answer
+    to a prompt without one is None.
+
+    Args:
+        name: name of the system.
+        source: file of the answers, for errors.
 
     Raises:
-        UserError: no prompt has an answer; the files do not belong together.
+        UserError: no prompt has an answer, so the files do not belong together.
     """
     by_text, by_id = _grouped(answers)
     first_id = {prompt_text(p): p.id for p in each_once(prompts)}
@@ -75,7 +79,10 @@ def matched(
 
 
 def repeated(prompts: Sequence[Prompt], files: Sequence[Sequence[SystemAnswer]]) -> list[Prompt]:
-    """The prompts, each as often as a file answers it, under distinct ids; copies come last."""
+    """Return the prompts, with copies of those that a file answers more often than they occur.
+
+    Copies come last, and all ids are distinct.
+    """
     counts = Counter(map(prompt_text, prompts))
     groups = list(map(_grouped, files))
     copies = []
@@ -87,7 +94,7 @@ def repeated(prompts: Sequence[Prompt], files: Sequence[Sequence[SystemAnswer]])
 
 
 def distinct_comparisons(prompts: Sequence[Prompt], systems: Sequence[System]) -> list[Prompt]:
-    """The prompts without those that repeat an earlier one with the same answers of all systems."""
+    """Return the prompts without those whose text and answers of all systems equal an earlier prompt's."""
     first: dict[tuple[str | None, ...], Prompt] = {}
     for p in prompts:
         first.setdefault((prompt_text(p), *(system.answers.get(p.id) for system in systems)), p)
@@ -98,7 +105,7 @@ Grouped = Mapping[str, Sequence[SystemAnswer]]
 
 
 def _grouped(answers: Sequence[SystemAnswer]) -> tuple[Grouped, Grouped]:
-    """Answers by the text of their prompt, and by id where they have none, in their order."""
+    """Return the answers with a prompt by its text, and those without one by id, each in the given order."""
     by_text: dict[str, list[SystemAnswer]] = {}
     by_id: dict[str, list[SystemAnswer]] = {}
     for row in answers:

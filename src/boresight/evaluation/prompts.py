@@ -1,4 +1,4 @@
-"""The prompts that the systems of an evaluation answer."""
+"""Read the prompts that the systems of an evaluation answer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from boresight.evaluation.systems import prompts_of, read_answers
 
 
 def read_prompts(recipe: EvaluationRecipe, console: Console) -> list[Prompt]:
-    """The held-out prompts from the recipe's file or the first system's answers, under distinct ids.
+    """Read the held-out prompts from the recipe's file or from the first system's answers.
 
-    Repeated prompts are kept; `limit` counts each once.
+    Duplicate prompts are kept, with distinct ids; for `limit` they count once.
 
     Raises:
-        UserError: unreadable prompts, or one id for several.
+        UserError: the prompts cannot be read, or different prompts have the same id.
     """
     if recipe.prompts is None:
         source = next(iter(recipe.systems.values())).answers or ""

@@ -1,4 +1,4 @@
-"""Recipes of `boresight evaluate`: which systems answer which prompts, and who judges.
+"""Recipes of `boresight evaluate`: prompts, the systems that answer them, and how answers are evaluated.
 
     prompts: held-out.jsonl
     systems:
@@ -6,8 +6,8 @@
       dpo: {model: runs/dpo}
     judge: {name: reward_model, model: runs/reward}
 
-The first system is the reference that the others are measured against. With `reward` in place of `judge`,
-as in recipes of training, every answer is scored by itself:
+The first system is the reference that the others are compared with. With `reward` in place of `judge`, as in
+training recipes, every answer is scored on its own:
 
     reward: [{function: countdown_correct}]
     samples: 16
@@ -38,9 +38,9 @@ from boresight.scorers.judges.base import JudgeConfig
 from boresight.tasks.countdown.scorer import Mode
 
 KINDS = ("judge", "reward", "countdown", "lm_eval")
-"""Sections of which an evaluation has one."""
+"""Sections that select the kind of an evaluation; a recipe has exactly one of them."""
 LOADING = ("device", "allow_weights")
-"""Settings of `generate` that are for loading a model."""
+"""Settings of `generate` for loading a model; all others are for sampling."""
 
 
 class SystemSection(Section):
@@ -49,15 +49,15 @@ class SystemSection(Section):
     model: str | None = None
     """A run folder, a model or adapter folder, a hub id, or `starter`."""
     answers: str | None = None
-    """A run folder with samples, or a file (JSONL, JSON, Parquet, CSV, also with .gz) of `prompt` (or `id`)
-    and `answer`; with `reward` also of `completion` or `completions`, several for each prompt, and
-    `truncated` or `finish_reason` where it is known."""
+    """A run folder with samples, or a file (JSONL, JSON, Parquet, CSV, also with .gz) with the columns
+    `prompt` (or `id`) and `answer`. With `reward`, the answers may also be in `completion`, or several per
+    prompt in `completions`, and `truncated` or `finish_reason` is read if the file has it."""
 
     base_url: Address | None = None
-    """Address of a `vllm serve` that answers in this process's place; `model` then names the tokenizer and
-    chat template, and must be what is served there."""
+    """Address of a `vllm serve` server that generates the answers. `model` then names the tokenizer and chat
+    template, and must be the model that the server serves."""
     key_env: KeyVariable = "VLLM_API_KEY"
-    """Environment variable with that server's key, if the server requires one."""
+    """Environment variable with the key of the server at `base_url`, if it requires one."""
 
     endpoint: EndpointSection | None = None
     """Any OpenAI-compatible chat endpoint, with the keys of `endpoints` in recipes of `boresight
@@ -76,44 +76,46 @@ class GenerateSection(Section):
     """How models generate answers; the same settings for all of them."""
 
     max_new_tokens: int = Field(default=512, gt=0)
-    """Longest answer, in tokens. Answers that reach it are counted."""
+    """Maximum answer length, in tokens. The number of answers that reach it is printed."""
     temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Smallest set of tokens that holds this share of the mass; 1 keeps all."""
+    """Sample from the smallest set of tokens with at least this total probability (top-p); 1 keeps all."""
     top_k: int = Field(default=0, ge=0)
     """Number of tokens to choose from (top-k); 0 keeps all."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seeds sampling."""
+    """Random seed of the sampling."""
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
     allow_weights: list[str] = []
-    """Weights that may be missing or unknown to the models, by shell patterns, as `model.allow_weights`."""
+    """Shell patterns of weights that may be missing from a checkpoint or unknown to a model, as in
+    `model.allow_weights`."""
 
 
 class TrustSection(Section):
-    """Sanity checks of the judge; each costs that many more judgments."""
+    """Sanity checks of the judge; every planted or repeated comparison costs an additional judgment."""
 
     controls: int = Field(default=50, ge=0)
-    """Planted cases of each kind; 0 plants none."""
+    """Maximum number of planted cases (comparisons with a known verdict) of each kind; 0 plants none."""
     repeats: int = Field(default=50, ge=0)
-    """Questions asked a second time; 0 asks none."""
+    """Maximum number of comparisons that are judged a second time; 0 repeats none."""
     people: str | None = None
     """A file of human labels (CSV, JSONL, Parquet): prompt, answer_a, answer_b, preferred (a, b or tie), or
     any other that the judge `recorded` reads."""
 
 
 class EvaluationRecipe(BaseRecipe):
-    """Prompts and the systems that answer them, which every evaluation has."""
+    """Settings common to all kinds of evaluation: prompts, and the systems that answer them."""
 
     prompts: str | None = None
-    """Held-out prompts in any layout that data has; null takes those of the first system's answers."""
+    """Held-out prompts in any layout of training data; null takes the prompts of the first system's
+    answers."""
     layout: str | None = None
-    """Name of the layout, where detection finds two."""
+    """Name of the layout of `prompts`, if detection finds two that fit."""
     limit: int | None = Field(default=None, gt=0)
     """Use at most this many prompts, from the top."""
     systems: dict[str, SystemSection] = Field(min_length=1)
-    """By name; the first is the reference."""
+    """Systems by name; the first is the reference."""
     generate: GenerateSection = GenerateSection()
     budget: BudgetSection = BudgetSection()
     """Spending limits of systems behind endpoints; a judge has its own."""
@@ -122,7 +124,7 @@ class EvaluationRecipe(BaseRecipe):
     def parse(
         cls, raw: dict[str, Any], source: str = "recipe"
     ) -> WinRateRecipe | RewardRecipe | CountdownRecipe | HarnessRecipe:
-        """Check a recipe; its section `judge`, `reward`, `countdown` or `lm_eval` decides its kind."""
+        """Check a recipe and return it; the section out of `KINDS` that it contains determines its class."""
         given = [section for section in KINDS if section in raw]
         if not given:
             known = [*cls.model_fields, *KINDS]
@@ -144,7 +146,7 @@ class EvaluationRecipe(BaseRecipe):
         return super(EvaluationRecipe, WinRateRecipe).parse(raw, source)
 
     def without_effect(self) -> dict[str, str]:
-        """Settings of prompts and systems that cannot act."""
+        """Return the settings that have no effect, each with the sentence that refuses it."""
         prompts = self.prompts is not None
         rules: list[Rule] = [(["layout"], prompts, "without prompts, whose layout it names"), *self._rules()]
         for name, system in self.systems.items():
@@ -157,11 +159,14 @@ class EvaluationRecipe(BaseRecipe):
         return found
 
     def _rules(self) -> list[Rule]:
-        """Rules of one kind of evaluation."""
+        """Return the rules for settings without effect that one kind of evaluation adds."""
         return []
 
     def _changed(self) -> dict[str, Any]:
-        """Settings that differ from their defaults, by dotted key; sections only where a rule needs them."""
+        """Return the settings that differ from their defaults, by dotted key.
+
+        Of the sections, only those that a rule mentions are expanded.
+        """
         sections = {"generate": self.generate, "trust": getattr(self, "trust", None)}
         sections |= {f"systems.{name}": system for name, system in self.systems.items()}
         return non_default_settings(self) | {
@@ -172,12 +177,20 @@ class EvaluationRecipe(BaseRecipe):
         }
 
     def refuse_without_prompts(self) -> None:
-        """Raise a `ValueError` without prompts, and without answers of the first system to take them from."""
+        """Raise a `ValueError` if there is neither `prompts` nor a first system with `answers`."""
         if self.prompts is None and next(iter(self.systems.values())).answers is None:
             raise ValueError("prompts is missing, and the first system has no answers to take them from")
 
     def refuse_few_samples(self, samples: int, ks: list[int], section: str = "") -> None:
-        """Raise a `ValueError` if systems that generate cannot give what is asked for."""
+        """Raise a `ValueError` if `samples` do not suffice for `ks`, or if greedy samples would be identical.
+
+        Nothing is checked if no system generates its answers.
+
+        Args:
+            samples: number of completions per prompt.
+            ks: values of k of the requested metrics.
+            section: dotted prefix of both settings in the error, such as `countdown.`.
+        """
         if not any(system.model or system.endpoint for system in self.systems.values()):
             return
         if samples > 1 and self.generate.temperature == 0:
@@ -190,35 +203,42 @@ class EvaluationRecipe(BaseRecipe):
 
 
 def each_k_once(ks: list[int]) -> list[int]:
-    """The values of k in ascending order. Raises `ValueError` for none, one below 1, or one given twice."""
+    """Return the values of k in ascending order.
+
+    Raises:
+        ValueError: there are none, one is below 1, or one is given twice.
+    """
     if not ks or min(ks) < 1 or len(set(ks)) < len(ks):
         raise ValueError("give each k once, from 1")
     return sorted(ks)
 
 
 class RewardRecipe(EvaluationRecipe):
-    """Evaluation of systems by a reward."""
+    """Recipe of an evaluation that scores every completion by a reward."""
 
     CHOICES = {"rank_by": judges}
 
     reward: RewardList = Field(min_length=1)
-    """Reward functions and judges as in recipes of training; the weighted sum is measured. A name alone is a
-    function."""
+    """Reward functions and judges, as in training recipes; the weighted sum is measured. An entry that is
+    only a name is a reward function."""
     samples: int = Field(default=1, gt=0)
-    """Completions of every prompt; more than one need `generate.temperature` above 0."""
+    """Number of completions per prompt; more than one need `generate.temperature` above 0."""
     k: list[int] = [1]
-    """For each k: the chance that at least one of k completions is right (pass@k), that their most frequent
-    answer is (maj@k), and that the highest-ranked one is (best of k); at most `samples`."""
+    """For each k, the probability that at least one of k completions is right (pass@k), that their most
+    frequent answer is right (maj@k), and that the highest-ranked one is right (best of k); at most
+    `samples`."""
     correct_at: float | None = None
-    """Smallest reward of a right answer; null is 1 where every reward lies between 0 and 1, and otherwise no
-    answer is right or wrong."""
+    """Minimum reward of a right answer. null is 1 if all rewards lie between 0 and 1; otherwise answers are
+    not classified as right or wrong."""
     reading: str | None = None
-    """Function `package.module:function` of a completion and its row that returns the answer, for maj@k;
-    null takes the reward's own."""
+    """Function `package.module:function` that takes a completion and its row and returns the answer, for
+    maj@k; null takes the function that belongs to the reward."""
     rank_by: SerializeAsAny[JudgeConfig] | None = None
-    """A judge that scores answers one by one, such as a reward model: best of k takes its first."""
+    """A judge that scores answers one by one, such as a reward model; best of k takes the answer with the
+    highest score."""
     seeds: dict[str, list[str]] = {}
-    """Systems that differ by their training seed, under a name for all: intervals over seeds too."""
+    """Groups of systems that differ only in their training seed, by the name of the group. Intervals are
+    then also computed over seeds."""
     ledger: str = "runs/judgements.sqlite"
     """File in which scores of `rank_by` are stored, for all evaluations together."""
 
@@ -244,12 +264,13 @@ class RewardRecipe(EvaluationRecipe):
 
 
 class CountdownSection(Section):
-    """How often systems try every problem, and how a try is graded."""
+    """Number of completions per problem, and how a completion is graded."""
 
     samples: int = Field(default=1, gt=0)
-    """Completions of every problem; more than one need `generate.temperature` above 0."""
+    """Number of completions per problem; more than one need `generate.temperature` above 0."""
     pass_at: list[int] = [1]
-    """For each k the chance that one of k completions is right, unbiased; at most `samples`."""
+    """For each k, the unbiased estimate of the probability that at least one of k completions is right; at
+    most `samples`."""
     mode: Mode = "strict"
     """`compat` is the public 0 / 0.1 / 1 grader, faults included."""
 
@@ -257,7 +278,7 @@ class CountdownSection(Section):
 
 
 class CountdownRecipe(EvaluationRecipe):
-    """Evaluation on Countdown problems; a short form of a reward recipe."""
+    """Recipe of an evaluation on Countdown problems; a short form of a reward recipe."""
 
     countdown: CountdownSection
 
@@ -268,7 +289,7 @@ class CountdownRecipe(EvaluationRecipe):
         return self
 
     def by_reward(self) -> RewardRecipe:
-        """The same measurement as a reward recipe."""
+        """Return the reward recipe that measures the same."""
         function = {"strict": "countdown_correct", "compat": "countdown_compat"}[self.countdown.mode]
         shared = {name: getattr(self, name) for name in EvaluationRecipe.model_fields}
         return RewardRecipe(
@@ -289,15 +310,19 @@ class HarnessSection(Section):
     """A folder with YAML files of tasks of your own. Python functions that they name are run: it is your own
     code."""
     num_fewshot: int | None = Field(default=None, ge=0)
-    """Examples in front of every document; null takes the task's own number."""
+    """Number of examples in front of every document; null takes the task's own number."""
     chat_template: bool = False
-    """Whether the model's chat template renders the prompts. Published numbers of base models are without."""
+    """Whether the model's chat template renders the prompts. Published numbers of base models are measured
+    without it."""
     batch_size: int = Field(default=8, gt=0)
-    """Requests per forward pass."""
+    """Number of requests per forward pass."""
 
 
 class HarnessRecipe(EvaluationRecipe):
-    """One comparison of models on tasks of lm-evaluation-harness; `limit` is the documents of each task."""
+    """Recipe of a comparison of models on tasks of lm-evaluation-harness.
+
+    `limit` is the maximum number of documents per task.
+    """
 
     lm_eval: HarnessSection
 
@@ -320,12 +345,12 @@ class HarnessRecipe(EvaluationRecipe):
 
 
 class WinRateRecipe(EvaluationRecipe):
-    """Comparison of two or more systems by win rate."""
+    """Recipe of a comparison of two or more systems by win rate."""
 
     CHOICES = {"judge": judges}
 
     systems: dict[str, SystemSection] = Field(min_length=2)
-    """By name; the first is the reference."""
+    """Systems by name; the first is the reference."""
     judge: SerializeAsAny[JudgeConfig]
     """`name`, and that judge's own settings."""
     trust: TrustSection = TrustSection()

@@ -1,4 +1,4 @@
-"""One answer of a system."""
+"""An answer of a system, with its truncation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from boresight.core.wording import cut_at_tokens
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; `text` is None if it was refused, or if the prompt fills the model's context.
+    """An answer of a system to one prompt.
 
-    `truncated`: whether it reached the token limit; None if unknown. `cut_at`: its number of tokens if it
-    did; None if it did not, or if the number is unknown.
+    Attributes:
+        text: None if there is no answer, for example because it was refused or because the prompt fills the
+            model's context.
+        truncated: whether the answer reached the token limit; None if unknown.
+        cut_at: number of tokens of a truncated answer; None if it was not truncated or the number is unknown.
     """
 
     text: str | None
@@ -21,7 +24,7 @@ class Response:
 
     @property
     def cut_mark(self) -> str:
-        """The mark of an answer that was cut, as in `cut at 64 tokens`; '' for any other."""
+        """Label for a truncated answer, such as `cut at 64 tokens`; '' for any other answer."""
         return cut_at_tokens(self.cut_at) or ("cut at the token limit" if self.truncated else "")
 
 

@@ -1,4 +1,4 @@
-"""Overlap of two texts in runs of words."""
+"""Measure the overlap of two texts by their word n-grams."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 
 def word_list(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
+    """Return the words of a text in lower case, without punctuation."""
     return re.findall(r"\w+", text.lower())
 
 
 def shingles(words: Sequence[str], size: int) -> set[str]:
-    """All runs of `size` words; the whole text where it is shorter.
+    """Return all n-grams of `size` words; the whole text if it is shorter.
 
     >>> sorted(shingles(["a", "b", "c"], 2))
     ['a b', 'b c']
@@ -23,5 +23,6 @@ def shingles(words: Sequence[str], size: int) -> set[str]:
 
 
 def jaccard(a: set[str], b: set[str]) -> float:
-    """Jaccard similarity: the size of the intersection over that of the union."""
+    """Return the Jaccard similarity: size of the intersection divided by size of the union; 0 for two empty
+    sets."""
     return len(a & b) / len(a | b) if a or b else 0.0

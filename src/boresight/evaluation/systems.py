@@ -1,4 +1,4 @@
-"""Answers of systems: generated here, or read from a file or a run folder."""
+"""Get the answers of systems: generate them, request them, or read them from a file or a run folder."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ if TYPE_CHECKING:
 
 ANSWER_FIELDS = (names.GOLD, "output", *names.COMPLETION, "after")
 CUT_AT = "cut_at"
-"""Number of tokens of an answer that the token limit cut; a run has it as `after_cut_at`."""
+"""Column with the number of tokens of a truncated answer; run folders have it as `after_cut_at`."""
 PROMPT_FIELDS = (*names.PROMPT, "instruction")
 
 
 def read_answers(source: str | Path) -> list[SystemAnswer]:
-    """Answers from a file of any type that data may have, or from `samples.jsonl` of a run (after training).
+    """Read answers from a file, or the trained model's answers from `samples.jsonl` of a run folder.
+
+    The file may have any type that training data may have.
 
     Raises:
-        UserError: nothing there, or a row without an answer, or without both prompt and id.
+        UserError: no such file, a row without an answer, or a row without a prompt and an id.
     """
     file = answers_file(source)
     return [_answered(row, f"{file}, row {number}") for number, row in records(file)]
 
 
 def read_start_answers(run: Path) -> list[SystemAnswer]:
-    """The start model's answers in `samples.jsonl` of a run. Raises `UserError` where there are none."""
+    """Read the start model's answers from `samples.jsonl` of a run. Raises `UserError` if there are none."""
     if not run.is_dir():
         raise UserError(
             f"{run}: is no run folder, which would have the start model's answers; name a second one."
@@ -56,14 +58,18 @@ def read_start_answers(run: Path) -> list[SystemAnswer]:
 
 
 def _before(row: object, where: str) -> SystemAnswer:
-    """The start model's answer of a row."""
+    """Return the start model's answer in a row of `samples.jsonl`."""
     if not isinstance(row, dict) or "before" not in row:
         raise UserError(f"{where}: the start model's answer (`before`) is missing; name a second run.")
     return _answered({**row, ANSWER_FIELDS[0]: row["before"], CUT_AT: row.get("before_cut_at")}, where)
 
 
 def answers_file(source: str | Path) -> Path:
-    """The file of answers that `source` is or, as a run folder, holds. Raises `UserError` without one."""
+    """Return the path of an answers file: `source`, or `samples.jsonl` if `source` is a run folder.
+
+    Raises:
+        UserError: there is no such file.
+    """
     path = expanded(source)
     file = path / "samples.jsonl" if path.is_dir() else path
     if not file.is_file():
@@ -73,8 +79,10 @@ def answers_file(source: str | Path) -> Path:
 
 
 def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
-    """Raise a `UserError` if a system's model does not exist, or its endpoint lacks a key, or the price that
-    a limit in dollars needs."""
+    """Raise a `UserError` if the model of a system does not exist or its endpoint cannot be used.
+
+    An endpoint cannot be used without its key, or with a spending limit in dollars but without a price.
+    """
     from boresight.llm.session import refuse_unready
     from boresight.models.source import locate
 
@@ -87,7 +95,7 @@ def refuse_missing_systems(recipe: EvaluationRecipe) -> None:
 
 
 def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prompt]:
-    """The prompts that an answers file answers."""
+    """Return the prompt of each row of an answers file. Raises `UserError` for a row without a prompt."""
     for number, row in enumerate(answers, start=1):
         if row.prompt is None:
             raise UserError(
@@ -99,17 +107,17 @@ def prompts_of(answers: Sequence[SystemAnswer], source: str | Path) -> list[Prom
 def generate_answers(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, console: Console
 ) -> System:
-    """One answer of a model to every prompt; prints counts and treats long prompts as `generate_responses`
-    does."""
+    """Generate one answer of a model to every prompt, as `generate_responses` does, and return the system."""
     return as_system(name, prompts, generate_responses(name, model, prompts, settings, 1, console))
 
 
 def generate_responses(
     name: str, model: str, prompts: Sequence[Prompt], settings: GenerateSection, k: int, console: Console
 ) -> list[list[Response]]:
-    """`k` answers of a model to every prompt. Prints how many were cut and how many prompts have none.
+    """Generate `k` answers of a model to every prompt, and return them as `result[prompt][sample]`.
 
-    A prompt that fills the model's table of positions has no answer: it is missing.
+    Answers are missing for a prompt that fills the model's table of positions. The numbers of truncated
+    answers and of prompts without answers are printed.
     """
     from boresight.models.checkpoint.leftovers import Allowed
     from boresight.models.limits import position_table
@@ -133,10 +141,11 @@ def vllm_responses(
     k: int,
     console: Console,
 ) -> list[list[Response]]:
-    """`k` answers of a `vllm serve` to every prompt. It receives token ids: nothing is rendered or tokenized
-    there.
+    """Request `k` answers to every prompt from `vllm serve`, and return them as `result[prompt][sample]`.
 
-    A prompt that fills the context of the server is missing as well.
+    The server receives token ids; prompts are rendered and tokenized here. Answers are missing for a prompt
+    that fills the context of the server. The numbers of truncated answers and of prompts without answers are
+    printed.
     """
     from boresight.data.stop_tokens import end_of_turn
     from boresight.llm.vllm import VllmServer
@@ -162,9 +171,13 @@ def responses_of(
     ledger: Path,
     console: Console,
 ) -> list[list[Response]]:
-    """`k` answers of a system to every prompt, generated, requested or read; `ledger` stores paid ones.
+    """Generate or request `k` answers of a system to every prompt, as `result[prompt][sample]`.
 
-    Prints how many were cut or are missing, and a warning if the answers to a prompt do not differ.
+    The numbers of truncated and missing answers are printed, and a warning if all answers are
+    identical for at least half of the prompts.
+
+    Args:
+        ledger: file in which replies of endpoints are stored.
     """
     settings = recipe.generate
     if section.endpoint is not None:
@@ -196,7 +209,10 @@ def _params(settings: GenerateSection, stop_token_ids: tuple[int, ...] = ()) -> 
 
 
 class _Asked:
-    """The prompts of `name` that leave room for an answer within `context` tokens; None is no limit."""
+    """Prompts for the system `name`, some of which may leave no room for an answer.
+
+    `context` is the maximum number of tokens of a prompt and its answer; None for no limit.
+    """
 
     def __init__(
         self, name: str, prompts: Sequence[Prompt], tokenizer: Tokenizer, context: int | None
@@ -213,7 +229,7 @@ class _Asked:
         return [p.prompt for p, room in zip(self.prompts, self.rooms, strict=True) if room != 0]
 
     def print_unanswerable(self, console: Console) -> None:
-        """Print how many prompts fill the context, if any do."""
+        """Print the number of prompts that fill the context, unless there are none."""
         if filled := self.rooms.count(0):
             said = f"{self.name}: {filled:,} of {len(self.rooms):,} prompts have no answer: they fill the "
             print_warning(console, f"{said}model's context.")
@@ -221,7 +237,13 @@ class _Asked:
     def responses(
         self, samples: Sequence[Sequence[Sample]], k: int, most: int, console: Console
     ) -> list[list[Response]]:
-        """Answers `[prompt][sample]` to all prompts, missing ones included. Prints how many were cut."""
+        """Return the answers to all prompts as `result[prompt][sample]`, and print how many are truncated.
+
+        Args:
+            samples: the samples for `conversations`; prompts without room for an answer get missing answers.
+            k: number of samples per prompt.
+            most: maximum number of tokens of an answer.
+        """
         finishes = [s.finish for group in samples for s in group]
         if cut := finishes.count("length"):
             limit = f"{most:,} tokens"
@@ -238,14 +260,14 @@ def _response(sample: Sample) -> Response:
 
 
 def as_system(name: str, prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]) -> System:
-    """The system with the first of its answers to each prompt."""
+    """Return the system with the first of the answers `found[prompt]` to each prompt."""
     firsts = {p.id: responses[0] for p, responses in zip(prompts, found, strict=True)}
     cut_at = {id: first.cut_at for id, first in firsts.items() if first.cut_at is not None}
     return System(name, {id: first.text for id, first in firsts.items()}, cut_at)
 
 
 def write_answers(path: Path, prompts: Sequence[Prompt], system: System) -> None:
-    """Save the answers of a system in a file that `answers: FILE` reads, atomically."""
+    """Write the answers of a system to a file that a recipe can read with `answers: FILE`, atomically."""
     rows = (
         {
             "id": p.id,
@@ -277,7 +299,11 @@ def _answered(row: object, where: str) -> SystemAnswer:
 
 
 def with_lists(row: dict[str, Any], where: str) -> dict[str, Any]:
-    """The row with messages and lists that are text parsed. Raises `UserError` for those that cannot be."""
+    """Return the row with messages and lists parsed that are stored as text.
+
+    Raises:
+        UserError: such a text cannot be parsed.
+    """
     try:
         return read_text(row)
     except BadField as error:
@@ -285,7 +311,7 @@ def with_lists(row: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _cut_at(row: Mapping[str, Any], field: str, where: str) -> int | None:
-    """The number of tokens at which the answer was cut; None where the row has none."""
+    """Return the number of tokens after which the answer in column `field` was cut; None if unknown."""
     name = f"{field}_{CUT_AT}" if f"{field}_{CUT_AT}" in row else CUT_AT
     found = row.get(name)
     if found is not None and not is_count(found):
@@ -296,7 +322,7 @@ def _cut_at(row: Mapping[str, Any], field: str, where: str) -> int | None:
 
 
 def to_conversation(value: object, field: str, where: str) -> list[Message]:
-    """A prompt as messages, given as text or as messages. Raises `UserError` for anything else."""
+    """Convert a prompt to messages; it may be text or messages. Raises `UserError` for anything else."""
     if isinstance(value, str):
         return [Message(role="user", content=value)]
     try:

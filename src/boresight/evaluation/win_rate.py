@@ -1,10 +1,11 @@
-"""Which of several systems answers better? Paired by prompt, ties one half, failures missing and counted.
+"""Compare systems by win rate, paired by prompt. Ties count one half, failed judgments are missing.
 
     found = win_rate(prompts, reference, candidate, judge)     # two systems
-    table = tournament(prompts, systems, judge)                # many: every pair, and one scale for all
+    table = tournament(prompts, systems, judge)                # several systems: every pair, and a ranking
 
-Rewards of a judge compare within a prompt only, so nothing here averages scores: per prompt one answer wins
-or both tie. Besides the raw win rate, one at equal answer lengths and a split by length are reported.
+Scores of a judge are comparable only within a prompt, so they are not averaged: for each prompt, one answer
+wins or both tie. Besides the raw win rate, the win rate at equal answer lengths and a split by length are
+reported.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ from boresight.stats.units import unit_named
 from boresight.stats.verdict import after_holm, verdict
 
 MOST_MISSING = 0.1
-"""Above this share of missing judgments no verdict is given: what is missing is rarely missing at random."""
+"""Maximum share of missing judgments for a verdict, since judgments are rarely missing at random."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Answers of one system: a text per prompt id, or None where generation failed.
+    """A system with its answers.
 
-    `cut_at`: number of tokens of the answers that the token limit cut, by prompt id.
+    Attributes:
+        answers: answer to each prompt, by prompt id; None if it is missing.
+        cut_at: number of tokens of each answer that the token limit cut, by prompt id.
     """
 
     name: str
@@ -49,19 +52,21 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class PromptComparison:
-    """One prompt with both answers and the judge's verdict (preference 1: the candidate's answer is
-    better)."""
+    """One prompt with both answers and the judgment (preference 1: the candidate's answer is better)."""
 
     prompt: Prompt
     reference: str | None
     candidate: str | None
     judgment: Judgment
     cut_at: tuple[int | None, int | None] = (None, None)
-    """Tokens at which the reference's and the candidate's answer were cut; None where they were not."""
+    """Numbers of tokens after which the reference's and the candidate's answer were cut; None if not cut."""
 
     @property
     def outcome(self) -> str:
-        """`won`, `tied`, `lost` (by the candidate) or `failed`; with several raters, the majority."""
+        """Outcome for the candidate: `won`, `tied`, `lost`, or `failed` for a missing judgment.
+
+        With several raters, it is won if their mean preference is above one half.
+        """
         preference = self.judgment.preference
         if preference is None:
             return "failed"
@@ -73,7 +78,7 @@ class PromptComparison:
         return self.judgment.flipped
 
     def as_dict(self) -> dict[str, Any]:
-        """One line of `comparisons.jsonl`."""
+        """Return the comparison as a dictionary, which is one line of `comparisons.jsonl`."""
         judgment = {k: v for k, v in asdict(self.judgment).items() if v not in (None, "", ())}
         return {
             "id": self.prompt.id,
@@ -88,7 +93,14 @@ class PromptComparison:
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """How often `candidate` beats `reference`, by `judge`. `p` is the exact sign test's, ties left out."""
+    """How often `candidate` beats `reference` according to `judge`.
+
+    Attributes:
+        rate: win rate of the candidate; a tie counts one half.
+        p: p-value of the exact sign test, which ignores ties.
+        controlled: win rate at equal answer lengths; None if it cannot be computed.
+        split: win rates on prompts where the candidate's answer is shorter, about as long, or longer.
+    """
 
     reference: str
     candidate: str
@@ -97,27 +109,27 @@ class WinRate:
     p: float
     controlled: LengthControlled | None
     uncontrolled: str
-    """Why there is no length-controlled win rate, '' when there is one."""
+    """Reason why `controlled` is None; '' if it is not."""
     split: LengthSplit
     comparisons: tuple[PromptComparison, ...]
     controls: Mapping[str, AnswerControls]
-    """Checks for repeated and copied answers, by system."""
+    """Checks for repeated and copied answers, by the name of the system."""
 
     @property
     def cautions(self) -> list[str]:
-        """Warnings about the answers, to read with the verdict."""
+        """Warnings about repeated or copied answers, to be shown with the verdict."""
         said = (self.controls[name].caution(name) for name in (self.candidate, self.reference))
         return [sentence for sentence in said if sentence]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Prompts `won`, `tied`, `lost` and `failed`."""
+        """Numbers of comparisons `won`, `tied`, `lost` and `failed`."""
         found = Counter(c.outcome for c in self.comparisons)
         return {outcome: found[outcome] for outcome in ("won", "tied", "lost", "failed")}
 
     @property
     def failures(self) -> dict[str, int]:
-        """Why judgments are missing, most frequent first."""
+        """Number of missing judgments for each reason, the most frequent reason first."""
         kinds = (c.judgment.failure.split(":")[0] for c in self.comparisons if c.outcome == "failed")
         return dict(Counter(kinds).most_common())
 
@@ -128,12 +140,12 @@ class WinRate:
 
     @property
     def verdict(self) -> str:
-        """The verdict in one sentence, followed by warnings about the answers."""
+        """The verdict as one sentence, followed by warnings about the answers."""
         return " ".join([self.compared, *self.cautions])
 
     @property
     def compared(self) -> str:
-        """The verdict in one sentence; none is given when too many judgments are missing."""
+        """The verdict as one sentence, or the statement that too many judgments are missing for a verdict."""
         n, missing = len(self.comparisons), self.rate.missing
         if not self.has_verdict:
             reason = next(iter(self.failures))
@@ -148,12 +160,12 @@ class WinRate:
 
     @property
     def rate_in_words(self) -> str:
-        """The win rate as text, to which points in the verdict refer."""
+        """A sentence with the win rate; the verdict reports its difference from 50 %."""
         rate = unit_named("share").value(self.rate.value)
         return f"{self.candidate} wins {rate} of prompts against {self.reference} (ties half, even is 50 %)."
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers, without the prompts."""
+        """Return the verdict and the numbers as a dictionary, without prompts and answers."""
         return {
             "reference": self.reference,
             "candidate": self.candidate,
@@ -171,13 +183,13 @@ class WinRate:
 
 
 def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, judge: Judge) -> WinRate:
-    """Judge both systems' answers to every prompt. Lengths are in characters.
+    """Judge both systems' answers to every prompt, and compute the win rate of the candidate.
 
-    A prompt may occur several times, under ids of its own, each time with other answers; its outcomes are
-    one unit in every interval and in the sign test.
+    A prompt may occur several times with other ids and answers; its outcomes are one unit in every interval
+    and in the sign test. Answer lengths are in characters.
 
     Raises:
-        UserError: no prompts, or not one judgment succeeded.
+        UserError: there are no prompts, or all judgments failed.
     """
     if not prompts:
         raise UserError("win rate: there are no prompts; give a file with some.")
@@ -218,17 +230,22 @@ def win_rate(prompts: Sequence[Prompt], reference: System, candidate: System, ju
 
 @dataclass(frozen=True, slots=True)
 class Tournament:
-    """Every pair of systems on the same prompts, p-values adjusted by Holm, and one scale for all."""
+    """Comparisons of every pair of systems on the same prompts.
+
+    Attributes:
+        adjusted_p: p-value of each pair, adjusted by Holm's method.
+        ranking: ranking of all systems; None for two systems, or if it cannot be computed.
+    """
 
     pairs: tuple[WinRate, ...]
     adjusted_p: tuple[float, ...]
     ranking: Ranking | None
     unranked: str
-    """Why there is no common scale, '' when there is one."""
+    """Reason why the ranking could not be computed; '' otherwise."""
 
     @property
     def verdicts(self) -> list[str]:
-        """One sentence per pair."""
+        """Verdict and warnings for each pair of systems."""
         if len(self.pairs) == 1:
             return [self.pairs[0].verdict]
         return [
@@ -238,13 +255,13 @@ class Tournament:
 
     @property
     def distinct_answers(self) -> str:
-        """Counts as text, such as `Distinct answers: new 1 of 805, old 805 of 805.`"""
+        """Number of distinct answers per system, such as `Distinct answers: new 1 of 805, old 805 of 805.`"""
         controls = {name: found for pair in self.pairs for name, found in pair.controls.items()}
         counts = (f"{name} {c.distinct:,} of {c.repeated.n:,}" for name, c in controls.items())
         return f"Distinct answers: {', '.join(counts)}."
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers, without the prompts."""
+        """Return all pairs and the ranking as a dictionary, without prompts and answers."""
         return {
             "pairs": [
                 p.as_dict() | {"adjusted_p": q} for p, q in zip(self.pairs, self.adjusted_p, strict=True)
@@ -255,10 +272,10 @@ class Tournament:
 
 
 def tournament(prompts: Sequence[Prompt], systems: Sequence[System], judge: Judge) -> Tournament:
-    """Compare every two systems directly; with three or more, rank them by Bradley and Terry with ties.
+    """Compare every two systems directly; with three or more, also rank them by Bradley and Terry with ties.
 
-    A direct comparison has more power than two win rates against a third system: with the same number of
-    judge calls, it uses every prompt on which the two differ.
+    A direct comparison of two systems has more power than their win rates against a third system: with the
+    same number of judge calls, it uses every prompt on which the two differ.
     """
     pairs = tuple(win_rate(prompts, a, b, judge) for a, b in combinations(systems, 2))
     ranking, reason = None, ""
@@ -271,7 +288,10 @@ def tournament(prompts: Sequence[Prompt], systems: Sequence[System], judge: Judg
 
 
 def _sign_test_of_prompts(outcomes: Sequence[Sequence[Value]]) -> float:
-    """The sign test over prompts; one with several outcomes is won where most of them are."""
+    """Return the p-value of the sign test over prompts.
+
+    A prompt with several outcomes is won if more of them are won than lost.
+    """
     leads = [sum(o - 0.5 for o in of_prompt if o is not None) for of_prompt in outcomes]
     return sign_test(sum(lead > 0 for lead in leads), sum(lead < 0 for lead in leads))
 
@@ -290,5 +310,5 @@ def _adjusted(pair: WinRate, p: float) -> str:
 
 
 def _over_even(rate: Interval) -> Interval:
-    """A win rate as the lead over an even split."""
+    """Return the difference between a win rate and one half."""
     return rate.transformed(lambda share: share - 0.5)

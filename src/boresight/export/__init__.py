@@ -1,1 +1,1 @@
-"""A run's model as a folder that other tools load, with a model card."""
+"""Export a run's model as a folder that other tools can load, with a model card."""

@@ -1,5 +1,4 @@
-"""The model card: facts from the run's own files, and how to load the folder. It contains only measured
-numbers."""
+"""Write the model card: facts and measured numbers from the run's own files, and how to load the folder."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from boresight.export.weights import Drift
 
 SHARE = re.compile(r" \([0-9.e+-]+\)$")
-"""A share at the end of the name of a source of several."""
+"""Pattern of the share that follows the name of a source in a mixture."""
 STARTER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 STARTER_NOTE = f"The start model is {STARTER} with weights that went through 4-bit quantization (Q4_1)."
 LIBRARIES = {"merged": "transformers", "adapter": "peft", "gguf": "gguf"}
@@ -38,9 +37,12 @@ SHOWN = ("boresight", "torch", "transformers", "peft", "python", "commit")
 def write_card(
     plan: ExportPlan, readback: Drift | Sequence[GgufFile] | None, folder: Path, name: str
 ) -> None:
-    """Write `README.md` with the hub's YAML header to `folder`; `name` is the folder's final name.
+    """Write the model card to `README.md` in `folder`, with the hub's YAML header.
 
-    `readback` is the comparison with the files as read back: merged weights, or every GGUF file.
+    Args:
+        readback: comparisons of the exported files with the run's model: one for merged weights, one for each
+            GGUF file, None for an adapter.
+        name: final name of the folder, which is still a temporary one.
     """
     write_text(folder / "README.md", render_card(plan, readback, folder, name))
 
@@ -48,7 +50,7 @@ def write_card(
 def render_card(
     plan: ExportPlan, readback: Drift | Sequence[GgufFile] | None, folder: Path, name: str
 ) -> str:
-    """The card as Markdown. Names and paths of the run are untrusted text and escaped."""
+    """Return the model card as Markdown. Names and paths of the run are untrusted and therefore escaped."""
     run, names = read_run(plan.run), PublicNames()
     recipe = names.recipe(run.config)  # first: names are numbered in its order
     start = str((run.config.get("model") or {}).get("name", ""))
@@ -104,18 +106,18 @@ def _splits(run: RunData) -> Iterator[dict[str, Any]]:
 
 
 def _sources(split: Mapping[str, Any]) -> list[str]:
-    """Names of the sources of a split, without their shares."""
+    """Return the names of the sources of a split, without their shares."""
     return [SHARE.sub("", name) for name in str(split.get("path", "")).split(JOINED)]
 
 
 def _data_sets(run: RunData) -> dict[str, None]:
-    """Hub ids of the data, each once, without splits and subsets, for the card's header."""
+    """Return the distinct hub ids of the data, without splits and subsets, for the card's header."""
     ids = (hub_id(name) for split in _splits(run) for name in _sources(split))
     return dict.fromkeys(found for found in ids if found)
 
 
 def _has_rows(split: object) -> bool:
-    """Whether it is a split, and not the digest of the prompts that both models answered."""
+    """Whether an entry of `data.json` is a split and not, for example, the digest of the answered prompts."""
     return isinstance(split, Mapping) and "rows" in split
 
 
@@ -127,7 +129,7 @@ def _split_row(name: str, split: Mapping[str, Any], names: PublicNames) -> list[
 
 
 def _malformed(run: RunData, names: PublicNames) -> list[str]:
-    """A sentence per source that has malformed rows; both splits of one source list the same ones."""
+    """Return a sentence for each source with malformed rows; several splits of a source give one sentence."""
     found = {_where(split, names): split.get("bad") for split in _splits(run)}
     return [
         f"{plural(len(rows), 'malformed row')} of {_plain(where)} left out."
@@ -137,7 +139,7 @@ def _malformed(run: RunData, names: PublicNames) -> list[str]:
 
 
 def _where(split: Mapping[str, Any], names: PublicNames) -> str:
-    """The public names of the sources of a split, with their shares."""
+    """Return the public names of the sources of a split, with their shares."""
     sources = [(SHARE.sub("", name), name) for name in str(split.get("path", "")).split(JOINED)]
     return JOINED.join(names.path(source) + name[len(source) :] for source, name in sources)
 
@@ -154,7 +156,7 @@ def _file_row(file: GgufFile) -> list[str]:
 
 
 def _usage(plan: ExportPlan, folder: Path, names: PublicNames) -> Iterator[tuple[str, str, str]]:
-    """Heading, language and code of every way to load the folder that holds for it."""
+    """Yield `(heading, language, code)` for every way to load the exported folder."""
     if plan.form == "adapter":
         base = read_json(folder / "adapter_config.json")
         yield from _adapter_usage(base["base_model_name_or_path"], names)
@@ -179,13 +181,13 @@ def _adapter_usage(base: str, names: PublicNames) -> Iterator[tuple[str, str, st
 
 
 def _plain(text: str) -> str:
-    """Untrusted text on one line: without Markdown tables, tags or links."""
+    """Return untrusted text on one line, escaped so that it contains no Markdown tables, tags or links."""
     flat = " ".join(text.split())
     return re.sub(r"([\\`*\[\]<>|#])", r"\\\1", flat)
 
 
 def _code(text: str, language: str) -> str:
-    """A fenced block whose fence is longer than any run of backticks inside."""
+    """Return a fenced Markdown code block; the fence is longer than any sequence of backticks in the code."""
     fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
     return f"{fence}{language}\n{text.strip()}\n{fence}"
 

@@ -1,4 +1,4 @@
-"""`boresight export`: a run's model as a folder that other tools load, with a model card."""
+"""Implement `boresight export`, which writes a run's model as a folder that other tools can load."""
 
 from __future__ import annotations
 
@@ -31,16 +31,21 @@ def export(
     answers: int = 0,
     push: Push | None = None,
 ) -> Path:
-    """Write the model of `run` to the folder `to`, which appears complete or not at all.
+    """Write the model of `run` with a model card to the new folder `to`, and return `to`.
 
-    Merged weights are folded in float32 and rounded once, to `dtype`. Before the folder gets its name it is
-    loaded again with transformers alone and must return the log-probabilities of the run's model. With
-    `gguf`, quantizations separated by commas, GGUF files for llama.cpp and Ollama take the place of merged
-    weights; each answers `answers` evaluation prompts. `push` uploads the folder afterwards.
+    The folder is written atomically. Adapters are merged in float32, and the result is rounded once, to
+    `dtype`. Merged weights are loaded again with transformers alone and compared with the run's model; in
+    float32 they must give the same log-probabilities.
+
+    Args:
+        gguf: quantizations separated by commas; GGUF files for llama.cpp and Ollama are then written instead
+            of merged weights.
+        answers: maximum number of evaluation prompts that the model in each GGUF file answers.
+        push: repository to which the folder is uploaded afterwards.
 
     Raises:
-        UserError: no finished run, a folder in use, an option without effect, or weights that differ from the
-            run's when they are read back.
+        UserError: no finished run, a folder that is not empty, an option that does not apply, or weights that
+            differ from the run's after they are read back.
     """
     from boresight.export.card import write_card
     from boresight.export.gguf.export import write_gguf_files
@@ -76,7 +81,7 @@ def export(
 
 @contextmanager
 def unless_interrupted(to: Path) -> Iterator[None]:
-    """Inside the block Ctrl-C becomes an `Interrupted` whose sentence states that `to` was not written."""
+    """Context manager that converts Ctrl-C into an `Interrupted` with a message that `to` was not written."""
     try:
         yield
     except KeyboardInterrupt:

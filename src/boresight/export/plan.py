@@ -1,4 +1,4 @@
-"""The plan of an export: its form, validated against the run."""
+"""Plan an export: validate its options against the run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """Plan of an export: `form` and `dtype` of the weights, and the kind of output head.
+    """Plan of an export: the run, the form and dtype of the weights, and the kind of output head.
 
-    `quantizations` are those of the form `gguf`, one file each; `answers` is the number of evaluation prompts
-    that each file answers.
+    Attributes:
+        quantizations: quantizations of the form `gguf`; one file is written for each.
+        answers: maximum number of evaluation prompts that the model in each GGUF file answers.
     """
 
     run: Path
@@ -38,17 +39,21 @@ class ExportPlan:
 
     @property
     def model(self) -> Path:
-        """Folder of the run's weights."""
+        """Folder with the run's weights."""
         return self.run / "model"
 
 
 def export_plan(run: Path, form: Form, dtype: str, gguf: str | None = None, answers: int = 0) -> ExportPlan:
-    """Validate the options of an export against the run. Raises `UserError` if they do not fit.
+    """Validate the options of an export against the run, and return the plan.
 
     Args:
-        gguf: quantizations for llama.cpp, separated by commas; GGUF files are then written in place of
+        gguf: quantizations for llama.cpp, separated by commas; GGUF files are then written instead of merged
             weights.
-        answers: evaluation prompts that each of these files answers.
+        answers: maximum number of evaluation prompts that the model in each GGUF file answers.
+
+    Raises:
+        UserError: no finished run, an unknown dtype or quantization, or options that exclude each other or do
+            not apply to the run's model.
     """
     if dtype not in DTYPES:
         raise UserError(f"--dtype: {dtype!r} is not a dtype of weights{nearest(dtype, DTYPES)}.")
@@ -85,15 +90,15 @@ def _gguf_plan(run: Path, form: Form, dtype: str, gguf: str, answers: int) -> Ex
 
 
 def notes(plan: ExportPlan) -> list[str]:
-    """Notes for users who distribute the folder."""
+    """Return notes on the base model for users who distribute the exported folder."""
     found = [note_on_4_bits(plan), _note_on_adapter(plan) if plan.form == "adapter" else None]
     return [note for note in found if note]
 
 
 def note_on_4_bits(plan: ExportPlan) -> str | None:
-    """A sentence if an adapter below the exported model was trained on a 4-bit base, None otherwise.
+    """Return a sentence if an adapter of the exported model was trained on a 4-bit base, else None.
 
-    It names no folder of this machine, since the model card has it as well.
+    The sentence contains no local path, since it is also part of the model card.
     """
     if note_on_base(str(plan.model)) is None:
         return None
@@ -106,8 +111,10 @@ def note_on_4_bits(plan: ExportPlan) -> str | None:
 
 
 def exported_model(plan: ExportPlan) -> str:
-    """Name of the model that files are compared with: the run's model, or for a base in 4 bits that on the
-    unquantized base."""
+    """Return a name for the model that exported files are compared with.
+
+    This is the run's model or, if its base was in 4 bits, the run's adapter on the unquantized base.
+    """
     return "the run's model" if note_on_4_bits(plan) is None else "the run's adapter on the unquantized base"
 
 
@@ -121,8 +128,8 @@ def _note_on_adapter(plan: ExportPlan) -> str:
 
 
 def base_of(plan: ExportPlan) -> str:
-    """The base model an adapter names: a hub id, an embedded model's folder name or a local folder."""
+    """Return the adapter's base model: a hub id, the folder name of an embedded model, or a local folder."""
     text = (plan.model / "adapter_config.json").read_text(encoding="utf-8")
     base = str(json.loads(text)["base_model_name_or_path"])
-    # An embedded model's folder differs between machines and is known by its name.
+    # The folder of an embedded model differs between machines, but its name does not.
     return Path(base).name if embedded_in(base) else base

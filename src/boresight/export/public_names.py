@@ -1,7 +1,7 @@
-"""Names as the model card publishes them: files without folders, servers without hosts.
+"""Convert names for the model card: files are published without folders, and servers without hosts.
 
-Folders and hosts are private to the machines of a run. Everything else stays as it is in the recipe: hub ids
-with their subset and split, prompts, and other text.
+Folders and hosts are private to the machines of a run. Everything else is published as it is in the recipe:
+hub ids with their subset and split, prompts, and other text.
 """
 
 from __future__ import annotations
@@ -29,34 +29,41 @@ PATH_KEYS = {
     "reward.judge.prompt",
     "reward.judge.file",
 }
-"""Keys of a recipe whose values, or the keys of a mapping there, name files, folders or ids of the hub."""
+"""Dotted keys of a recipe whose values are files, folders or hub ids; of a mapping, its keys are."""
 AT_SERVER = "reward.judge.model"
-"""A name at the server if the judge has an endpoint, and a path otherwise."""
+"""Key whose value is the name of a model at a server if the judge has an endpoint, else a path."""
 SERVER_KEYS = {"base_url", "endpoint", "url"}
-"""Last parts of keys whose value is the address of a server."""
+"""Last parts of the dotted keys whose values are addresses of servers."""
 PATH_IN_TEXT = re.compile(
     r"(?<![^\s\"'`=(,;:])(?:(?:~[\w.-]*|\.{1,2})(?:/[^\s/\"'`),;:]+)+|(?:file://)?(?:/[^\s/\"'`),;:]+){2,})"
 )
-"""A path within a text: absolute and in a folder, or relative to the home or the working folder."""
+"""Pattern of a path within a text: an absolute path of at least two parts, or one that begins with `~`, `.`
+or `..`."""
 SERVER_URL = re.compile(
     r"(?<![\w+.-])(?!file:|hf:)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<server>[^\s/?#\"'`<>)]+)"
     r"(?P<path>[^\s?#\"'`<>)]*)[^\s\"'`<>)]*",
     re.IGNORECASE,
 )
 HOST = "HOST"
-"""Stands for a host and its port."""
+"""Placeholder that replaces a host and its port."""
 LOCAL_HOSTS = (".local", ".localhost", ".internal", ".lan", ".home", ".corp", ".intranet")
 
 
 class PublicNames:
-    """Names of one card. A file or folder keeps one name throughout, and no two get the same one: the second
-    `train.jsonl` is `2:train.jsonl`, as ids of a mixture are numbered."""
+    """Public names for one model card.
+
+    A file or folder has the same public name everywhere in the card, and two of them never have the same: the
+    second `train.jsonl` becomes `2:train.jsonl`.
+    """
 
     def __init__(self) -> None:
         self._shown: dict[str, str] = {}
 
     def recipe(self, value: Any, key: str = "") -> Any:
-        """A recipe, or its part at the dotted `key`, with public names. No two keys of a mapping merge."""
+        """Return a recipe, or the part of it at the dotted `key`, with public names.
+
+        Keys of a mapping that would become equal are numbered.
+        """
         if isinstance(value, Mapping):
             shown: dict[Any, Any] = {}
             for name, item in value.items():
@@ -82,7 +89,7 @@ class PublicNames:
         return self.text(value)
 
     def path(self, name: str) -> str:
-        """A file or folder without the folders that it is in, or a hub id as it is; with its `@split`."""
+        """Return a path without its parent folders, or a hub id unchanged; a `@split` is kept."""
         if hub_id(name):
             return name
         source, at, split = name.rpartition("@")
@@ -94,7 +101,7 @@ class PublicNames:
         return f"{self._shown[place]}{at}{split}"
 
     def text(self, text: str) -> str:
-        """Any other text: folders of the paths in it and private hosts are removed."""
+        """Return a text with private hosts removed, and with its paths reduced to public names."""
         if "/" in text and _exists(text):
             return self.path(text)
         public = SERVER_URL.sub(lambda found: _without_host(found) if _is_private(found) else found[0], text)
@@ -102,10 +109,10 @@ class PublicNames:
 
 
 def hub_id(name: str) -> str | None:
-    """The hub id in `ORG/NAME:SUBSET@SPLIT`; None for the name of a local file or folder."""
+    """Return the hub id `ORG/NAME` in a name such as `ORG/NAME:SUBSET@SPLIT`; None for local paths."""
     source = name.partition("@")[0]
     bare = source.partition(":")[0]
-    # A path of two parts is local also where the folder that it is relative to is not at hand.
+    # `runs/NAME` is a local path even if there is no such folder on this machine.
     local = bare.startswith("runs/") or not is_hub_id(source) or _exists(bare)
     return bare if HUB_ID.fullmatch(bare) and not local else None
 
@@ -122,12 +129,13 @@ def _untaken(name: Any, taken: Container[Any]) -> Any:
 
 
 def _without_host(address: re.Match[str]) -> str:
-    """`http://10.0.0.3:8000/v1?key=secret` becomes `http://HOST/v1`."""
+    """Return an address without host, port and query: `http://10.0.0.3:8000/v1?key=secret` becomes
+    `http://HOST/v1`."""
     return f"{address['scheme']}://{HOST}{address['path']}"
 
 
 def _is_private(address: re.Match[str]) -> bool:
-    """Whether an address has credentials, or a host that is of a local network by its name or number."""
+    """Whether an address contains credentials, or a host of a local network, judged by its name or number."""
     host = re.sub(r":\d*$", "", address["server"]).strip("[]").lower()
     try:
         return not ip_address(host).is_global

@@ -1,4 +1,4 @@
-"""Upload an exported folder to the Hugging Face hub; a dry run prints what would be sent."""
+"""Upload an exported folder to the Hugging Face hub; a dry run only lists the files."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ TOKEN = "HF_TOKEN"
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """Destination of an upload: a repository such as ORG/NAME, and the token, None in a dry run. The token
-    is never printed."""
+    """Destination of an upload.
+
+    Attributes:
+        repository: name of the repository, such as ORG/NAME.
+        token: access token, which is never printed; None for a dry run.
+    """
 
     repository: str
     token: str | None = field(repr=False)
 
 
 def plan_push(repository: str, dry_run: bool) -> Push:
-    """Check the name and the token before anything is written.
+    """Check the repository's name and read the token from `HF_TOKEN`, before anything is written.
 
     Raises:
-        UserError: no name of a repository, or no token in the environment.
+        UserError: an invalid name, or no token in the environment for an upload that is not a dry run.
     """
     if not REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository:
         raise UserError(f"--push: {repository!r} is not a repository of the hub; write it as ORG/NAME.")
@@ -42,10 +46,12 @@ def plan_push(repository: str, dry_run: bool) -> Push:
 
 
 def push_folder(folder: Path, push: Push, console: Console) -> None:
-    """Upload every file of `folder` in one commit to a private repository; without a token, list them.
+    """Upload all files of `folder` in one commit; without a token (a dry run), list them.
+
+    A repository that does not exist is created as a private one.
 
     Raises:
-        UserError: the hub refuses or cannot be reached.
+        UserError: the hub refuses the upload or cannot be reached.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     if push.token is None:

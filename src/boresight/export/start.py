@@ -1,4 +1,7 @@
-"""The start model of an exported run, whose distance by training is the measure of distances by rounding."""
+"""Compare the effect of rounding on an exported model with the effect of training.
+
+The effect of training is the KL between the run's model and its start model, per token.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,11 @@ if TYPE_CHECKING:
 
 
 def start_model(plan: ExportPlan) -> Policy | None:
-    """The run's start model in float32 on the CPU; None where its weights are not on this machine, and for
-    reward models, whose scores have no counterpart in the start model."""
+    """Load the run's start model in float32 on the CPU.
+
+    The result is None if its weights are not on this machine or cannot be loaded, and for reward models,
+    whose scores the start model does not have.
+    """
     from boresight.models.load import load_model
 
     name = str((recipe_of_run(plan.run).get("model") or {}).get("name", ""))
@@ -27,14 +33,21 @@ def start_model(plan: ExportPlan) -> Policy | None:
 
 
 def training_sentence(trained: float | None) -> str:
-    """What is appended to a comparison: the KL of training on the same tokens, or nothing."""
+    """Return a sentence with the KL due to training, `trained`, in nats per token; '' if it is None."""
     if trained is None:
         return ""
     return f" Training moved it {trained:.2g} nats per token from the start model on the same tokens."
 
 
 def rounding_warning(what: str, rounded: float, trained: float | None, instead: str) -> str | None:
-    """A sentence where rounding moved the model further than training did, both in nats per token."""
+    """Return a warning if the KL due to rounding exceeds the KL due to training, else None.
+
+    Args:
+        what: file or dtype that was rounded.
+        rounded: KL due to rounding, nats per token.
+        trained: KL due to training, nats per token; None if it was not measured.
+        instead: what the user can do about it.
+    """
     if trained is None or rounded <= trained:
         return None
     return (

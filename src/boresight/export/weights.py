@@ -1,4 +1,4 @@
-"""Write weights, config and tokenizer in the form that other tools read, and compare them with the run's."""
+"""Write weights, config and tokenizer for other tools, and compare them with the run's model."""
 
 from __future__ import annotations
 
@@ -28,21 +28,24 @@ if TYPE_CHECKING:
 SHARD = "5GB"
 PROBES = 4
 PROBE_TOKENS = 96
-"""Number of conversations, and of tokens of each, on which exported weights are compared with the run's."""
+"""Maximum numbers of conversations and of tokens of each, on which exported weights are compared."""
 PROBE_TEXT = "The moon pulls the sea, and the tide rises twice a day. Two times three plus four is ten."
 FOLDED = 1e-6
-"""Largest KL, nats per token, between a float32 export and its run: only the order of sums differs."""
+"""Maximum distance (`Drift.distance`) of a float32 export from its run; only the order of sums differs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far exported weights are from the run's, on `tokens` tokens.
+    """Distance of exported weights from the run's model.
 
-    `distance` is the mean KL of the run's next-token distribution to the exported one, nats per token;
-    of a reward model, the largest difference of a score. `agree` is the share of places with the same most
-    likely token, None for scores. `model` names what they were compared with. `trained` is the mean KL of the
-    run's distribution to its start model's on the same tokens; None where nothing was rounded, or where the
-    start model is not at hand.
+    Attributes:
+        tokens: number of tokens on which the models were compared.
+        distance: mean KL(run's model || exported model) of next-token distributions, nats per token; for a
+            reward model, the maximum difference of a score.
+        agree: share of tokens with the same most likely next token; None for a reward model.
+        model: name of the model that the exported one was compared with.
+        trained: mean KL(run's model || start model) on the same tokens, nats per token; None if no weights
+            were rounded, or if the start model is not available.
     """
 
     dtype: str
@@ -54,7 +57,7 @@ class Drift:
 
     @property
     def sentence(self) -> str:
-        """The comparison as text, for the terminal and the card."""
+        """The comparison as a sentence, for the terminal and the model card."""
         if self.agree is None:
             return f"Read back in {self.dtype}, scores differ from the run's by at most {self.distance:.2g}."
         return (
@@ -66,14 +69,16 @@ class Drift:
 
     @property
     def warning(self) -> str | None:
-        """A sentence if rounding moved the model further than training did."""
+        """A warning if the KL due to rounding exceeds the KL due to training, else None."""
         return rounding_warning(
             self.dtype, self.distance, self.trained, "export float32 instead (leave --dtype out)"
         )
 
 
 def write_merged(plan: ExportPlan, folder: Path, console: Console) -> Drift:
-    """Fold adapters in float32, round to the plan's dtype, save, load with transformers and compare.
+    """Write merged weights to `folder`, load them with transformers, and compare them with the run's model.
+
+    Adapters are merged in float32, and the result is rounded to the plan's dtype.
 
     Raises:
         UserError: a float32 export does not reproduce the log-probabilities of the run's model.
@@ -111,7 +116,11 @@ def write_merged(plan: ExportPlan, folder: Path, console: Console) -> Drift:
 
 
 def write_adapter(plan: ExportPlan, folder: Path) -> None:
-    """Write the adapter as trained; an embedded base is named in a form that is found on any machine."""
+    """Write the adapter as it was trained, with its tokenizer.
+
+    An embedded base model is referred to by its name and not by its local path, so that boresight finds it on
+    any machine.
+    """
     from boresight.export.plan import base_of
     from boresight.models.head import BESIDE_ADAPTER
     from boresight.models.load import load_tokenizer
@@ -128,8 +137,9 @@ def write_adapter(plan: ExportPlan, folder: Path) -> None:
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write tokenizer and chat template in a form that transformers 4 and 5 both read.
 
-    transformers 5 writes a class that 4 does not have, additional special tokens as a list where 4 expects a
-    mapping, and the arguments with which this machine loaded it.
+    transformers 5 writes a tokenizer class that transformers 4 does not have, and additional special tokens
+    as a list where transformers 4 expects a mapping. It also writes arguments of this machine's loading call,
+    which are removed.
     """
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
@@ -144,9 +154,10 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def state_old_names(path: Path) -> None:
-    """Add the older names of settings that transformers 5 has renamed.
+    """Add to a model's config the old names of settings that transformers 5 has renamed.
 
-    A reader that only supports `rope_theta` would silently use its own default, and generate nonsense.
+    Without them, a program that only reads the old name `rope_theta` would silently use its own default and
+    generate nonsense.
     """
     settings = read_json(path)
     if "dtype" in settings:
@@ -160,7 +171,7 @@ def state_old_names(path: Path) -> None:
 
 
 def probe_rows(run: Path, tokenizer: Tokenizer) -> list[list[int]]:
-    """Token ids of the run's first answered prompts, or of a fixed text if it has none."""
+    """Return token ids of the run's first prompts with their answers, or of a fixed text if it has none."""
     from boresight.data.chat import encode_answer
     from boresight.reports.read_run import read_run
 
@@ -174,7 +185,7 @@ def probe_rows(run: Path, tokenizer: Tokenizer) -> list[list[int]]:
 
 
 def outputs(model: Policy, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    """Logits of every row, float32: `(tokens, vocabulary)`, or `(1, 1)` of a reward model."""
+    """Compute the logits of every row, float32: `(tokens, vocabulary)`, or `(1, 1)` for a reward model."""
     import torch
 
     with torch.inference_mode():
@@ -183,7 +194,7 @@ def outputs(model: Policy, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
 
 
 def compare_outputs(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor], dtype: str) -> Drift:
-    """Compare `ours`, the outputs of the run's model, with `theirs`, those of the files read back."""
+    """Compare the outputs of the run's model, `ours`, with those of another model, `theirs`."""
     import torch
 
     tokens = sum(len(logits) for logits in ours)
@@ -199,14 +210,17 @@ def compare_outputs(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]
 
 
 def size_in_mb(folder: Path) -> float:
-    """Size of a folder in megabytes."""
+    """Return the size of all files in a folder, in megabytes (10⁶ bytes)."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
 def _start_outputs(
     plan: ExportPlan, rows: Sequence[Sequence[int]], console: Console
 ) -> list[torch.Tensor] | None:
-    """The start model's outputs for a comparison with what is rounded; None if nothing is, or without it."""
+    """Compute the outputs of the start model, to compare the effect of rounding with that of training.
+
+    The result is None if nothing is rounded (float32) or if the start model is not available.
+    """
     if plan.dtype == "float32":
         return None
     print_stage(console, "measuring the start model")
@@ -224,7 +238,7 @@ def _load_run(plan: ExportPlan) -> Policy:
 
 
 def _load_plain(plan: ExportPlan, folder: Path) -> Policy:
-    """As a user would, by transformers alone."""
+    """Load an exported folder with transformers alone, as a user would."""
     from boresight.models.checkpoint.leftovers import Allowed, refuse
     from boresight.models.checkpoint.pretrained import BuildOptions, read_weights
     from boresight.models.source import ModelSource

@@ -1,8 +1,8 @@
-"""The result of a check: one problem, in two sentences and a link.
+"""The result of a check: one problem, described by two sentences and a link.
 
 A check is a public function that takes the facts of its area and returns a `Finding` or None. Checks are not
-registered: `run_checks` calls every such function of a module in the order of definition, causes before the
-findings that they explain.
+registered: `run_checks` calls every such function of a module in the order of definition. Checks for causes
+are defined before checks for the problems that they explain.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ RENAMED = {
     "over-optimisation-ahead": "over-optimization-ahead",
     "not-learnt": "not-learned",
 }
-"""Names that findings had in earlier versions; run folders and recipes may hold them."""
+"""Current name of a finding by its name in earlier versions, which run folders and recipes may contain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem. `why` and `fix` are one sentence each; `rows` are the ids of the first few rows.
+    """One problem. `why` and `fix` are one sentence each; `rows` are the ids of the first few rows concerned.
 
-    `count` is how many rows, steps or parameters it concerns, 0 where counting makes no sense. `step` is set
-    by the monitor. `numbers` are the evidence as numbers, for programs.
+    `count` is the number of rows, steps or parameters concerned, 0 if counting makes no sense. `step` is set
+    by the monitor. `numbers` are the evidence as `(name, value)`, for programs.
     """
 
     name: str
@@ -52,12 +52,16 @@ class Finding:
         return f"{self.severity}: {self.name}: {self.why} {self.fix}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The finding as a dictionary, as in `findings.jsonl`."""
+        """Return the finding as a dictionary, as in `findings.jsonl`."""
         return asdict(self) | {"numbers": dict(self.numbers), "link": self.link}
 
 
 def from_dict(raw: dict[str, Any]) -> Finding:
-    """Inverse of `Finding.as_dict`. Raises KeyError, TypeError or AttributeError for anything else."""
+    """Convert a dictionary of `Finding.as_dict` to a finding.
+
+    Raises:
+        KeyError, TypeError, AttributeError: `raw` is no such dictionary.
+    """
     known = {key: raw[key] for key in ("name", "severity", "why", "fix", "count", "step")}
     known["name"] = RENAMED.get(known["name"], known["name"])
     return Finding(**known, rows=tuple(raw["rows"]), numbers=tuple(raw["numbers"].items()))
@@ -73,28 +77,28 @@ class Evidence(TypedDict, total=False):
 
 
 class Details(Evidence, total=False):
-    """Optional fields of a `Finding`, or the `ids` of all its rows in place of `count` and `rows`."""
+    """The optional fields of a `Finding`, or `ids`, those of all its rows, in place of `count` and `rows`."""
 
     ids: Sequence[str]
 
 
 def error(name: str, why: str, fix: str, **more: Unpack[Details]) -> Finding:
-    """A finding that stops a run, unless `check.allow` names it: the run cannot succeed."""
+    """Create a finding that stops a run, which cannot succeed, unless `check.allow` names the finding."""
     return _make(name, "error", why, fix, **more)
 
 
 def warning(name: str, why: str, fix: str, **more: Unpack[Details]) -> Finding:
-    """A finding that makes results worse or harder to read."""
+    """Create a finding about a problem that makes results worse or harder to interpret."""
     return _make(name, "warning", why, fix, **more)
 
 
 def note(name: str, why: str, fix: str, **more: Unpack[Details]) -> Finding:
-    """A finding that is only information."""
+    """Create a finding that is only information."""
     return _make(name, "note", why, fix, **more)
 
 
 def graded(name: str, share: float, at: float, why: str, fix: str, **more: Unpack[Details]) -> Finding:
-    """A finding about a share of rows: a warning, or an error if `share` is at least `at`."""
+    """Create a finding about a share of rows: an error if `share` is at least `at`, else a warning."""
     return _make(name, "error" if share >= at else "warning", why, fix, **more)
 
 
@@ -108,7 +112,7 @@ def _make(
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Errors first; within a severity, in the order they were found. A name appears once."""
+    """Sort findings by severity, errors first, and keep only the first one of each name."""
     first: dict[str, Finding] = {}
     for finding in findings:
         first.setdefault(finding.name, finding)
@@ -116,7 +120,7 @@ def ranked(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def checks_of(module: ModuleType) -> list[Callable[[Any], Finding | None]]:
-    """The checks of a module: public functions written in it that are annotated `-> Finding | None`."""
+    """Return the checks of a module: its own public functions that are annotated `-> Finding | None`."""
     return [
         function
         for name, function in vars(module).items()
@@ -128,5 +132,5 @@ def checks_of(module: ModuleType) -> list[Callable[[Any], Finding | None]]:
 
 
 def run_checks(module: ModuleType, facts: object) -> list[Finding]:
-    """The findings of all checks of a module for `facts`."""
+    """Call all checks of a module with `facts` and return their findings."""
     return [finding for check in checks_of(module) if (finding := check(facts)) is not None]

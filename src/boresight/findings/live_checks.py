@@ -1,6 +1,6 @@
-"""Checks of a run while it runs. Each fires once, at the step its condition first holds.
+"""Checks of a run while it runs. Each reports its finding once, at the first step its condition holds.
 
-The order is that of causes: earlier findings explain later ones.
+Checks for causes come first: earlier findings explain later ones.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from boresight.stats.intervals import Interval
 QUARTER = 0.25
 """Share of the run after which a healthy run shows progress."""
 FEWEST_SCORED = 50
-"""Fewest held-out rows for a finding about a score that has not risen: with fewer the interval is ±14
-points or wider."""
+"""Minimum number of held-out rows for a finding about a score that has not risen: with fewer the interval is
+±14 points or wider."""
 FAR = 20.0
-"""Nats of margin, or of fall of the chosen answer, beyond which answers usually get worse."""
+"""Margin, or decrease of the log-probability of chosen answers, in nats, beyond which answers usually get
+worse."""
 
 
 def not_finite(h: History) -> Finding | None:
-    """A loss or gradient that is NaN or infinite."""
+    """Return the finding `not-finite` if the loss or the gradient norm became NaN or infinite."""
     names = [name for name in ("loss", "grad_norm") if name in h.broken]
     if not names:
         return None
@@ -34,7 +35,7 @@ def not_finite(h: History) -> Finding | None:
 
 
 def labels_reversed(h: History) -> Finding | None:
-    """Training pairs are learned and held-out pairs are answered the wrong way round."""
+    """Return the finding `labels-reversed` if pairs are learned but held-out accuracy is below chance."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or not trained or held.high >= 0.5 or mean(trained) < 0.6:
         return None
@@ -47,7 +48,7 @@ def labels_reversed(h: History) -> Finding | None:
 
 
 def memorizing(h: History) -> Finding | None:
-    """Training accuracy rises; held-out accuracy stays at 50 %."""
+    """Return the finding `memorizing` if training accuracy is high and held-out accuracy at chance."""
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or len(trained) < 5 or held.n < 50 or h.progress < QUARTER:
         return None
@@ -62,11 +63,14 @@ def memorizing(h: History) -> Finding | None:
 
 
 def not_learning(h: History) -> Finding | None:
-    """After a quarter of the run held-out accuracy does not differ significantly from chance."""
+    """Return the finding `not-learning` if held-out accuracy is at chance after a quarter of the run.
+
+    Training accuracy must be below 0.6, or not logged; see `memorizing` for runs that learn the training set.
+    """
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or h.progress < QUARTER or held.value >= 0.55 or not held.low <= 0.5 <= held.high:
         return None
-    if trained and mean(trained) >= 0.6:  # it learns something: `memorizing` will say what
+    if trained and mean(trained) >= 0.6:  # the training rows are learned: see `memorizing`
         return None
     rates = h.recent("lr_sum", 1)
     budget = f"; the learning rates sum to {rates[0]:.1e} so far" if rates else ""
@@ -81,7 +85,7 @@ def not_learning(h: History) -> Finding | None:
 
 
 def reward_constant_live(h: History) -> Finding | None:
-    """No group of samples has had two different rewards."""
+    """Return the finding `reward-constant-live` if for five steps all groups have had equal rewards."""
     recent = h.recent("zero_variance", 5)
     if len(recent) < 5 or min(recent) < 1:
         return None
@@ -95,7 +99,7 @@ def reward_constant_live(h: History) -> Finding | None:
 
 
 def zero_variance_groups(h: History) -> Finding | None:
-    """Most groups of samples have no gradient, since all their rewards are equal."""
+    """Return the finding `zero-variance-groups` if most groups have equal rewards and thus no gradient."""
     recent = h.recent("zero_variance", 10)
     if len(recent) < 10 or mean(recent) < 0.7:
         return None
@@ -108,7 +112,7 @@ def zero_variance_groups(h: History) -> Finding | None:
 
 
 def rewards_missing(h: History) -> Finding | None:
-    """Many answers cannot be scored."""
+    """Return the finding `rewards-missing` if at least 10 % of the sampled answers could not be scored."""
     recent = h.recent("unscorable", 10) or h.recent("unscorable_share", 10)
     if len(recent) < 5 or mean(recent) < 0.1:
         return None
@@ -122,7 +126,7 @@ def rewards_missing(h: History) -> Finding | None:
 
 
 def steps_skipped(h: History) -> Finding | None:
-    """Steps without any row to learn from."""
+    """Return the finding `steps-skipped` if at least 20 % of the steps had no row to learn from."""
     skipped = len(h.values("skipped"))
     if skipped < 3 or skipped < 0.2 * h.step:
         return None
@@ -137,7 +141,7 @@ def steps_skipped(h: History) -> Finding | None:
 
 
 def reward_hacking(h: History) -> Finding | None:
-    """One part of the reward rises while another, or the held-out reward, does not."""
+    """Return the finding `reward-hacking` if one part of the reward rises while another part does not."""
     parts = [n for n in h.series["train"] if n.startswith("reward_") and n != "reward_failures"]
     gains = {name: gain for name in parts if (gain := h.gain(name)) is not None}
     up = [name for name, (gain, noise) in gains.items() if gain > max(0.05, 3 * noise)]
@@ -153,13 +157,14 @@ def reward_hacking(h: History) -> Finding | None:
 
 
 def _saturated(h: History, name: str) -> bool:
-    """Whether a part of the reward cannot rise much: it is as high as it ever was, and above one half."""
+    """Whether a part of the reward cannot rise much: it is above one half and near its highest value."""
     late = mean(h.recent(name, 20))
     return late >= 0.5 and late >= 0.9 * max(h.values(name))
 
 
 def reward_flat_held_out(h: History) -> Finding | None:
-    """The reward of samples rises and the reward of held-out answers does not."""
+    """Return the finding `reward-flat-held-out` if the reward of training samples rises and that of answers
+    to held-out prompts does not."""
     held, gain = h.answer_means("reward"), h.gain("reward")
     if len(held) < 4 or gain is None or h.progress < QUARTER:
         return None
@@ -177,7 +182,7 @@ def reward_flat_held_out(h: History) -> Finding | None:
 
 
 def entropy_collapse(h: History) -> Finding | None:
-    """The entropy of the policy has fallen to almost zero."""
+    """Return the finding `entropy-collapse` if the entropy of the policy has fallen to almost zero."""
     early, late = h.first("logp_per_token"), h.recent("logp_per_token", 10)
     if len(h.values("logp_per_token")) < 20:
         return None
@@ -193,7 +198,10 @@ def entropy_collapse(h: History) -> Finding | None:
 
 
 def likelihood_displacement(h: History) -> Finding | None:
-    """The chosen answers get less likely while the margin grows."""
+    """Return the finding `likelihood-displacement` if held-out chosen answers become less likely.
+
+    Only if the margin is positive: the pairs are learned, but probability moves to other answers.
+    """
     chosen, margin = h.held_out("chosen_logratio"), h.held_out("margin")
     if chosen is None or margin is None or margin <= 0:
         return None
@@ -211,7 +219,8 @@ def likelihood_displacement(h: History) -> Finding | None:
 
 
 def over_optimization(h: History) -> Finding | None:
-    """The policy moves away and no held-out metric improves."""
+    """Return the finding `over-optimization` if the held-out margin is above `FAR`, or if the KL to the start
+    model grows while no held-out score improves."""
     kl = h.values("kl_per_token", "eval")
     score = h.values("accuracy", "eval") or h.values("reward", "eval")
     margin = h.held_out("margin")
@@ -231,7 +240,10 @@ def over_optimization(h: History) -> Finding | None:
 
 
 def overfitting(h: History) -> Finding | None:
-    """Training accuracy runs ahead of held-out accuracy."""
+    """Return the finding `overfitting` if training accuracy is clearly higher than held-out accuracy.
+
+    It must exceed the upper limit of held-out accuracy by at least 0.1.
+    """
     held, trained = h.held_out_share(), h.recent("accuracy", 20)
     if held is None or len(trained) < 10 or held.n < 100 or h.progress < QUARTER:
         return None
@@ -245,14 +257,17 @@ def overfitting(h: History) -> Finding | None:
 
 
 def length_drift(h: History) -> Finding | None:
-    """Sampled answers, or those to the probe prompts, have become much longer or shorter."""
+    """Return the finding `length-drift` if answers have become at least twice or at most half as long.
+
+    This holds for sampled answers or for answers to held-out prompts.
+    """
     gain = h.gain("sampled_len", 10)
     if gain is not None and abs(gain[0]) > 3 * gain[1]:
         before, now = mean(h.first("sampled_len", 10)), mean(h.recent("sampled_len", 10))
         if _drifted(before, now) and not _learning_to_end(h, before, now):
             return _length_drift("Sampled answers", before, now, "of the first and the last ten steps")
     stopped = h.values("stopped_share", "eval")
-    if stopped and stopped[0] < 0.5:  # it is still to learn where answers end, and has no length to keep
+    if stopped and stopped[0] < 0.5:  # most answers of the start model do not end: there is no length to keep
         return None
     asked = h.answer_means("answer_len")
     if len(asked) >= 3 and all(_drifted(asked[0][0], now[0]) and apart(asked[0], now) for now in asked[-2:]):
@@ -262,7 +277,7 @@ def length_drift(h: History) -> Finding | None:
 
 
 def stops_failing(h: History) -> Finding | None:
-    """Answers to held-out prompts no longer end by themselves."""
+    """Return the finding `stops-failing` if fewer answers to held-out prompts end before the token limit."""
     shares = h.answer_shares("stopped_share")
     if shares is None:
         return None
@@ -278,7 +293,7 @@ def stops_failing(h: History) -> Finding | None:
 
 
 def repetition(h: History) -> Finding | None:
-    """Answers to probe prompts repeat themselves."""
+    """Return the finding `repetition` if more answers to held-out prompts end in a loop than at the start."""
     shares = h.answer_shares("repetition_share")
     if shares is None:
         return None
@@ -293,12 +308,12 @@ def repetition(h: History) -> Finding | None:
 
 
 def gradient_spike(h: History) -> Finding | None:
-    """A gradient ten times the usual one."""
+    """Return the finding `gradient-spike` if the gradient norm is at least ten times its median before."""
     norms = h.recent("grad_norm", WINDOW)
     if len(norms) < 20:
         return None
     usual = median(norms[:-1])
-    if not usual or norms[-1] < 10 * usual:  # most steps without a gradient have no usual one
+    if not usual or norms[-1] < 10 * usual:  # the median is 0 if most steps have no gradient
         return None
     return warning(
         "gradient-spike",
@@ -309,7 +324,7 @@ def gradient_spike(h: History) -> Finding | None:
 
 
 def clip_saturation(h: History) -> Finding | None:
-    """Every step is clipped."""
+    """Return the finding `clip-saturation` if the gradient of each of the last `WINDOW` steps was clipped."""
     clipped = h.recent("clipped", WINDOW)
     if len(clipped) < WINDOW or min(clipped) < 1:
         return None
@@ -323,7 +338,7 @@ def clip_saturation(h: History) -> Finding | None:
 
 
 def _learning_to_end(h: History, before: float, now: float) -> bool:
-    """Whether samples get shorter because fewer of them run into the token limit."""
+    """Whether samples may get shorter because fewer of them reach the token limit."""
     cut = h.first("truncated", 10)
     return bool(cut) and mean(cut) >= 0.5 and now < before
 
@@ -333,12 +348,12 @@ def _drifted(before: float, now: float) -> bool:
 
 
 def _of_held_out(h: History, held: Interval) -> str:
-    """0.51 [0.46, 0.56] of 400 rows."""
+    """Format a held-out share, as `0.51 [0.46, 0.56] of 400 rows`."""
     return f"{held.value:.2f} [{held.low:.2f}, {held.high:.2f}] of {held.n:,} {h.held_out_units}"
 
 
 def _of_answers(share: Interval) -> str:
-    """6 of 8."""
+    """Format a share of answers, as `6 of 8`."""
     return f"{round(share.value * share.n):,} of {share.n:,}"
 
 

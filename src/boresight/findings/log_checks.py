@@ -1,7 +1,9 @@
-"""Checks of a whole log, for runs of boresight and of TRL: the most frequent questions. The live checks
-look for faults at a step. The checks in this file examine a curve from start to end: whether chosen
-answers got rarer, the loss moved, the reward rose, the KL exploded. A check returns nothing where its
-curve is missing; `questions` lists it as not checked."""
+"""Checks of a complete log, for runs of boresight and of TRL.
+
+The live checks look for problems at a step. The checks in this file examine a curve from start to end, for
+the most frequent questions: whether chosen answers became less likely, the loss changed, the reward rose, the
+KL exploded. A check returns None if the log does not contain its curve; `questions` then answers "unknown".
+"""
 
 from __future__ import annotations
 
@@ -13,26 +15,28 @@ from boresight.findings.history import FEWEST, NATS, SCALED_BY_BETA, History, me
 from boresight.findings.live_checks import FAR, likelihood_displacement, reward_constant_live
 
 STILL = 1e-6
-"""Nats; a log-ratio of smaller absolute value counts as unchanged."""
+"""Maximum absolute log-ratio, in nats, that counts as unchanged."""
 SMALLEST_FALL = {NATS: 1.0, SCALED_BY_BETA: 0.1}
-"""Fall of chosen answers below which there is no finding; beta is 0.1 as a rule."""
+"""Minimum decrease of the log-ratio of chosen answers for a finding, by unit; beta is usually 0.1."""
 FLAT = 0.03
-"""Share of its first value by which a loss must change to count as moving."""
+"""Maximum relative change of a loss that counts as flat."""
 CUT = 0.5
 """Share of completions cut at the token limit from which the verifier mostly scores incomplete answers."""
 PARTS = 5
 """Number of equal parts of a run whose median KL are compared."""
 JUMP, FIRST_JUMP = 8.0, 100.0
-"""Ratio of the KL of neighboring parts that is an explosion. The KL of a healthy run grows with the square
-of the distance, so by 3 from the second part to the third, but by 9 or more from the first to the second."""
+"""Minimum ratio of the KL of a part to that of the part before that counts as an explosion; `FIRST_JUMP` is
+for the first two parts. The KL of a healthy run grows with the square of the distance: by a factor of 3 from
+the second part to the third, but by 9 or more from the first to the second."""
 HIGH_KL = 0.5
-"""Nats per token of held-out answers; `train.guard` stops at 0.15 by default."""
+"""Minimum KL on held-out answers that counts as an explosion, in nats per token; `train.guard` stops a run at
+0.15 by default."""
 SMALLEST_KL = 0.1
-"""Smallest KL, nats per token or per answer, that counts as an explosion."""
+"""Minimum KL in a part of a run that counts as an explosion, in nats per token or per answer."""
 
 
 def nothing_scored(h: History) -> Finding | None:
-    """No token of an answer enters the loss."""
+    """Return the finding `nothing-scored` if no token of an answer enters the loss."""
     logps = [*h.values("chosen_logps"), *h.values("rejected_logps")]
     # The loss of a policy gradient is 0 by its formula at the first update on each rollout.
     losses = [] if logps or h.values("reward") else h.values("loss")
@@ -48,7 +52,7 @@ def nothing_scored(h: History) -> Finding | None:
 
 
 def rewards_stay_zero(h: History) -> Finding | None:
-    """Policy and reference stay identical over many steps."""
+    """Return the finding `rewards-stay-zero` if policy and reference model stay identical for many steps."""
     ratios = [*h.values("chosen_logratio"), *h.values("rejected_logratio")]
     if len(ratios) < FEWEST or max(map(abs, ratios)) > STILL or nothing_scored(h):
         return None
@@ -67,7 +71,7 @@ def rewards_stay_zero(h: History) -> Finding | None:
 
 
 def loss_hides_margin(h: History) -> Finding | None:
-    """The loss looks flat although pairs are learned."""
+    """Return the finding `loss-hides-margin` if the loss is flat although margin and accuracy rise."""
     loss, margin, accuracy = h.trend("loss"), h.trend("margin"), h.trend("accuracy")
     if loss is None or margin is None or accuracy is None or h.values("score"):
         return None
@@ -86,7 +90,7 @@ def loss_hides_margin(h: History) -> Finding | None:
 
 
 def chosen_falls(h: History) -> Finding | None:
-    """Chosen answers get less likely while the margin grows."""
+    """Return the finding `chosen-falls` if chosen answers become less likely while the margin is positive."""
     fall = chosen_change(h)
     margin = h.trend("margin")
     if fall is None or margin is None or margin[1] <= 0 or likelihood_displacement(h):
@@ -114,10 +118,10 @@ def chosen_falls(h: History) -> Finding | None:
 
 
 def chosen_change(h: History) -> float | None:
-    """Change of the log-probability of chosen answers, in `h.unit`; None where the log does not give it.
+    """Return the change of the log-probability of chosen answers, in `h.unit`; None if it is not logged.
 
-    From the held-out rows where it is known, since a mean over few training rows is noisy; else from the last
-    twenty steps.
+    It is that of the held-out rows if these are logged, since a mean over few training rows is noisy; else
+    the mean over the last 20 logged steps, or 0 if this is within three standard errors of 0.
     """
     held = h.held_out("chosen_logratio")
     if held is not None:
@@ -125,12 +129,13 @@ def chosen_change(h: History) -> float | None:
     ratio = h.trend("chosen_logratio")
     if ratio is None:
         return None
-    # Where the mean is within three standard errors of 0, nothing has changed that this log could show.
+    # Within three standard errors of 0 the log shows no change.
     return ratio[1] if abs(ratio[1]) > 3 * ratio[2] else 0.0
 
 
 def answers_truncated(h: History) -> Finding | None:
-    """Completions are cut before they end, so that a verifier finds no answer in them."""
+    """Return the finding `answers-truncated` if at least half of the completions are cut at the token limit,
+    so that a verifier finds no answer in them."""
     recent = h.recent("truncated", 20)
     if len(recent) < 5 or mean(recent) < CUT:
         return None
@@ -147,7 +152,7 @@ def answers_truncated(h: History) -> Finding | None:
 
 
 def reward_stuck(h: History) -> Finding | None:
-    """The reward has not risen."""
+    """Return the finding `reward-stuck` if the reward has not risen after half of the run."""
     trend = h.trend("reward")
     if trend is None or h.progress < 0.5 or reward_constant_live(h) or reward_fell(h):
         return None
@@ -176,7 +181,7 @@ def _why_stuck(h: History) -> str:
 
 
 def reward_fell(h: History) -> Finding | None:
-    """The reward was high or rose, and has fallen since."""
+    """Return the finding `reward-fell` if the reward at the end is well below its highest level."""
     found = h.series["train"].get("reward", [])
     if len(found) < 2 * FEWEST:
         return None
@@ -197,8 +202,11 @@ def reward_fell(h: History) -> Finding | None:
 
 
 def kl_explodes(h: History) -> Finding | None:
-    """The KL to the start model jumps within a fifth of the run and stays high, or is far off on the held-out
-    rows."""
+    """Return the finding `kl-explodes` if the KL to the start model is too large.
+
+    That is, it is at least `HIGH_KL` on held-out rows, or it jumps from one fifth of the run to the next and
+    stays high.
+    """
     held = h.held_out("kl_per_token")
     if held is not None and held >= HIGH_KL:
         return _exploded(
@@ -242,7 +250,10 @@ def _middle(part: list[tuple[int, float]]) -> int:
 
 
 def kl_negative(h: History) -> Finding | None:
-    """A KL estimate below zero, which is only possible if the samples are not the policy's."""
+    """Return the finding `kl-negative` if the estimate of the KL is clearly negative.
+
+    This is possible only if the samples do not come from the policy that is scored.
+    """
     recent = h.recent("kl", 20)
     if len(recent) < FEWEST:
         return None

@@ -1,4 +1,4 @@
-"""Monitor a run: reads the numbers it logs and returns findings at the step at which they fire.
+"""Monitor a run: check the numbers that it logs, and report each finding at the first step it holds.
 
 monitor = Monitor(History(steps=200, eval_rows=400))
 monitor.see(50, "eval", {"accuracy": 0.5, ...})      # -> [not-learning]
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "findings.jsonl"
 ONCE = {"not-finite", "gradient-spike"}
-"""Findings about single steps; the others are states that a run may leave again."""
+"""Names of findings about single steps. All others describe a condition that may end again during a run."""
 
 LiveCheck = Callable[[History], Finding | None]
 
@@ -50,7 +50,7 @@ class Monitor:
         self._fired: list[tuple[LiveCheck, Finding]] = []
 
     def see(self, step: int, split: str, numbers: Mapping[str, float | None]) -> list[Finding]:
-        """Add one line of metrics; returns new findings."""
+        """Add one line of metrics; return the findings that hold for the first time."""
         self.history.add(step, split, numbers)
         fired: list[Finding] = []
         for name, check in list(self._waiting.items()):
@@ -63,7 +63,7 @@ class Monitor:
         return fired
 
     def at_end(self) -> list[Finding]:
-        """The findings at the end of a run: with final numbers, or as notes if the condition no longer holds.
+        """Return all findings as at the end of a run: with final numbers, or as notes if they no longer hold.
 
         Findings about single steps, such as a NaN or a spike, are returned unchanged.
         """
@@ -88,7 +88,10 @@ class Monitor:
 
 
 class Watch:
-    """Applies a monitor to a run: prints its findings and writes them to `findings.jsonl`."""
+    """Metrics listener that monitors a run: prints new findings and writes them to `findings.jsonl`.
+
+    With `stop`, a finding that is an error ends the run.
+    """
 
     def __init__(self, folder: Path, history: History, tracker: Log, *, stop: bool = False) -> None:
         self._folder = folder
@@ -98,7 +101,7 @@ class Watch:
         self._monitor.replay(folder)
 
     def __call__(self, step: int, split: str, numbers: Mapping[str, float | None]) -> None:
-        """Take one line of metrics, as `Tracker.log` gets it."""
+        """Process one line of metrics, with the arguments that `Tracker.log` receives."""
         for finding in self._monitor.see(step, split, numbers):
             report(finding, self._folder, self._tracker)
             if self._stop and finding.severity == "error":
@@ -115,7 +118,7 @@ def report(finding: Finding, folder: Path, tracker: Log) -> None:
 def watch(
     folder: Path, tracker: Log, recipe: Recipe, steps: int, eval_rows: int, eval_prompts: int = 0
 ) -> None:
-    """Attach a monitor to everything that `tracker` logs."""
+    """Attach a monitor to `tracker`, which then receives all numbers that it logs."""
     history = History(steps, eval_rows, eval_prompts=eval_prompts)
     tracker.listeners.append(Watch(folder, history, tracker, stop=recipe.check.stop))
 
@@ -126,7 +129,7 @@ def write_findings(folder: Path, findings: Sequence[Finding]) -> None:
 
 
 def read_findings(folder: Path) -> list[Finding]:
-    """Findings in a run folder; lines that cannot be read are skipped."""
+    """Read the findings in a run folder; lines that cannot be read are skipped."""
     found = []
     for line in read_jsonl(folder / FILE):
         with contextlib.suppress(KeyError, TypeError, AttributeError):

@@ -1,7 +1,7 @@
-"""The page of findings: what each one means. It is in the package; `docs/check.md` is a link to it.
+"""Read the page that explains each finding. It is in the package; `docs/check.md` is a link to it.
 
 section("length-leak")         the section of a finding, as plain text
-names()                        all findings that have one
+names()                        the names of all findings that have a section
 is_finding("length-leek")      UserError: did you mean 'length-leak'?
 """
 
@@ -16,11 +16,11 @@ from boresight.core.errors import UserError
 
 FILE = "check.md"
 PROSE = ("why-is-my-dpo-loss-flat", "a-study-diagnosed", "measured-on-your-model-and-data")
-"""Sections that belong to no finding."""
+"""Anchors of the sections that belong to no finding."""
 
 
 def section(name: str) -> str:
-    """The section of the page on the finding `name`, without the markup of links.
+    """Return the section of the page on the finding `name`, without the markup of links.
 
     Raises:
         KeyError: no finding has this name.
@@ -41,7 +41,7 @@ def is_finding(name: str) -> bool:
 
 
 def names() -> list[str]:
-    """Every finding, in the order of the page."""
+    """Return the names of all findings, in the order of the page."""
     return list(_sections())
 
 
@@ -55,10 +55,10 @@ def _sections() -> dict[str, str]:
 
 
 def _anchor(heading: str) -> str:
-    """The heading as a link to it has it."""
+    """Return the anchor of a heading, as it is written in links."""
     return re.sub(r"[^a-z0-9 -]", "", heading.lower()).strip().replace(" ", "-")
 
 
 def _plain(markdown: str) -> str:
-    """The text with links as their words; code and emphasis stay as written."""
+    """Replace links by their text; the markup of code and emphasis stays."""
     return re.sub(r"\[([^\[\]]+)\]\([^()]+\)", r"\1", markdown).strip()

@@ -1,4 +1,4 @@
-"""Findings in the terminal."""
+"""Print findings in the terminal."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from boresight.findings.page import section
 STYLES = {"error": ERROR, "warning": WARNING, "note": "cyan"}
 WIDEST = max(map(len, STYLES))
 INDENT = WIDEST + 2
-"""Columns before the text of a finding: a severity and the gap of the table."""
+"""Width in characters of the severity and the gap before the text of a finding."""
 
 
 def print_findings(
     findings: Sequence[Finding], console: Console, commands: Mapping[str, str] | None = None
 ) -> None:
-    """One block per finding: severity and name, why, fix, rows; nothing when there are none.
+    """Print one block per finding: severity, name, rows, why, fix; nothing if there are no findings.
 
-    `commands` maps names of findings to commands to try. With `--quiet` notes are not shown.
+    `commands` maps names of findings to commands to try. With `--quiet`, notes are not printed.
     """
     target = warning_console(console)
     if target is not console:
@@ -43,7 +43,7 @@ def _print_finding(finding: Finding, command: str | None, console: Console) -> N
 
 
 def _finding_text(finding: Finding) -> Text:
-    """Text from data is printed as it is, never as markup."""
+    """Return the text of a finding; text from data is never interpreted as markup."""
     text = Text(finding.name, "bold")
     if finding.rows:
         some = ", ".join(finding.rows) + (" …" if finding.count > len(finding.rows) else "")
@@ -65,6 +65,9 @@ def print_section(name: str, console: Console) -> None:
 
 
 def section_text(name: str) -> str:
-    """The section of the findings page on the finding `name`, as one paragraph. Raises KeyError if no finding
-    has this name."""
+    """Return the section of the findings page on the finding `name`, as one paragraph.
+
+    Raises:
+        KeyError: no finding has this name.
+    """
     return " ".join(section(name).split())

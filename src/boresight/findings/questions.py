@@ -1,4 +1,4 @@
-"""Answers to frequent questions about a run from its log: yes, no with numbers, or unknown."""
+"""Answer frequent questions about a run from its log: yes, no with numbers, or unknown."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Seen = Callable[[History], str | None]
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:
-    """A frequent question: its text `asked`, names of the `findings` that mean yes, and `seen`, a function
-    that returns the answer if there is none of them.
+    """A frequent question about a run.
 
-    `seen` returns None if the log does not contain `metric`.
+    `asked` is its text, and `findings` are the names of findings that mean yes. `seen` is a function that
+    returns the answer if there is no such finding, or None if the log does not contain `metric`.
     """
 
     asked: str
@@ -49,7 +49,7 @@ def _reward(h: History) -> str | None:
 
 
 def _ends(h: History, name: str) -> str:
-    """What the two numbers of a trend are."""
+    """Describe the two numbers of a trend."""
     return f", means of the first and last {h.trend_size(name)} logged steps"
 
 
@@ -74,7 +74,7 @@ def _length(h: History) -> str | None:
 
 
 def _share_cut(h: History) -> float | None:
-    """Share of the last answers that the token limit cut; None if the log has none."""
+    """Return the share of the latest answers that the token limit cut; None if it is not logged."""
     if cut := h.recent("truncated", 20):
         return mean(cut)
     ended = h.values("stopped_share", "eval")
@@ -93,7 +93,10 @@ def _cut(h: History) -> str | None:
 
 
 def _often(share: float) -> str:
-    """Most answers may have been cut all along, which no finding about a change reports."""
+    """Return `yes` if at least the share `CUT` of the answers is cut, else `no`.
+
+    If they have been cut since the start, no finding reports it, since findings are about a change.
+    """
     return "yes" if share >= CUT else "no"
 
 
@@ -139,7 +142,7 @@ QUESTIONS = (
 def looked_for(
     h: History, findings: Iterable[Finding], name_of: Callable[[str], str] = lambda name: name
 ) -> list[str]:
-    """One sentence per question; `name_of` maps a metric to its name in the log."""
+    """Answer each question in one sentence; `name_of` maps a metric to its name in the log."""
     found = [finding.name for finding in findings]
     return [_answer(question, h, found, name_of) for question in QUESTIONS]
 

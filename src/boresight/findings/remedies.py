@@ -1,4 +1,4 @@
-"""One command to try for a finding, for the program that wrote the log."""
+"""Suggest one command to try for a finding, for the program that wrote the log: boresight or TRL."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ LESS_RATE = "optim.lr={less_rate}", "--learning_rate {less_rate}"
 MORE_RATE = "optim.lr={more_rate}", "--learning_rate {more_rate}"
 MORE_LIKELIHOOD = "method.sft_weight={more_likelihood}", ""
 FIRST_LIKELIHOOD = 0.2
-"""Weight of the likelihood of chosen answers for a run that had none."""
+"""Suggested weight of the likelihood of chosen answers (`method.sft_weight`) for a run without this term."""
 WARM = 1.2
-"""Temperature that is tried for samples that are all alike."""
+"""Suggested sampling temperature if all samples of a prompt have the same reward."""
 MOST = 10.0
-"""Largest factor by which a learning rate is raised from one run to the next."""
+"""Maximum factor by which a suggested learning rate exceeds that of the run."""
 CHECKS: Mapping[str, str] = {"labels-reversed": "", "rewards-stay-zero": " --overfit 32"}
 """Options of `boresight check` by finding, for findings that a check explains better than another run."""
 SHOWN: Mapping[str, str] = {"memorizing": " --rows 20", "nothing-scored": ""}
-"""Options of `boresight data show` by finding, for findings whose cause is read in rows, unless a setting of
-`SETTINGS` is known."""
+"""Options of `boresight data show` by finding, for findings whose cause is visible in rows. They are used if
+`SETTINGS` gives no command."""
 
 SETTINGS: Mapping[str, tuple[str, str]] = {
     "nothing-scored": ("data.max_length={more_length}", ""),
@@ -43,17 +43,17 @@ SETTINGS: Mapping[str, tuple[str, str]] = {
     "repetition": LESS_RATE,
     "gradient-spike": LESS_RATE,
 }
-"""Settings of boresight and options of TRL's trainers, by finding; an empty one gives no command."""
+"""Suggested settings of boresight and options of TRL's trainers, by finding; "" is no suggestion."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogSource:
-    """Source of a log, for the commands to suggest.
+    """Facts about the run that wrote a log, which suggested commands need. None is an unknown value.
 
-    `train` is the beginning of a command that trains again, `check` that of a `boresight check`, `show` that
-    of a `boresight data show` of the training data. `rate` is the highest learning rate of the log, `tokens`
-    the limit or the mean length of completions, `length` the longest row in tokens, `samples` the number of
-    completions per prompt and `temperature` theirs, None where unknown.
+    `train` is the beginning of a command that trains again, `check` that of a `boresight check`, and `show`
+    that of a `boresight data show` of the training data. `rate` is the highest learning rate of the log,
+    `tokens` the token limit or the mean length of completions, `length` the maximum row length in tokens,
+    `samples` the number of completions per prompt, and `temperature` the sampling temperature.
     """
 
     train: str
@@ -61,8 +61,8 @@ class LogSource:
     show: str
     of_trl: bool = False
     sft_weight: float | None = None
-    """Weight of the likelihood of the chosen answers in the loss; None where unknown, or if the method cannot
-    add it."""
+    """Weight of the likelihood of the chosen answers in the loss; None if it is unknown, or if the method has
+    no such term."""
     rate: float | None = None
     tokens: float | None = None
     length: int | None = None
@@ -70,14 +70,14 @@ class LogSource:
     temperature: float | None = None
 
     def command(self, finding: Finding) -> str | None:
-        """The command to try; None if there is no general remedy, or if a number in it is unknown."""
+        """Return the command to try; None if there is no general remedy, or if a number in it is unknown."""
         if finding.name in CHECKS:
             return self.check + CHECKS[finding.name]
         trained = self._training(finding)
         return self.show + SHOWN[finding.name] if trained is None and finding.name in SHOWN else trained
 
     def _training(self, finding: Finding) -> str | None:
-        """A command that trains again with other settings."""
+        """Return a command that trains again with other settings; None if there is none."""
         by_program = SETTINGS.get(finding.name, ("", ""))
         if by_program == MORE_LIKELIHOOD and self.sft_weight is None:
             by_program = LESS_RATE

@@ -30,17 +30,19 @@ NAMES = {
     "completions/mean_length": "sampled_len",
     "completions/clipped_ratio": "truncated",
 }
-"""Metric names of TRL and ours; the newest TRL name comes last. TRL's rewards are log-ratios times beta."""
+"""Metric name of boresight by that of TRL. Of several TRL names for one metric, the newest comes last. TRL's
+rewards of pairs are log-ratios times beta."""
 SAMPLED = {"kl": "kl"}
-"""Names that have this meaning only if the log has a reward of samples; KTO's `kl` is its reference point."""
+"""Further names, which have this meaning only if the log contains a reward of samples; KTO's `kl` is its
+reference point."""
 SCALED = {"margin", "chosen_logratio", "rejected_logratio"}
-"""Our metrics that TRL multiplies by beta."""
+"""Metrics, by their names in boresight, that TRL multiplies by beta."""
 OF_PAIRS = {"chosen", "rejected", "margins", "accuracies"}
-"""Names under `rewards/` that belong to pairs; all others are reward functions."""
+"""Names below `rewards/` that belong to pairs; all others are names of reward functions."""
 ASSUMED_EVAL_ROWS = 200
-"""Assumed number of held-out rows, for intervals: the file does not contain it."""
+"""Assumed number of held-out rows for intervals, since the file does not contain it."""
 USUAL_BETA = 0.1
-"""TRL's default for pairs."""
+"""Default beta of TRL's trainers for pairs."""
 NOT_OF_TRL = "--beta is for the log of a TRL run on pairs; leave it out."
 
 TrlLine = tuple[int, str, dict[str, float]]
@@ -48,8 +50,11 @@ TrlLine = tuple[int, str, dict[str, float]]
 
 @dataclass(frozen=True)
 class TrlFacts:
-    """Facts of the run besides its log. `beta` is None if it is neither given nor derivable. `eval_sets`:
-    names of its evaluation sets if it has several; only lines of the first are read."""
+    """Facts about a TRL run besides the lines of its log.
+
+    `beta` is None if it is neither given nor derivable. `eval_sets` are the names of the evaluation sets if
+    the run has several; only lines of the first one are read.
+    """
 
     steps: int
     eval_rows: int
@@ -58,13 +63,13 @@ class TrlFacts:
 
 
 def name_in_trl(ours: str) -> str:
-    """TRL's newest name of one of our metrics."""
+    """Return TRL's newest name for a metric of boresight; the name itself if TRL has none."""
     theirs = {name: theirs for theirs, name in (NAMES | SAMPLED).items()}
     return theirs.get(ours, ours)
 
 
 def trainer_state_in(folder: Path) -> Path | None:
-    """The `trainer_state.json` of a folder, or that of the latest of its checkpoints; None if it has none."""
+    """Return the `trainer_state.json` of a folder, or that of its latest checkpoint; None if it has none."""
     if (own := folder / "trainer_state.json").is_file():
         return own
     states = folder.glob("checkpoint-*/trainer_state.json")
@@ -72,7 +77,10 @@ def trainer_state_in(folder: Path) -> Path | None:
 
 
 def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlLine], TrlFacts]:
-    """Lines `(step, split, numbers)` in our names and units, and the facts.
+    """Read a log as lines `(step, split, numbers)` with boresight's names and units, and facts about the run.
+
+    Args:
+        beta: beta of the run; None derives it from the log, if possible.
 
     Raises:
         UserError: the file is no JSON object with a `log_history`.
@@ -96,7 +104,7 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
             # transformers names the set before its loss; TRL's own metrics are `eval_rewards/…` in each set.
             numbers |= _ours(entry, f"eval_{sets[0]}_", beta)
         if "lr" in numbers:
-            # One line stands for all steps since the one before.
+            # A line covers all steps since the line before.
             rate_sum, before = rate_sum + numbers["lr"] * (step - before), step
             numbers["lr_sum"] = rate_sum
         if numbers:
@@ -111,7 +119,10 @@ def _is_evaluation(entry: Mapping[str, Any]) -> bool:
 
 
 def _eval_set(entry: Mapping[str, Any]) -> str:
-    """The evaluation set of a line, from `eval_NAME_runtime` or `eval_NAME_loss`; empty without a name."""
+    """Return the name of the evaluation set of a line, from `eval_NAME_runtime` or `eval_NAME_loss`.
+
+    It is empty if the evaluation set has no name.
+    """
     for ending in ("_runtime", "_loss"):  # one set may have several losses
         names = [name for name in entry if name.startswith("eval_") and name.endswith(ending)]
         if names:
@@ -120,9 +131,10 @@ def _eval_set(entry: Mapping[str, Any]) -> str:
 
 
 def derived_beta(history: list[Mapping[str, Any]]) -> float | None:
-    """Beta from two evaluations: change of the chosen reward over change of the chosen log-probability.
+    """Derive beta from two evaluations; None if the log does not contain two that differ enough.
 
-    Both are means over the same held-out rows, and the reference is fixed, so the ratio is exact up to the
+    Beta is the change of the chosen reward divided by the change of the chosen log-probability. Both are
+    means over the same held-out rows, and the reference model is fixed, so the ratio is exact up to the
     rounding of the log.
     """
     pairs = [(_number(e.get("eval_rewards/chosen")), _number(e.get("eval_logps/chosen"))) for e in history]
@@ -147,7 +159,8 @@ def _ours(entry: Mapping[str, Any], prefix: str, beta: float | None) -> dict[str
 
 
 def _of_samples(entry: Mapping[str, Any], prefix: str) -> dict[str, float]:
-    """Further metrics in a log of sampled completions: KL, entropy, reward functions and their spread."""
+    """Return further metrics of a log of sampled completions: KL, entropy, spread of rewards, and the reward
+    of each function."""
     found = {ours: _number(entry.get(prefix + theirs)) for theirs, ours in SAMPLED.items()}
     entropy = _number(entry.get(prefix + "entropy"))
     found["logp_per_token"] = None if entropy is None else -entropy
@@ -156,7 +169,7 @@ def _of_samples(entry: Mapping[str, Any], prefix: str) -> dict[str, float]:
         and (spread := _number(entry.get(prefix + "reward_std"))) is not None
         and math.isfinite(spread)
     ):
-        # Older versions give the mean spread only: at 0 all groups are without one, else at least one is not.
+        # Older versions log only the mean standard deviation: 0 means that all groups have equal rewards.
         found["zero_variance"] = 1.0 if spread == 0 else 0.0
     for name in entry:
         part = name.removeprefix(f"{prefix}rewards/").removesuffix("/mean")
@@ -166,7 +179,8 @@ def _of_samples(entry: Mapping[str, Any], prefix: str) -> dict[str, float]:
 
 
 def _number(value: Any) -> float | None:
-    """A number of the log, NaN included; None for anything else, and for an integer beyond all numbers."""
+    """Return a number of the log as float, also NaN; None for any other value or an integer of `LARGEST` or
+    more."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if isinstance(value, float) or abs(value) < LARGEST else None

@@ -1,1 +1,1 @@
-"""Requests to language models: client, limits, budget and a ledger that keeps every reply."""
+"""Send requests to language models: client, rate limits, budget, and a ledger that stores every reply."""

@@ -1,4 +1,5 @@
-"""Spending limits of a run: cost is reserved before sending, settled after, and continued on resume."""
+"""Enforce the spending limits of a run: reserve cost before sending, settle it afterwards, continue on
+resume."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from boresight.llm.request import Request
 
 MILLION = 1_000_000
 PROBE = 1_000
-"""Tokens for which a price is looked up: above 200,000 in one request some models cost twice as much per
-token."""
+"""Number of tokens for which a price is looked up. It is small, since above 200,000 tokens in one request
+some models cost twice as much per token."""
 
 
 class Price(Section):
@@ -31,7 +32,7 @@ class Price(Section):
     """Prompt tokens that the server had in its cache; null prices them like the others."""
 
     def of(self, usage: Usage) -> float:
-        """Dollars for the tokens of one response.
+        """Return the price of the tokens of one response, in dollars.
 
         >>> Price(input=0.4, output=1.6).of(Usage(prompt=1000, completion=500))
         0.0012
@@ -41,7 +42,7 @@ class Price(Section):
         return (fresh * self.input + usage.cached * cached + usage.completion * self.output) / MILLION
 
     def halved(self) -> Price:
-        """Prices in the batch API, half of these."""
+        """Return the prices of the batch API, which are half of these."""
         cached = None if self.cached_input is None else self.cached_input / 2
         return Price(input=self.input / 2, output=self.output / 2, cached_input=cached)
 
@@ -59,7 +60,7 @@ class BudgetSection(Section):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Tokens and dollars; dollars are 0 where the price is unknown."""
+    """Tokens and dollars of a request; dollars are 0 where the price is unknown."""
 
     tokens: int
     usd: float
@@ -69,17 +70,17 @@ FREE = Cost(0, 0.0)
 
 
 def worst_case(request: Request, price: Price | None) -> Cost:
-    """Upper bound of the cost of `request`: its estimated prompt tokens and `max_tokens` of an answer."""
+    """Return the maximum cost of a request: estimated prompt tokens, and `max_tokens` answer tokens."""
     usage = Usage(request.prompt_tokens, request.max_tokens)
     return Cost(usage.total, price.of(usage) if price else 0.0)
 
 
 @dataclass
 class Budget:
-    """Requests, tokens and dollars that a run has spent, checked against the limits in `ceilings`.
+    """Requests, tokens and dollars that a run has spent, with the limits in `ceilings`.
 
-    `tokens` and `usd` include the cost reserved for requests in flight, so the limits can be exceeded only if
-    prompt tokens were underestimated. `under_way` counts the requests in flight.
+    `tokens` and `usd` include the cost that is reserved for requests in flight, so the limits can be exceeded
+    only if prompt tokens were underestimated. `under_way` is the number of requests in flight.
     """
 
     ceilings: BudgetSection = field(default_factory=BudgetSection)
@@ -93,11 +94,11 @@ class Budget:
 
     @classmethod
     def continued(cls, ceilings: BudgetSection, spent: Spent) -> Budget:
-        """A budget that continues from what earlier runs on the same ledger spent."""
+        """Create a budget that starts from the cost of earlier runs on the same ledger."""
         return cls(ceilings, spent.requests, spent.tokens, spent.usd)
 
     def exceeded(self, cost: Cost = FREE) -> str | None:
-        """The limit that one more request of this cost would exceed, as text; None if none."""
+        """Return the limit that one more request of this cost would exceed, as text; None without one."""
         would_be = {
             "max_usd": self.usd + cost.usd,
             "max_tokens": self.tokens + cost.tokens,
@@ -110,14 +111,14 @@ class Budget:
         return None
 
     def reserve(self, cost: Cost) -> None:
-        """Reserve the largest possible cost of a request, just before it is sent."""
+        """Reserve the maximum cost of a request, immediately before it is sent."""
         self.requests += 1
         self.under_way += 1
         self.reserved_usd += cost.usd
         self._add(cost, 1)
 
     def settle(self, reserved: Cost, actual: Cost) -> None:
-        """Replace a reservation by the actual cost, and wake the waiting tasks."""
+        """Replace a reservation by the actual cost, and call the functions in `on_settled`."""
         self.under_way -= 1
         self.reserved_usd -= reserved.usd
         self._add(reserved, -1)
@@ -136,7 +137,7 @@ class Budget:
 
 
 def find_price(model: str, given: Price | None) -> Price | None:
-    """Price of a model: from the recipe, else from `genai-prices` if installed, else None."""
+    """Return the price of a model: the given one, else that of `genai-prices` if installed, else None."""
     if given is not None:
         return given
     try:
@@ -153,15 +154,17 @@ def find_price(model: str, given: Price | None) -> Price | None:
 
 
 class Priced(Protocol):
-    """Settings of a model behind an endpoint."""
+    """Settings of a model behind an endpoint: its name and its price."""
 
     model: str
     price: Price | None
 
 
 def refuse_unpriced(ceilings: BudgetSection, models: Iterable[Priced]) -> None:
-    """Raise a `UserError` for a limit in dollars where the price of a model is unknown: nothing would be
-    counted."""
+    """Raise a `UserError` if there is a limit in dollars and the price of a model is unknown.
+
+    The cost of such a model could not be counted.
+    """
     if ceilings.max_usd is None:
         return
     for one in models:

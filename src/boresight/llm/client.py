@@ -1,10 +1,11 @@
-"""One asynchronous client for generating and judging.
+"""Send requests asynchronously, for generating and for judging.
 
     async with Client(ledger, [endpoint], Budget(...)) as client:
         await client.each(rows, lambda row: client.ask(request_of(row)))
 
-`ask` looks in the ledger first, then sends, and stores each reply before it returns it. The order in which
-replies arrive has no effect: read results from the ledger afterwards, in any order.
+`ask` returns the reply in the ledger if there is one; otherwise it sends the request and stores the reply
+before returning it. The order in which replies arrive has no effect: read results from the ledger afterwards,
+in any order.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ from boresight.llm.transports.openai import Transport
 T = TypeVar("T")
 
 BILLED_ATTEMPTS = 3
-"""Attempts at a request whose every attempt may be billed, because a body was received and could not be
-read."""
+"""Maximum number of attempts at a request if every attempt may be billed, because a body was received that
+cannot be read."""
 NOT_FOUND = ("HTTP 404", "HTTP 405")
 CHECK_ADDRESS = "check the model's name and base_url, which usually ends in /v1"
-"""What to do where an address or a model does not exist."""
+"""Advice in the error message if an address or a model does not exist."""
 STUCK_AFTER = 300.0
-"""Seconds without one answer after which a run stops."""
+"""Seconds without any answer after which a run stops."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A model behind a transport, with its limits and price (None: unknown)."""
+    """A model behind a transport, with its rate limits and its price (None if unknown)."""
 
     model: str
     transport: Transport
@@ -52,7 +53,8 @@ class Endpoint:
     price: Price | None = None
     timeout: float = 120.0
     slow: bool = False
-    """True for a model in this process or a batch, which have no time limit and never count as stuck."""
+    """Whether the model runs in this process or in a batch; it then has no time limit and never counts as
+    stuck."""
 
 
 @dataclass
@@ -63,20 +65,20 @@ class Progress:
     cached: int = 0
     given_up: int = 0
     failures: Counter[str] = field(default_factory=Counter)
-    """Failed attempts by kind."""
+    """Number of failed attempts by kind."""
     first_failure: dict[str, str] = field(default_factory=dict)
     """Message of the first failure of each kind."""
     told: set[str] = field(default_factory=set)
-    """Kinds of failures of which the first has been printed."""
+    """Kinds of failures whose first message has been printed."""
     unusable: Counter[str] = field(default_factory=Counter)
-    """Answers that were received and cannot be used (truncated, refused), by kind."""
+    """Number of answers that were received but cannot be used (truncated, refused), by kind."""
     estimated: int = 0
-    """Answers whose reported usage was replaced by an estimate."""
+    """Number of answers whose reported usage was replaced by an estimate."""
     tokens: int = 0
 
 
 class _Door:
-    """An endpoint and its gate."""
+    """An endpoint and the queue (`Gate`) of its requests."""
 
     def __init__(self, endpoint: Endpoint, budget: Budget) -> None:
         self.endpoint = endpoint
@@ -84,7 +86,10 @@ class _Door:
 
 
 class Client:
-    """Asynchronous client of language-model endpoints; see the module. Use it inside `async with`."""
+    """Asynchronous client of language-model endpoints; use it inside `async with`.
+
+    The module docstring has an example.
+    """
 
     def __init__(
         self,
@@ -121,15 +126,15 @@ class Client:
 
     @property
     def window(self) -> int:
-        """Requests to hold at a time: those in flight, and a queue of waiting ones."""
+        """Maximum number of requests to hold at a time: those in flight, and a queue of waiting ones."""
         return 2 * sum(door.endpoint.limits.max_concurrency for door in self._doors.values()) + 16
 
     def concurrency(self) -> int:
-        """Requests that may be in flight now, summed over endpoints."""
+        """Return the number of requests that may be in flight now, summed over endpoints."""
         return sum(door.gate.limits.concurrency.allowed for door in self._doors.values())
 
     async def ask(self, request: Request) -> Reply:
-        """The reply to a request: from the ledger, or sent once and stored.
+        """Return the reply to a request: from the ledger, or sent now and stored.
 
         A failure is a reply with `failure` set, never an empty answer.
 
@@ -154,10 +159,10 @@ class Client:
             promise.cancel()
 
     async def each(self, items: Iterable[T], do: Callable[[T], Awaitable[object]]) -> None:
-        """Run `do` on every item, a bounded number at a time; memory does not grow with their number.
+        """Run `do` on every item, a bounded number at a time, so that memory does not grow with their number.
 
         Raises:
-            Stopped: see `ask`; requests in flight are cancelled.
+            Stopped: for the reasons of `ask`; requests in flight are cancelled.
         """
         places = asyncio.Semaphore(self.window)
         try:
@@ -173,22 +178,24 @@ class Client:
             raise _first(several) from None
 
     def probe(self, request: Request) -> AbstractAsyncContextManager[None]:
-        """Context manager for one request whose reply is reported to `usable`. Only a few can be entered at a
-        time until one reply was usable, any number afterwards.
+        """Return a context manager for one request whose reply is reported to `usable`.
 
-        The number is not limited for a model in this process, which costs nothing, and for a batch, which is
-        paid as a whole.
+        Until a reply was usable, only a few requests can be inside such a context at a time; afterwards any
+        number. The number is not limited for a model in this process, which costs nothing, and for a batch,
+        which is paid as a whole.
         """
         if self._doors[request.endpoint, request.model].endpoint.slow:
             return nullcontext()
         return self.usable.probe(request.stage, request.model)
 
     async def ask_usable(self, request: Request, read: Reader = usual_reader) -> Reply:
-        """As `ask`, but raises if none of the first replies can be used; `read` returns the reason why one
-        cannot.
+        """Send a request as `ask` does, but raise if none of the first replies can be used.
+
+        Args:
+            read: returns the reason why a reply cannot be used; None if it can.
 
         Raises:
-            Stopped: see `UsableReplies`, and `ask`.
+            Stopped: for the reasons of `UsableReplies.note` and `ask`.
         """
         async with self.probe(request):
             reply = await self.ask(request)
@@ -199,7 +206,7 @@ class Client:
         return reply
 
     async def _buy(self, request: Request) -> Reply:
-        """Send until there is a response, or no point in sending again."""
+        """Send a request until there is a response, or until another attempt is pointless."""
         door = self._doors[request.endpoint, request.model]
         cost = worst_case(request, door.endpoint.price)
         for attempt in range(1, self.attempts + 1):
@@ -220,7 +227,7 @@ class Client:
         return self._give_up(request, last.kind, last.detail)
 
     def _give_up(self, request: Request, kind: str, detail: str) -> Reply:
-        """No response in this run. The next run asks again."""
+        """Record that the request has no response in this run; the next run sends it again."""
         self.progress.given_up += 1
         self.ledger.give_up(request, kind, detail)
         return failed(kind, detail)
@@ -229,7 +236,7 @@ class Client:
         gate = door.gate
         await gate.enter(cost)
         ticket = self.ledger.reserve(request, cost.tokens, cost.usd)
-        actual = cost  # of an attempt that is cut short: it may be on the bill
+        actual = cost  # an interrupted attempt counts at its maximum cost, since it may be billed
         started = gate.clock()
         try:
             async with asyncio.timeout(door.endpoint.timeout):
@@ -290,11 +297,11 @@ class Client:
             raise Stopped(f"{where} does not take the request: {failure.detail}; {fix}.", other_recipe=True)
 
     def _pause(self, attempt: int, retry_after: float | None) -> float:
-        """Seconds before the next attempt."""
+        """Return the number of seconds to wait before the next attempt."""
         return pause_after(attempt, self.first_pause, retry_after, self._jitter.random())
 
     async def _watch(self) -> None:
-        """Stop the run when an endpoint is tried and tried and answers nothing."""
+        """Raise `Stopped` if an endpoint has answered no request for `stuck_after` seconds."""
         while True:
             await asyncio.sleep(min(1.0, self.stuck_after / 4))
             for door in (door for door in self._doors.values() if not door.endpoint.slow):
@@ -311,7 +318,7 @@ class Client:
 
 
 def _usage(request: Request, reply: Reply) -> tuple[Usage, str]:
-    """Tokens to book for a response, and why that is an estimate, '' if it is none."""
+    """Return the tokens to count for a response, and why they are an estimate ('' if they are not)."""
     if request.endpoint == IN_PROCESS and reply.usage is not None:  # counted here
         return reply.usage, ""
     return counted(request, reply)
@@ -322,6 +329,9 @@ async def _one(do: Callable[[T], Awaitable[object]], item: T) -> None:
 
 
 def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception at the bottom: one failure stops all, so the others are echoes of it."""
+    """Return the innermost first exception of a group.
+
+    One failure cancels all other tasks, so the other exceptions are its consequences.
+    """
     inner = several.exceptions[0]
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

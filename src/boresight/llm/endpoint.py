@@ -40,8 +40,10 @@ class EndpointSection(Section):
     """Requests and tokens per minute, and concurrency."""
 
     def without_effect(self, field: str) -> dict[str, str]:
-        """Settings of the section `field` that do not act on a model in this process, with the sentences that
-        refuse them."""
+        """Return the settings of the section `field` that have no effect on a model in this process.
+
+        The values of the dictionary are the sentences with which the settings are refused.
+        """
         changed = {f"{field}.{name}": value for name, value in non_default_settings(self).items()}
         changed |= {
             f"{field}.limits.{name}": value for name, value in non_default_settings(self.limits).items()
@@ -53,11 +55,10 @@ class EndpointSection(Section):
 
     @property
     def enforces_schemas(self) -> bool:
-        """Whether a request's JSON schema reaches the model; otherwise only its text can ask for JSON."""
+        """Whether the endpoint applies a request's JSON schema; if not, only the prompt can ask for JSON."""
         return self.structured == "schema" and self.base_url is not None
 
     @property
     def url(self) -> str:
-        """Base URL that identifies the endpoint in requests and in the ledger; `in-process` without an
-        endpoint."""
+        """Base URL that identifies the endpoint in requests and in the ledger; `in-process` without one."""
         return self.base_url or IN_PROCESS

@@ -1,4 +1,4 @@
-"""Queue of requests per endpoint and model, which admits a request when limits and budget allow."""
+"""Queue requests per endpoint and model, and admit each when rate limits and budget allow it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from boresight.llm.rate_limits import Limits
 
 
 class BudgetSpent(Exception):
-    """No further request fits into the budget. The message names the limit."""
+    """Raised if no further request fits into the budget; the message names the limit."""
 
 
 class Gate:
-    """A first-in, first-out queue. A waiting request holds no resources, so a retry queues like any other
-    request."""
+    """First-in, first-out queue of the requests to one endpoint and model.
+
+    A waiting request holds no resources, so a retry queues like any other request.
+    """
 
     def __init__(self, limits: Limits, budget: Budget, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits, self.budget, self.clock = limits, budget, clock
@@ -29,10 +31,10 @@ class Gate:
         budget.on_settled.append(self.admit_waiting)
 
     async def enter(self, cost: Cost) -> None:
-        """Wait for a place; on return the request is counted in limits and budget.
+        """Wait until the request may be sent; on return it is counted in limits and budget.
 
         Raises:
-            BudgetSpent: it does not fit, and no request is in flight whose settling could make room.
+            BudgetSpent: the cost does not fit, and no request is in flight whose settling could make room.
         """
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((cost, turn))
@@ -45,13 +47,18 @@ class Gate:
             raise
 
     def leave(self, reserved: Cost, actual: Cost) -> None:
-        """Return the place, and settle the reserved cost with the actual one."""
+        """Remove a finished request from the limits, and settle its reserved cost with the actual one."""
         self.under_way -= 1
         self.limits.used(reserved.tokens, actual.tokens, self.clock())
-        self.budget.settle(reserved, actual)  # pumps every gate, this one too
+        self.budget.settle(reserved, actual)  # admits waiting requests at every gate, this one too
 
     def succeeded(self, started: float, tokens: int) -> None:
-        """Record a success. `started` is when the request was sent, `tokens` the length of its answer."""
+        """Record a success.
+
+        Args:
+            started: time at which the request was sent.
+            tokens: length of its answer.
+        """
         self.trying_since = None
         self.limits.succeeded(started, self.clock(), tokens, self.under_way)
 
@@ -60,7 +67,7 @@ class Gate:
         self.limits.refused(started, self.clock(), retry_after)
 
     def admit_waiting(self) -> None:
-        """Admit waiting requests in order, as far as the limits allow."""
+        """Admit waiting requests in order, as far as rate limits and budget allow."""
         while self._waiting:
             cost, turn = self._waiting[0]
             if turn.done():  # its waiter was cancelled
@@ -68,7 +75,7 @@ class Gate:
                 continue
             if full := self.budget.exceeded(cost):
                 if self.budget.under_way:
-                    return  # what settles may come to less than was reserved
+                    return  # requests in flight may cost less than was reserved
                 self._waiting.popleft()
                 turn.set_exception(BudgetSpent(full))
                 continue

@@ -1,4 +1,4 @@
-"""Run coroutines from plain functions, also where an event loop runs already, as in a notebook."""
+"""Run coroutines from synchronous functions, also if an event loop is already running, as in a notebook."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class EventLoop:
-    """An event loop for several calls, since connections belong to one loop. Close it at the end.
+    """An event loop that serves several calls, since connections belong to one loop. Close it at the end.
 
-    In a thread whose own loop is running, such as that of a notebook's cells, coroutines run in another
-    thread while this one waits.
+    If the calling thread has a running loop, as a notebook's cells do, coroutines run in another thread while
+    this one waits.
     """
 
     def __init__(self) -> None:
@@ -22,8 +22,10 @@ class EventLoop:
         self._task: asyncio.Task[Any] | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine and return its result. Ctrl-C cancels it, waits for its end, and raises
-        KeyboardInterrupt."""
+        """Run a coroutine and return its result.
+
+        Ctrl-C cancels the coroutine, waits for its end, and raises KeyboardInterrupt.
+        """
         return self._beside(lambda: self._runner.run(self._noted(coroutine)))
 
     def close(self) -> None:
@@ -41,7 +43,7 @@ class EventLoop:
         return await coroutine
 
     def _beside(self, call: Callable[[], T]) -> T:
-        """Call it in this thread if that has no running loop, else in another one."""
+        """Call `call` in this thread if that has no running loop, else in another thread."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:

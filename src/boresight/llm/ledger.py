@@ -1,16 +1,16 @@
-"""The ledger: every response that was paid for, kept from the moment it arrives.
+"""Store every response from the moment it arrives.
 
-One SQLite file in WAL mode, one transaction per event, so that a process killed at any time loses nothing
-that it has received. A response is stored in the transaction that settles its attempt. Tables:
+The ledger is one SQLite file in WAL mode with one transaction per event, so that a process killed at any time
+loses nothing that it has received. A response is stored in the transaction that settles its attempt. Tables:
 
-    responses   key (see `Request.key`), the request, the server's body as it came
-    attempts    what was sent, reserved before sending and settled after: the budget's memory
-    failures    requests that were given up, asked again by the next run
-    batched     requests in a batch that the server works on, and its id
+    responses   key (see `Request.key`), the request, the server's body as received
+    attempts    requests sent: the cost is reserved before sending and settled afterwards
+    failures    requests that were given up; the next run sends them again
+    batched     requests in a batch that the server works on, and the id of the batch
     estimated   responses whose reported usage was replaced by a safe estimate, and why
 
-Values are JSON; nothing is pickled. No key or header ever comes here: requests are stored as
-`Request.identity`, which has neither. Bodies are the servers' own, unchanged.
+Values are JSON; nothing is pickled. No key or header is ever stored: requests are stored as
+`Request.identity`, which has neither. Bodies are those of the servers, unchanged.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ WHERE typeof(tokens) = 'integer'
 class Spent:
     """Cost of all attempts so far.
 
-    `lost` is the cost of attempts without a response (killed, timed out, dropped), which may have been
-    billed. It is counted at the reserved amount, because a budget must hold in the worst case.
+    `lost_tokens` and `lost_usd` are the cost of attempts without a response (killed, timed out, dropped),
+    which may have been billed. They are counted at the reserved amount, so that the budget holds in the worst
+    case.
     """
 
     requests: int
@@ -65,10 +66,10 @@ class Spent:
 
 
 class Ledger:
-    """An open ledger, which one process may hold at a time.
+    """An open ledger; only one process can hold it at a time.
 
     Raises:
-        UserError: another process holds it, or the file is no ledger.
+        UserError: another process holds it, or the file is not a ledger.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -94,10 +95,11 @@ class Ledger:
             raise
 
     def _settle_dead(self) -> None:
-        """Create the tables, and settle the attempts that a dead process left open.
+        """Create the tables, and settle the attempts that a killed process left open.
 
-        Those in a batch are still in flight and will be reserved again by whoever asks for them; of the
-        others the server may have answered any.
+        Open attempts in a batch are deleted: the batch is still in progress, and the cost is reserved again
+        when the requests are made again. All other open attempts count as lost, since the server may have
+        answered them.
         """
         with self._transaction() as db:
             for statement in SCHEMA:
@@ -107,7 +109,7 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """The one way to write: all of the block's statements, or none.
+        """Context manager for every write: all statements of the block are committed, or none.
 
         Raises:
             UserError: the disk is full, or the file cannot be written.
@@ -142,7 +144,11 @@ class Ledger:
         )
 
     def _select(self, query: str, values: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a query. Raises `UserError` where the file is damaged."""
+        """Return the rows of a query.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
@@ -155,12 +161,12 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Checkpoint the write-ahead log into the file and close it."""
+        """Checkpoint the write-ahead log, and close the file."""
         self._db.close()
         self._lock.release()
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The body of a completed response; None if there is none."""
+        """Return the body of the stored response; None if there is none."""
         rows = self._select("SELECT body FROM responses WHERE key = ?", (key,))
         return json.loads(rows[0][0]) if rows else None
 
@@ -168,8 +174,7 @@ class Ledger:
         return bool(self._select("SELECT 1 FROM responses WHERE key = ?", (key,)))
 
     def reserve(self, request: Request, tokens: int, usd: float) -> int:
-        """Record that a request is about to be sent, with its largest cost; returns a ticket for settling
-        it."""
+        """Record a request about to be sent at its maximum cost; return a ticket for settling it."""
         row = (request.key, request.stage, tokens, usd, time.time())
         with self._transaction() as db:
             cursor = db.execute(
@@ -181,9 +186,10 @@ class Ledger:
     def complete(
         self, ticket: int, request: Request, body: dict[str, Any], tokens: int, usd: float, doubt: str = ""
     ) -> None:
-        """Store a response and settle its attempt at the actual cost, also if it was in a batch.
+        """Store a response and settle its attempt at the actual cost, also for a request in a batch.
 
-        `doubt` is the reason if the cost is an estimate.
+        Args:
+            doubt: reason why the cost is an estimate; '' if it is not.
         """
         with self._transaction() as db:
             db.execute(INSERT_RESPONSE, _response(request, body, tokens, usd))
@@ -195,12 +201,15 @@ class Ledger:
                 db.execute("INSERT OR REPLACE INTO estimated VALUES (?, ?, ?)", row)
 
     def keep(self, computed: Iterable[tuple[Request, dict[str, Any]]]) -> None:
-        """Store responses that were computed in this process at no cost; no attempt is counted."""
+        """Store responses that were computed in this process at no cost; they are not counted as attempts."""
         with self._transaction() as db:
             db.executemany(INSERT_RESPONSE, (_response(r, body, 0, 0.0) for r, body in computed))
 
     def fail(self, ticket: int, request: Request, kind: str, perhaps_billed: bool) -> None:
-        """Settle a failed attempt, also one in a batch: at no cost, or as lost at the reserved amount."""
+        """Settle a failed attempt, also of a request in a batch.
+
+        With `perhaps_billed` the attempt counts as lost, at the reserved amount; otherwise it costs nothing.
+        """
         with self._transaction() as db:
             if perhaps_billed:
                 db.execute("UPDATE attempts SET state = 'lost' WHERE id = ?", (ticket,))
@@ -209,25 +218,25 @@ class Ledger:
             db.execute("DELETE FROM batched WHERE key = ?", (request.key,))
 
     def give_up(self, request: Request, kind: str, detail: str) -> None:
-        """Record that this run has given up `request`, and why; the next run sends it again."""
+        """Record that this run gives up `request`, and why; the next run sends it again."""
         row = (request.key, request.stage, kind, detail)
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", row)
 
     def batch(self, keys: Iterable[str], batch: str) -> None:
-        """Record the batch of these requests, replacing an earlier record."""
+        """Record that the requests with these keys are in the batch `batch`, replacing earlier records."""
         with self._transaction() as db:
             db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((key, batch) for key in keys))
 
     def batches(self) -> dict[str, list[str]]:
-        """Keys of requests by batch, for batches that an earlier process submitted and did not finish."""
+        """Return the keys of the requests in every unfinished batch, by batch id."""
         found: dict[str, list[str]] = {}
         for key, batch in self._select("SELECT key, batch FROM batched"):
             found.setdefault(batch, []).append(key)
         return found
 
     def spent(self) -> Spent:
-        """Totals over all runs on this ledger."""
+        """Return the total cost of all runs on this ledger."""
         (row,) = self._select(
             "SELECT count(*), sum(tokens), sum(usd), sum(tokens * (state = 'lost')),"
             " sum(usd * (state = 'lost')) FROM attempts"
@@ -235,33 +244,44 @@ class Ledger:
         return Spent(*(value or 0 for value in row))
 
     def costs(self) -> list[tuple[str, str, int, int, float]]:
-        """`(stage, model, responses, tokens, usd)` of completed responses."""
+        """Return `(stage, model, responses, tokens, usd)` of the responses of each stage and model."""
         return self._select(
             "SELECT stage, model, count(*), sum(tokens), sum(usd) FROM responses"
             " GROUP BY stage, model ORDER BY min(at)"
         )
 
     def estimates(self) -> list[tuple[str, int, str]]:
-        """`(model, responses, why)` of responses whose usage is an estimate; `why` is the reason for one
-        of them."""
+        """Return `(model, responses, why)` for each model with responses whose usage is an estimate.
+
+        `why` is the reason for one of them.
+        """
         return self._select("SELECT model, count(*), min(why) FROM estimated GROUP BY model ORDER BY model")
 
     def mean_completion(self, stage: str, model: str) -> float | None:
-        """Mean number of answer tokens of a stage and model, where the server reports it plausibly."""
+        """Return the mean number of answer tokens of a stage and model; None if unknown.
+
+        Only usage that the server reported plausibly is counted.
+        """
         ((mean,),) = self._select(MEAN_COMPLETION, (stage, model))
         return mean
 
     def reply(self, request: Request) -> Reply:
-        """The stored reply to a request: its response, else the reason why it was given up, else
-        `missing`."""
+        """Return the stored reply to a request.
+
+        If there is no response, it is a reply with the failure for which the request was given up, or with
+        the failure `missing`.
+        """
         if (body := self.get(request.key)) is not None:
             return read_body(body)
         rows = self._select("SELECT kind, detail FROM failures WHERE key = ?", (request.key,))
         return failed(*rows[0]) if rows else failed("missing", "was never answered")
 
     async def ask(self, request: Request) -> Reply:
-        """As `Client.ask`, but from the ledger alone, so that code which sends several requests runs on
-        either."""
+        """Return the stored reply, like `reply`.
+
+        It has the signature of `Client.ask`, so that code which makes several requests can read from the
+        ledger alone.
+        """
         return self.reply(request)
 
 
@@ -269,7 +289,7 @@ INSERT_RESPONSE = "INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?,
 
 
 def _response(request: Request, body: dict[str, Any], tokens: int, usd: float) -> tuple[object, ...]:
-    """A row of `responses`."""
+    """Return a request and its response as a row of the table `responses`."""
     text = json_line(body).decode().removesuffix("\n")
     return request.key, request.stage, request.model, request.identity, text, tokens, usd, time.time()
 

@@ -1,4 +1,4 @@
-"""Progress display: throughput, money spent and expected, failures by kind."""
+"""Display progress: throughput, money spent and expected, and failures by kind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ REDRAW_EVERY = 0.2
 def watching(
     client: Client, what: str, total: int | None, console: Console | None
 ) -> Iterator[Callable[[], None]]:
-    """Yields a function to call once per item; shows nothing where there is no console."""
+    """Context manager that yields a function to call once per item.
+
+    Displays nothing if `console` is None.
+    """
     if console is None:
         yield lambda: None
         return
@@ -36,7 +39,7 @@ def watching(
 
 
 def _print_first_failures(client: Client, console: Console) -> None:
-    """The message of an endpoint at the first failure of each kind, once per run."""
+    """Print the endpoint's message at the first failure of each kind, once per run."""
     progress = client.progress
     for kind, detail in progress.first_failure.items():
         if kind not in progress.told:
@@ -52,8 +55,8 @@ class Meter:
         self.began, self.usd, self.requests = clock(), client.budget.spent_usd, client.progress.answered
 
     def line(self, done: int, total: int | None) -> str:
-        """The status line, for instance `31.4 per second · 32 at once · $0.52 spent, $1.10 at the end · 12
-        rate_limit`."""
+        """Return the status line, for instance `31.4 per second · 32 at once · $0.52 spent, $1.10 at the end
+        · 12 rate_limit`."""
         progress, budget = self.client.progress, self.client.budget
         seconds = max(self.clock() - self.began, 1e-6)
         parts = [

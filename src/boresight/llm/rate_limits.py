@@ -1,6 +1,6 @@
-"""Rate limits: requests and tokens per minute, and a concurrency that adapts.
+"""Limit requests and tokens per minute, and adapt the concurrency.
 
-Everything here is arithmetic on a time that the caller passes in, in seconds; nothing sleeps.
+Everything here is arithmetic on times that the caller passes in, in seconds; nothing sleeps.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pydantic import Field
 from boresight.config.section import Section
 
 BURST_SECONDS = 0.25
-"""Seconds of its rate that a bucket can save up: 0.4 % of a minute's limit, and enough that a late wake-up
+"""Capacity of a bucket, in seconds of its rate: 0.4 % of a minute's limit, and enough that a late wake-up
 loses no throughput."""
 CUT, GROWTH_FLOOR = 0.75, 1.0
 LATENCY_CUT, LATENCY_TOLERANCE, LATENCY_DRIFT = 0.9, 2.0, 1.02
 FIXED_TOKENS = 50
-"""Fixed cost of a call in tokens of answer, for comparing the time of calls of different length."""
+"""Fixed cost of a request, in answer tokens, to compare the times of requests of different length."""
 
 
 class LimitSection(Section):
@@ -41,11 +41,10 @@ class LimitSection(Section):
 
 @dataclass
 class Bucket:
-    """A token bucket whose level may become negative: a request larger than the bucket passes once it is
-    full.
+    """A token bucket whose level may become negative.
 
-    It starts with one request's worth, so that over any span from the start no more than rate · span + 1 is
-    let through.
+    A request larger than the bucket passes once the bucket is full. The level starts at 1, so that a bucket
+    of requests admits at most rate · time + 1 of them within any time from the start.
     """
 
     per_minute: float
@@ -54,11 +53,11 @@ class Bucket:
 
     @property
     def capacity(self) -> float:
-        """Largest level; at least one request."""
+        """Maximum level; at least 1, the amount of one request."""
         return max(1.0, self.per_minute / 60 * BURST_SECONDS)
 
     def wait(self, amount: float, now: float) -> float:
-        """Seconds until `amount` may be taken."""
+        """Return the number of seconds until `amount` may be taken."""
         self._fill(now)
         missing = min(amount, self.capacity) - self.level
         return max(0.0, missing / (self.per_minute / 60))
@@ -69,7 +68,7 @@ class Bucket:
         self.level -= amount
 
     def give_back(self, amount: float, now: float) -> None:
-        """Return an amount that was taken and not used."""
+        """Return to the bucket an amount that was taken and not used."""
         self._fill(now)
         self.level = min(self.capacity, self.level + amount)
 
@@ -83,10 +82,10 @@ class Bucket:
 class Concurrency:
     """Adaptive limit of concurrent requests: additive increase, multiplicative decrease.
 
-    It doubles every round until the first cut, then grows by one per round. A refusal (429) cuts it by a
-    quarter, once per burst: refusals of requests that were sent before the cut are ignored. Servers without a
-    limit of their own queue instead of refusing, so a round that took twice as long per token as the best one
-    cuts it by a tenth.
+    The limit doubles every round until the first decrease, then grows by one per round. A refusal (429)
+    lowers it by a quarter, once per burst: refusals of requests that were sent before the decrease are
+    ignored. Servers without a limit of their own queue requests in place of refusing them, so a round that
+    takes more than twice as long per token as the best one lowers the limit by a tenth.
     """
 
     limit: float
@@ -103,7 +102,7 @@ class Concurrency:
         return max(1, int(self.limit))
 
     def succeeded(self, started: float, now: float, tokens: int, under_way: int) -> None:
-        """Record a success. The limit grows only while it is reached."""
+        """Record a success; the limit grows only if at least half of it is in use."""
         self.round_seconds += now - started
         self.round_tokens += tokens + FIXED_TOKENS
         self.round_left -= 1
@@ -114,7 +113,7 @@ class Concurrency:
             self._end_round(now)
 
     def refused(self, started: float, now: float) -> None:
-        """The server returned 429 to a request sent at `started`."""
+        """Record that the server returned 429 to a request sent at `started`."""
         if started > self.cut_at:
             self._cut(CUT, now)
 
@@ -134,7 +133,7 @@ class Concurrency:
 
 @dataclass
 class Limits:
-    """All limits of one endpoint and model together."""
+    """All rate limits of one endpoint and model."""
 
     settings: LimitSection
     concurrency: Concurrency = field(init=False)
@@ -150,7 +149,10 @@ class Limits:
         self.tokens = Bucket(s.tpm) if s.tpm else None
 
     def wait(self, tokens: int, now: float, under_way: int) -> float:
-        """Seconds until a request of `tokens` may be sent; infinite while all places are taken."""
+        """Return the number of seconds until a request of `tokens` may be sent.
+
+        It is infinite while the maximum number of requests is in flight.
+        """
         if under_way >= self.concurrency.allowed:
             return math.inf
         waits = [self.paused_until - now, 0.0]
@@ -159,7 +161,7 @@ class Limits:
         return max(waits)
 
     def take(self, tokens: int, now: float) -> None:
-        """Record that a request of `tokens` (prompt and longest answer) is sent."""
+        """Record that a request of `tokens` (prompt and maximum answer) is sent."""
         if self.requests:
             self.requests.take(1, now)
         if self.tokens:
@@ -171,12 +173,12 @@ class Limits:
             self.tokens.give_back(reserved - actual, now)
 
     def succeeded(self, started: float, now: float, tokens: int, under_way: int) -> None:
-        """Record an answer of `tokens` to a request sent at `started`."""
+        """Record an answer of `tokens` tokens to a request sent at `started`."""
         if self.settings.adapt:
             self.concurrency.succeeded(started, now, tokens, under_way)
 
     def refused(self, started: float, now: float, retry_after: float | None) -> None:
-        """Record a 429: lower the concurrency, and pause all requests for `retry_after` seconds."""
+        """Record a 429 response: lower the concurrency, and pause all requests for `retry_after` seconds."""
         if self.settings.adapt:
             self.concurrency.refused(started, now)
         if retry_after is not None:

@@ -1,4 +1,4 @@
-"""A request to a model, in the shape of OpenAI chat completions."""
+"""Represent a request to a model, in the form of OpenAI chat completions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from boresight.core.schema import Message
 
 BYTES_PER_TOKEN = 3.0
-"""Bytes per token, for a high estimate: English text has about four."""
+"""Number of bytes per token for an upper estimate; English text has about four."""
 TOKENS_PER_MESSAGE = 8
-"""Tokens per message for role, separators and the beginning of the answer."""
+"""Number of tokens per message for the role, separators and the beginning of the answer."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Request:
     """A request for one completion.
 
     `endpoint` is the base URL, or `in-process`. `params` are sampling parameters under their OpenAI names.
-    `schema` is a JSON schema that the answer must follow. `sample` numbers several answers to one prompt.
-    `stage` labels the purpose; it does not affect the response.
+    `schema` is a JSON schema that the answer must follow. `sample` distinguishes several answers to one
+    prompt. `stage` labels the purpose; it does not affect the response.
     """
 
     endpoint: str
@@ -36,7 +36,7 @@ class Request:
 
     @cached_property
     def identity(self) -> str:
-        """Everything that determines the response, as canonical JSON."""
+        """Canonical JSON of everything that determines the response."""
         parts = {
             "endpoint": self.endpoint,
             "model": self.model,
@@ -49,12 +49,12 @@ class Request:
 
     @cached_property
     def key(self) -> str:
-        """sha256 of `identity`, hex."""
+        """SHA-256 of `identity`, hexadecimal."""
         return hashlib.sha256(self.identity.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def is_text(self) -> bool:
-        """Whether it can be sent: half a surrogate pair is no Unicode text and has no UTF-8."""
+        """Whether the request can be encoded as UTF-8 and sent; text with half a surrogate pair cannot."""
         try:
             self.identity.encode()
         except UnicodeEncodeError:
@@ -63,22 +63,22 @@ class Request:
 
     @property
     def max_tokens(self) -> int:
-        """Longest answer, in tokens."""
+        """Maximum answer length, in tokens."""
         return int(self.params["max_tokens"])
 
     @cached_property
     def prompt_tokens(self) -> int:
-        """Upper estimate of the tokens of the messages, from their bytes."""
+        """Upper estimate of the number of tokens of the messages, from their number of bytes."""
         return int(self.prompt_bytes / BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE * (len(self.messages) + 1)
 
     @cached_property
     def prompt_bytes(self) -> int:
-        """UTF-8 bytes of the messages and the schema."""
+        """Number of UTF-8 bytes of the messages and the schema."""
         size = sum(len(m["content"].encode("utf-8", "surrogatepass")) for m in self.messages)
         return size + (0 if self.schema is None else len(json.dumps(self.schema)))
 
     def followed_by(self, answer: str, objection: str) -> Request:
-        """The conversation with two more turns: the model's answer, and the objection to it."""
+        """Return the request with two more messages: the model's answer, and the objection to it."""
         turns: list[Message] = [
             {"role": "assistant", "content": answer},
             {"role": "user", "content": objection},

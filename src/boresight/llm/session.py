@@ -1,7 +1,7 @@
-"""A synchronous interface to a run's ledger, endpoints and budget.
+"""Provide a synchronous interface to a run's ledger, endpoints and budget.
 
-with Session(folder / "ledger.sqlite", endpoints, ceilings) as session:
-    replies = session.complete(requests)
+    with Session(folder / "ledger.sqlite", endpoints, ceilings) as session:
+        replies = session.complete(requests)
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from boresight.llm.transports.openai import OpenAITransport, import_openai, read
 T = TypeVar("T")
 
 A_YEAR = 365 * 86400.0
-"""Timeout of a model in this process and of a batch, seconds: in effect none."""
+"""Timeout of a model in this process and of a batch, in seconds; in effect there is none."""
 
 
 class Session:
     """Synchronous client of a run; use it inside `with`. It also is a `Completer` for judges.
 
     Raises:
-        UserError: the ledger is in use, or as `refuse_unready` does.
+        UserError: the ledger is in use, or for the reasons of `refuse_unready`.
     """
 
     def __init__(
@@ -84,9 +84,10 @@ class Session:
             self._loop.run(self.client.each(items, counted))
 
     def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
-        """One reply per request, in their order: from the ledger, or sent now.
+        """Return one reply per request, in their order: from the ledger, or sent now.
 
-        `read` returns the reason why a reply cannot be used, None if it can; see `UsableReplies`.
+        Args:
+            read: returns the reason why a reply cannot be used, None if it can; see `UsableReplies`.
         """
 
         async def ask(request: Request) -> None:
@@ -97,8 +98,11 @@ class Session:
 
 
 def refuse_unready(sections: Iterable[EndpointSection], ceilings: BudgetSection) -> None:
-    """Raise a `UserError` before anything is written if a key is not set, `openai` not installed, or a price
-    unknown that a limit in dollars needs."""
+    """Raise a `UserError` if requests cannot be sent; call it before anything is written.
+
+    The reasons are a key that is not set, the package `openai` not being installed, and an unknown price with
+    a limit in dollars.
+    """
     served = [section for section in sections if section.base_url is not None]
     for section in served:
         import_openai()
@@ -107,9 +111,9 @@ def refuse_unready(sections: Iterable[EndpointSection], ceilings: BudgetSection)
 
 
 def open_endpoint(section: EndpointSection, ledger: Ledger) -> Endpoint:
-    """The endpoint of a recipe section."""
+    """Create the endpoint that a recipe section describes."""
     if section.base_url is None:
-        # Nothing is refused here, and fewer at a time would only be slower.
+        # This model refuses nothing, and less concurrency would only be slower.
         most = section.limits.max_concurrency
         full = LimitSection(max_concurrency=most, adapt=False)
         return Endpoint(section.model, InProcessTransport(section.model, most), full, None, A_YEAR, True)

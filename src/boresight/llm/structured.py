@@ -1,7 +1,7 @@
-"""Answers that must be JSON of a given shape: extracted, validated, and requested again with the error.
+"""Request answers that must be JSON of a given shape: extract, validate, and retry with the error.
 
 A server that supports JSON schemas rarely needs a second request; otherwise the error is sent as a message.
-Every round is a request of its own in the ledger, so a later parser can read all of them again.
+Every round is a request of its own in the ledger, so a later version can parse all of them anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 ROUNDS = 3
-"""Largest number of requests for one answer, the first included."""
+"""Maximum number of requests for one answer, including the first."""
 OBJECTION = (
     "That is not what was asked for: {error}. Answer again with nothing but one JSON object that follows "
     "this schema: {schema}"
@@ -30,17 +30,19 @@ OBJECTION = (
 
 
 class Asker(Protocol):
-    """Interface of the client and of the ledger."""
+    """Common interface of `Client` and `Ledger`."""
 
     async def ask(self, request: Request) -> Reply:
-        """The reply to one request."""
+        """Return the reply to one request."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[M]):
-    """A validated answer, or the reason why there is none, after `rounds` requests. `text` is the text
-    that did not validate."""
+    """A validated answer, or the reason why there is none.
+
+    `rounds` is the number of requests that were made, and `text` the text that did not validate.
+    """
 
     value: M | None
     rounds: int
@@ -67,8 +69,10 @@ async def ask_for(asker: Asker, request: Request, shape: type[M], rounds: int = 
 
 
 def recalled(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never waits, such as `ask_for(ledger, …)`, which reads the ledger
-    alone."""
+    """Return the result of a coroutine that never waits.
+
+    An example is `ask_for(ledger, …)`, which only reads the ledger.
+    """
     try:
         coroutine.send(None)
     except StopIteration as done:
@@ -77,15 +81,15 @@ def recalled(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def first_round(request: Request, shape: type[BaseModel]) -> Request:
-    """The first request of `ask_for`, as in the ledger: with the JSON schema of `shape`."""
+    """Return the first request of `ask_for`, as it is in the ledger: with the JSON schema of `shape`."""
     return replace(request, schema=strict_schema(shape))
 
 
 def read_shape(text: str, shape: type[M]) -> M:
-    """The last JSON object in a model's text that validates as `shape`; earlier ones may be drafts.
+    """Return the last JSON object in a model's text that validates as `shape`; earlier ones may be drafts.
 
     Raises:
-        ValueError: there is none; the message is addressed to the model.
+        ValueError: there is none; the message is written for the model.
     """
     for value in reversed(found := extract_json(text)):
         try:
@@ -101,7 +105,7 @@ def read_shape(text: str, shape: type[M]) -> M:
 
 
 def strict_schema(shape: type[BaseModel]) -> Mapping[str, Any]:
-    """The JSON schema in the form that strict servers require: closed objects, all fields required."""
+    """Return the JSON schema in the form that strict servers require: closed objects, all fields required."""
     return _closed(shape.model_json_schema())
 
 

@@ -31,24 +31,25 @@ from boresight.llm.replies.failures import one_line, redacted
 from boresight.models.sampler.params import Sample, SamplingParams, within_context
 
 CONCURRENCY = 64
-"""Prompts in flight at a time; the server forms batches."""
+"""Maximum number of prompts in flight; the server forms batches."""
 ATTEMPTS = 4
 PAUSE = 0.5
-"""Times a request is sent while the server fails, and seconds between the first two (then doubling)."""
+"""Seconds between the first two attempts of a request while the server fails, doubling afterwards; `ATTEMPTS`
+is the maximum number of attempts."""
 TIMEOUT = 1800.0
-"""Timeout of one request, seconds."""
+"""Timeout of one request, in seconds."""
 MOST_BYTES = 2**28
-"""Largest body that is read: token ids and log-probabilities of all completions of a prompt."""
+"""Maximum size of a body, in bytes: token ids and log-probabilities of all completions of a prompt."""
 MOST_ERROR_BYTES = 2**16
-"""Largest body of an error that is read."""
+"""Maximum number of bytes of an error that are read."""
 LARGEST_ID = 2**31 - 1
-"""Largest id of a token, which is stored in 32 bits."""
+"""Maximum token id, since ids are stored in 32 bits."""
 LARGEST_LOGP = 0.01
-"""Largest log-probability, nats: 0, and the rounding of a server that computes in 16 bits."""
+"""Maximum log-probability, in nats: above 0 by the rounding of a server that computes in 16 bits."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: urllib would send the key along, also to another host."""
+    """Handler that makes every redirect an error, since urllib would send the key along."""
 
     def redirect_request(self, *_: object) -> None:
         """Refuse every redirect."""
@@ -58,11 +59,14 @@ _OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 class VllmServer:
-    """Client of one vLLM server. The key is sent with every request and appears in no message; `section` is
-    the recipe section of the server, for errors.
+    """Client of one vLLM server.
+
+    The key is sent with every request and appears in no message. `section` is the name of the server's recipe
+    section, for error messages.
 
     Raises (all methods):
-        UserError: the server cannot be reached, refuses, or returns something else than vLLM does.
+        UserError: the server cannot be reached, refuses the request, or returns a response that vLLM would
+            not.
     """
 
     def __init__(
@@ -76,18 +80,17 @@ class VllmServer:
         self._pause = pause
 
     def base_model(self) -> str:
-        """Name of the served model without adapters."""
+        """Return the name of the served model without adapters."""
         return str(self._served()["id"])
 
     @cached_property
     def context(self) -> int | None:
-        """Largest number of tokens of a prompt and its completion together; None if the server does not
-        report it."""
+        """Maximum number of tokens of a prompt with its completion; None if the server reports none."""
         longest = self._served().get("max_model_len")
         return longest if isinstance(longest, int) and longest > 0 else None
 
     def _served(self) -> dict[str, Any]:
-        """The server's entry for the model without adapters."""
+        """Return the server's entry for the model without adapters."""
         with self._as_vllm_does("/v1/models"):
             served = self._call("/v1/models")["data"]
             base: dict[str, Any] = next(m for m in served if not m.get("parent"))
@@ -106,10 +109,11 @@ class VllmServer:
     def sample(
         self, model: str, prompts: Sequence[np.ndarray], params: SamplingParams, k: int
     ) -> list[list[Sample]]:
-        """Draw `k` completions of each prompt, as `models.sampler.sample` does, with vLLM's random numbers.
+        """Sample `k` completions of each prompt; returns `result[prompt][completion]`.
 
-        A completion that reaches the server's context length is marked as truncated; the requested length is
-        reduced, since vLLM refuses longer requests.
+        The interface is that of `models.sampler.sample`, but the random numbers are vLLM's. The requested
+        length is reduced to the server's context length, since vLLM refuses longer requests; a completion
+        that reaches it is marked as truncated.
         """
         fitting = within_context(self.context, prompts, [params] * len(prompts))
 
@@ -129,7 +133,7 @@ class VllmServer:
 
     @contextmanager
     def _as_vllm_does(self, path: str) -> Iterator[None]:
-        """An answer of another shape is one sentence."""
+        """Context manager that turns the exceptions of parsing an unexpected response into a `UserError`."""
         try:
             yield
         except (KeyError, IndexError, TypeError, AttributeError, ValueError, StopIteration) as error:
@@ -168,7 +172,7 @@ class VllmServer:
                 f"{self._section}.base_url: {self.url}{path} sent more than {MOST_BYTES:,} bytes."
             )
         text = content.decode("utf-8")
-        return json.loads(text) if text[:1] in "{[" else text  # adapters are answered with a plain sentence
+        return json.loads(text) if text[:1] in "{[" else text  # the replies about adapters are plain text
 
     def _refusal(self, path: str, status: int, said: str, hint: str) -> str:
         if status in (401, 403):
@@ -180,8 +184,10 @@ class VllmServer:
 def completion_request(
     model: str, prompt: np.ndarray, params: SamplingParams, k: int, index: int
 ) -> dict[str, Any]:
-    """The body of one request. Every setting is explicit, because the server takes defaults from the
-    model's generation config."""
+    """Return the body of one request for `k` completions.
+
+    Every setting is explicit, because the server takes defaults from the model's generation config.
+    """
     stream = index if params.stream is None else params.stream
     return {
         "model": model,
@@ -205,7 +211,12 @@ def completion_request(
 def parse_choice(
     choice: dict[str, Any], prompt_index: int, params: SamplingParams, section: str = "rollout"
 ) -> Sample:
-    """One completion as a `Sample`, its stop token included."""
+    """Convert one completion of a response to a `Sample`, including its stop token.
+
+    Raises:
+        UserError: the completion lacks valid token ids or log-probabilities, or stops at an unknown stop
+            token.
+    """
     ids, logps = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
     if not ids or logps is None or len(ids) != len(logps) or None in logps:
         raise UserError(

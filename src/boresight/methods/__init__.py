@@ -1,8 +1,8 @@
-"""One file per method: a docstring with paper and equation, `Config`, and a pure `loss`.
+"""Training methods, one file each: a docstring with paper and equation, a class `Config`, and a pure `loss`.
 
-Nothing is registered. `get("dpo")` imports `boresight.methods.dpo`; the annotation of its `loss` names its
-input. Adding a pairwise loss is one file here and one test; a loss of your own project is one file there,
-named by its import path: `get("my_project.my_loss")`.
+There is no registry: `get("dpo")` imports `boresight.methods.dpo`, and the annotation of the parameter `x` of
+its `loss` determines the type of its input. A new pairwise method needs one file in this folder and one test.
+A loss in your own project is selected by its import path: `get("my_project.my_loss")`.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ class Method:
     name: str
     Config: type[MethodConfig]
     loss: Callable[[LossInput, MethodConfig], LossOutput]
-    """The loss function of an `Input` and a `Config`."""
+    """Function that computes the loss from an `Input` and a `Config`."""
     Input: type[LossInput]
 
 
 def names() -> list[str]:
-    """Names of all methods, sorted: the files of this folder."""
+    """Return the sorted names of all methods, which are the file names in this folder."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in NOT_METHODS)
 
 
 def get(name: str) -> Method:
-    """Load the method called `name`: a file of this folder, or any module by its import path.
+    """Load the method called `name`: a file of this folder, or any module given by its import path.
 
     Raises:
-        UserError: no such file, with the nearest name; or a module without `Config` and `loss`.
+        UserError: there is no such file (the message suggests the nearest name), or the module lacks `Config`
+            or `loss`.
     """
     if "." in name:
         return _load(name, name)
@@ -58,7 +59,7 @@ def get(name: str) -> Method:
 
 
 def name_of(config: MethodConfig) -> str:
-    """Name with which `get` returns the method of these settings."""
+    """Return the name with which `get` loads the method of these settings."""
     return type(config).__module__.removeprefix(f"{__name__}.")
 
 

@@ -1,4 +1,4 @@
-"""Base class of every method's `Config`: strict, frozen, documented fields."""
+"""Base class of every method's `Config`: immutable, documented fields; unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from boresight.methods.schedule import Schedule
 
 
 class MethodConfig(StrictModel):
-    """Base of a method's settings."""
+    """Base class of a method's settings."""
 
     @property
     def wants_reference(self) -> bool:
-        """Whether these settings make use of a reference model, where the method has one."""
+        """Whether the loss with these settings uses the reference model, in methods that have one."""
         return True
 
     @property
     def reward_scale(self) -> float | None:
-        """Implicit reward per nat of log-ratio: beta, if the method has one. None: log-ratios are not
+        """Implicit reward per nat of log-probability ratio: `beta`. None without `beta`: log-ratios are no
         rewards."""
         return getattr(self, "beta", None)
 
@@ -30,59 +30,64 @@ class MethodConfig(StrictModel):
 
     @property
     def target_margin(self) -> float | None:
-        """The margin at which the loss is smallest, nats, or nats per token if `per_token`; None if it is
-        not finite."""
+        """Finite margin at which the loss is smallest, in nats, or nats per token if `per_token`; None by
+        default."""
         return None
 
     @property
     def loss_unit(self) -> str:
-        """Unit of the loss; '' for a dimensionless one. Losses of different units are not drawn on one
+        """Unit of the loss; '' for a dimensionless one. Charts do not draw losses with different units on one
         axis."""
         return "nats"
 
     @property
     def margin_unit(self) -> str:
-        """Unit of the logged margin, which with a reference is a difference of log-ratios."""
+        """Unit of the logged margin. With a reference model, the margin is a difference of log-probability
+        ratios."""
         return "nats"
 
     @property
     def metric_labels(self) -> Mapping[str, str]:
-        """Labels of metrics whose meaning differs from that for pairs."""
+        """Labels of metrics, by metric name, where the meaning differs from that for preference pairs."""
         return {}
 
     @property
     def status_metrics(self) -> tuple[str, ...]:
-        """Logged metrics by importance; the first two that a step has are on the status line."""
+        """Names of logged metrics, most important first. The status line shows the first two that a step
+        logs."""
         return "margin", "accuracy", "loss", "grad_norm"
 
     @property
     def label_weights(self) -> tuple[float, float] | None:
-        """Weights of a good and of a bad answer, in methods that learn from single labeled answers."""
+        """Weights of a good and of a bad answer; None for methods that do not learn from labeled single
+        answers."""
         return None
 
     @property
     def samples_reference(self) -> bool:
-        """Whether the reference draws one sample of each pair, in methods that sample pairs."""
+        """Whether one completion of each pair is sampled from the reference model, in methods that sample
+        pairs."""
         return True
 
     @property
     def replays(self) -> float:
-        """Number of earlier pairs per prompt of a step, for methods that sample pairs."""
+        """Number of earlier pairs added to a step, per prompt of the step, in methods that sample pairs."""
         return 0.0
 
     @property
     def explores(self) -> bool:
-        """Whether the loss has a bonus for moving away from samples of the reference."""
+        """Whether the loss contains an exploration bonus, as in XPO."""
         return False
 
     @property
     def dominating_bonus(self) -> float | None:
-        """Gradient of the exploration bonus relative to that of the preference at the first step; None if
-        small."""
+        """Ratio of the exploration bonus's gradient to the preference term's at the first step; None if it is
+        small or there is no bonus."""
         return None
 
     def at(self, progress: float) -> Self:
-        """These settings at `progress` (0 to 1) of the run: schedules are replaced by their current value.
+        """Return these settings at `progress` (0 to 1) of the run, with schedules replaced by their current
+        values.
 
         Without schedules it returns `self`, so the loop can call it at every step for every method.
         """

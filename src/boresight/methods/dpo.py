@@ -59,17 +59,20 @@ class Config(MethodConfig):
 
     @property
     def loss_unit(self) -> str:
-        """Unit of the loss; the hinge is a distance between logits."""
+        """Unit of the loss: nats, or none for the hinge, which is a difference of logits."""
         return "" if self.loss_type == "hinge" else "nats"
 
 
 def sigmoid_loss(logit: Tensor) -> Tensor:
-    """Negative log-likelihood of the label under Bradley-Terry, nats; `logit` and result are `(batch,)`."""
+    """Return -log sigmoid(`logit`), the negative log-likelihood of the label under Bradley-Terry, in nats.
+
+    `logit` and the result are `(batch,)`.
+    """
     return -F.logsigmoid(logit)
 
 
 def hinge_loss(logit: Tensor) -> Tensor:
-    """max(0, 1 - logit), without a unit; `logit` and result are `(batch,)`."""
+    """Return max(0, 1 - `logit`), without a unit; `logit` and the result are `(batch,)`."""
     return F.relu(1 - logit)
 
 
@@ -80,22 +83,25 @@ LOSSES: dict[str, Shape] = {"sigmoid": sigmoid_loss, "hinge": hinge_loss}
 
 
 def smoothed(shape: Shape, logit: Tensor, flipped: float) -> Tensor:
-    """Expected loss `(batch,)` if a share `flipped` of the labels is wrong (cDPO); `logit` `(batch,)`."""
+    """Return the expected loss if a share `flipped` of the labels is wrong (cDPO).
+
+    `logit` and the result are `(batch,)`.
+    """
     return (1 - flipped) * shape(logit) + weighted(flipped, shape(-logit))
 
 
 def chosen_nll(x: PairLogps) -> Tensor:
-    """Negative log-likelihood of the chosen answer, nats per token, `(batch,)` (RPO)."""
+    """Return the negative log-likelihood of the chosen answer, in nats per token, `(batch,)` (RPO)."""
     return -x.policy_chosen / x.chosen_len
 
 
 def chosen_shortfall(x: PairLogps) -> Tensor:
-    """Nats by which the chosen answer has fallen below the reference, `(batch,)`, never negative."""
+    """Return max(0, log ref(y_w) - log pi(y_w)), in nats, `(batch,)` (DPOP)."""
     return F.relu(-x.chosen_logratio)
 
 
 def loss(x: PairLogps, cfg: Config) -> LossOutput:
-    """DPO loss, mean over pairs, nats."""
+    """Return the DPO loss, mean over pairs, in nats; the hinge has no unit."""
     margin = x.margin_per_token if cfg.length_normalised else x.margin
     logit = cfg.beta * (margin - weighted(cfg.dpop_lambda, chosen_shortfall(x)))
     preference = smoothed(LOSSES[cfg.loss_type], logit, cfg.label_smoothing)

@@ -1,12 +1,16 @@
-"""Infer the method of another program's log from the metrics in it."""
+"""Guess the training method of another program's log from the metrics in it."""
 
 from __future__ import annotations
 
 
 def method_of_log(*, rewards: bool, margins: bool, accuracies: bool) -> str:
-    """The usual method of a log, given whether it has rewards of samples, margins, and accuracies of pairs.
+    """Return the most likely method of a log, given which metrics it contains.
 
-    Single labeled answers have margins and no accuracies.
+    Args:
+        rewards: whether it contains rewards of sampled completions.
+        margins: whether it contains reward margins.
+        accuracies: whether it contains accuracies of pairs. KTO, on labeled single answers, logs margins
+            without accuracies.
     """
     if rewards:
         return "grpo"

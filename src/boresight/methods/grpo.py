@@ -1,4 +1,4 @@
-"""GRPO: a group's standardized rewards as advantages of every token, with a clipped ratio.
+"""GRPO: rewards, standardized within each group, as advantages of all tokens, with a clipped ratio per token.
 
     A_i = (r_i - mean r) / (std r + 1e-4)                                          no gradient
     q_t = pi(y_t) / pi_old(y_t),    K_t = ref(y_t) / pi(y_t) - log (ref(y_t) / pi(y_t)) - 1
@@ -14,9 +14,9 @@ While the policy is the one that sampled, q = 1 and nothing is clipped. Later me
     ratio: sequence                     GSPO (Zheng et al. 2025, arXiv 2507.18071): q of a completion is the
                                         geometric mean of its tokens' q; clip about 3e-4
 
-A completion that could not be scored is missing: it has no loss and enters neither mean nor deviation. A
-single scored completion has no advantage. The KL is a term of the loss, with a gradient; RLOO's is a part of
-the reward.
+A completion that could not be scored has no loss and is excluded from the group's mean and deviation. If only
+one completion of a group is scored, it has no advantage and no loss. The KL is a term of the loss and has a
+gradient; in RLOO it is part of the reward.
 
 Left out: the ratio that TRL multiplies K by, standardizing over the batch, two-sided clipping, DAPO's dynamic
 sampling, and the constant by which TRL divides Dr. GRPO's sum, which only scales the loss.
@@ -34,7 +34,7 @@ from boresight.methods import rloo
 from boresight.methods.inputs import GroupTokenLogps, LossOutput, weighted
 
 SMALLEST = 1e-4
-"""Added to the deviation, as in TRL, so that nearly equal rewards do not give huge advantages."""
+"""Added to the standard deviation, as in TRL, so that nearly equal rewards do not give huge advantages."""
 
 
 class Config(rloo.Config):
@@ -66,10 +66,11 @@ class Config(rloo.Config):
 
 
 def advantages(reward: Tensor, standardize: bool) -> Tensor:
-    """Rewards minus their group's mean, divided by its deviation if `standardize`, `(groups, k)`; NaN where
-    missing.
+    """Return each reward minus the mean of its group, `(groups, k)`; with `standardize`, divided by the
+    standard deviation of the group.
 
-    Exactly zero if all are equal, as for leave-one-out advantages, which are k / (k - 1) times as large.
+    NaN where a completion is not scored or is the only scored one of its group. Equal rewards give exactly
+    zero.
     """
     count = (~reward.isnan()).sum(-1, keepdim=True)
     centered = rloo.leave_one_out(reward) * (count - 1) / count
@@ -80,9 +81,12 @@ def advantages(reward: Tensor, standardize: bool) -> Tensor:
 
 
 def tokens_of(x: GroupTokenLogps) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-probabilities under policy, old policy and reference, and the weight of each position in its
-    answer's mean, all `(groups, k, positions)`. If tokens are not given, their mean is used for each of
-    them."""
+    """Return the log-probabilities under policy, old policy and reference, and the weight of each token in
+    the mean over its answer, all `(groups, k, positions)`.
+
+    If `x` has no log-probabilities of tokens, each completion gets a single position, with its mean per
+    token.
+    """
     if x.policy_tokens is None:
         policy, old, ref = ((sums / x.length).unsqueeze(-1) for sums in (x.policy, x.old, x.ref))
         return policy, old, ref, torch.ones_like(old)
@@ -90,7 +94,8 @@ def tokens_of(x: GroupTokenLogps) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def loss(x: GroupTokenLogps, cfg: Config) -> LossOutput:
-    """GRPO loss, averaged as `average` sets, over the completions that have an advantage."""
+    """Return the GRPO loss over the completions that have an advantage, averaged as the setting `average`
+    defines."""
     reward = rloo.judged_reward(x, cfg)
     advantage = advantages(reward, cfg.standardize)
     active = ~advantage.isnan()
@@ -118,9 +123,10 @@ def loss(x: GroupTokenLogps, cfg: Config) -> LossOutput:
 
 
 def kl_of(policy: Tensor, ref: Tensor) -> Tensor:
-    """The k3 estimate of KL(pi || ref) at samples of pi, nats, of the shape of both inputs; never negative.
+    """Return the k3 estimate of KL(pi || ref) at samples of pi, in nats, with the shape of both inputs.
 
-    Its gradient is that of the other direction, KL(ref || pi), which is the same near the reference.
+    The estimate is never negative. Its gradient is that of KL(ref || pi), which equals that of KL(pi || ref)
+    near the reference.
     """
     ahead = ref - policy
     return ahead.exp() - ahead - 1

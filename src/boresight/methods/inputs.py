@@ -1,8 +1,8 @@
-"""Inputs and outputs of losses: frozen dataclasses of plain tensors, nothing else.
+"""Inputs and outputs of losses: frozen dataclasses of tensors.
 
-The annotation of a loss's first argument is one of these types, and it alone chooses the forward
-pass (`training/forward.py`). All log-probabilities are sums over the scored tokens of a completion, in
-nats, float32, shape `(batch,)`; lengths are counts of scored tokens, float32, `(batch,)`.
+The annotation of a loss's first parameter is one of these types, which determines the forward pass
+(`training/forward.py`). Unless stated otherwise, log-probabilities are sums over the scored tokens of a
+completion, in nats, float32, shape `(batch,)`; lengths are numbers of scored tokens, float32, `(batch,)`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from boresight.core.errors import UserError
 class LossOutput:
     """The result of a loss.
 
-    `loss` is a scalar: the mean of what the method averages over. `per_example` is `(batch,)`. `weight` is
-    the number of things that mean runs over (pairs, tokens, scorable completions), as a number or, to avoid a
-    synchronization with the GPU, a scalar tensor. `loss * weight` summed over micro-batches and divided by
-    the summed weights is the loss of the whole batch, however it is divided. With nothing to average, loss
-    and weight are 0. `metrics` are detached, each `(batch,)`; NaN marks a row that has no value.
+    Attributes:
+        loss: scalar, the mean over what the method averages: pairs, tokens, or scorable completions.
+        per_example: loss of each example, `(batch,)`.
+        weight: number of items in that mean; a number or, to avoid a synchronization with the GPU, a scalar
+            tensor.
+        metrics: detached tensors, each `(batch,)`; NaN marks an example that has no value.
+
+    `loss * weight` summed over micro-batches and divided by the summed weights is the loss of the whole
+    batch, however it is divided. With nothing to average, loss and weight are 0.
     """
 
     loss: Tensor
@@ -31,11 +35,12 @@ class LossOutput:
     weight: float | Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
     counts: Tensor | None = None
-    """Contribution of each example to `weight`, `(batch,)`, such as its tokens; None if each counts 1."""
+    """Contribution of each example to `weight`, such as its number of tokens, `(batch,)`; None if each counts
+    1."""
 
     @classmethod
     def mean_of(cls, per_example: Tensor, **metrics: Tensor) -> LossOutput:
-        """The plain mean over examples `(batch,)`, each counted once."""
+        """Return the mean over the losses of examples `(batch,)`, each with weight 1, and these metrics."""
         count = per_example.numel()
         return cls(
             loss=per_example.sum() / max(count, 1),
@@ -45,10 +50,12 @@ class LossOutput:
         )
 
     def by_weights(self, weights: Tensor) -> LossOutput:
-        """The mean with `weights` `(batch,)` of the examples: a weight of 2 counts the example twice.
+        """Return the loss with the examples weighted by `weights` `(batch,)`: a weight of 2 counts an example
+        twice.
 
         Raises:
-            UserError: the loss is no mean of `per_example` by `counts`, so that weights have no meaning.
+            UserError: the loss is not the mean of `per_example` weighted by `counts`, so that example weights
+                are undefined.
         """
         counts = torch.ones_like(self.per_example) if self.counts is None else self.counts
         plain = (self.per_example * counts).sum().detach()
@@ -64,14 +71,14 @@ class LossOutput:
 
 
 def weighted(weight: float, term: Tensor) -> Tensor:
-    """weight · term, of the shape of `term`; exactly 0 where the weight is 0, since 0 · NaN and 0 · inf
-    are NaN."""
+    """Return `weight` times `term`, with the shape of `term`; exactly 0 for weight 0, although 0 · NaN and 0
+    · inf are NaN."""
     return weight * term if weight else torch.zeros_like(term)
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceLogps:
-    """Demonstrations: one completion per row."""
+    """Log-probabilities of demonstrations, one completion per row."""
 
     policy: Tensor
     length: Tensor
@@ -79,7 +86,7 @@ class SequenceLogps:
 
 @dataclass(frozen=True, slots=True)
 class PolicyPairLogps:
-    """Preference pairs for methods without a reference model."""
+    """Log-probabilities of preference pairs, for methods without a reference model."""
 
     policy_chosen: Tensor
     policy_rejected: Tensor
@@ -89,7 +96,7 @@ class PolicyPairLogps:
 
 @dataclass(frozen=True, slots=True)
 class PairLogps:
-    """Preference pairs under the policy and the frozen reference."""
+    """Log-probabilities of preference pairs under the policy and the frozen reference model."""
 
     policy_chosen: Tensor
     policy_rejected: Tensor
@@ -115,16 +122,19 @@ class PairLogps:
 
     @property
     def margin_per_token(self) -> Tensor:
-        """Each log-ratio divided by its own length, then subtracted, nats per token, `(batch,)`."""
+        """Difference of the log-ratios, each divided by the length of its answer, in nats per token,
+        `(batch,)`."""
         return self.chosen_logratio / self.chosen_len - self.rejected_logratio / self.rejected_len
 
 
 @dataclass(frozen=True, slots=True)
 class OnlinePairLogps(PairLogps):
-    """Pairs of sampled completions, labeled by a reward: both the policy's, or one of them the reference's.
+    """Log-probabilities of pairs of sampled completions, labeled by a reward.
 
-    `chosen_from_ref` is bool `(batch,)`: True where the reference's sample won. Ties and identical samples
-    have no preference; the rollout drops and counts them, so they are not in this input.
+    Both completions are sampled from the policy, or one from the policy and one from the reference model.
+    `chosen_from_ref` is bool `(batch,)`: True if the chosen completion is the reference model's sample. Ties
+    and identical samples have no preference; the rollout drops and counts them, so they are not in this
+    input.
     """
 
     chosen_from_ref: Tensor
@@ -132,10 +142,11 @@ class OnlinePairLogps(PairLogps):
 
 @dataclass(frozen=True, slots=True)
 class LabeledLogps:
-    """Single answers labeled good or bad, under the policy and the frozen reference.
+    """Log-probabilities of single answers labeled good or bad, under the policy and the frozen reference
+    model.
 
-    `label` is bool `(batch,)`: True for a good answer. `kl` is `(batch,)`, without gradient: an estimate of
-    KL(policy || reference), nats, that is one number for all rows of a batch and may be negative.
+    `label` is bool `(batch,)`: True for a good answer. `kl` is an estimate of KL(policy || reference) in
+    nats, `(batch,)`, without gradient. It is the same number for all rows of a batch and may be negative.
     """
 
     policy: Tensor
@@ -151,21 +162,23 @@ class LabeledLogps:
 
     @property
     def reference_point(self) -> Tensor:
-        """z = max(0, kl), nats, `(batch,)`: log-ratios above it count as a gain, below it as a loss."""
+        """z = max(0, kl), nats, `(batch,)`. KTO counts a log-ratio above z as a gain, and one below z as a
+        loss."""
         return self.kl.clamp(min=0)
 
     @property
     def margin(self) -> Tensor:
-        """Log-ratio minus reference point, sign turned for a bad answer, nats, `(batch,)`."""
+        """Log-ratio minus reference point, multiplied by -1 for a bad answer, nats, `(batch,)`."""
         beyond = self.logratio - self.reference_point
         return torch.where(self.label, beyond, -beyond)
 
 
 @dataclass(frozen=True, slots=True)
 class PairScores:
-    """Scalar rewards of the two answers of a pair, `(batch,)`.
+    """Scalar rewards of the two answers of a pair, each `(batch,)`.
 
-    `score_gap` is the source's chosen score minus rejected score, zero where it has none.
+    `score_gap` is the chosen score minus the rejected score in the data, or zero where the data have no
+    scores.
     """
 
     chosen: Tensor
@@ -175,13 +188,14 @@ class PairScores:
 
 @dataclass(frozen=True, slots=True)
 class GroupLogps:
-    """Groups of k sampled completions per prompt, each tensor `(groups, k)`.
+    """Log-probabilities and rewards of k sampled completions per prompt, each tensor `(groups, k)`.
 
-    `policy`, `old`, `ref` and `sampled` are summed log-probabilities, nats. `old` is that of the policy that
-    sampled, computed by the trainer (on-policy: `policy.detach()`); `sampled` is the sampler's own value, or
-    `old` if unknown. `reward` is the score of reward functions before any KL term; NaN marks an unscorable
-    completion. `truncated` is bool: True where the token limit cut the completion before its end token.
-    `importance` is pi_old over the sampler's probability, truncated; 1 where the policy itself sampled.
+    `policy`, `old`, `ref` and `sampled` are summed log-probabilities in nats. `old` is computed by the
+    trainer for the policy that sampled (on-policy: `policy.detach()`); `sampled` is the value that the
+    sampler reported, or `old` if unknown. `reward` is the score of the reward functions before any KL term;
+    NaN marks a completion that could not be scored. `truncated` is bool: True if the completion reached the
+    token limit before its end token. `importance` is pi_old divided by the sampler's probability, capped; 1
+    where the policy itself sampled.
     """
 
     policy: Tensor
@@ -202,11 +216,10 @@ class GroupLogps:
 
 @dataclass(frozen=True, slots=True)
 class GroupTokenLogps(GroupLogps):
-    """A `GroupLogps` with the log-probability of every scored token, `(groups, k, longest)`, 0 after the last
-    one.
+    """A `GroupLogps` with the log-probability of every scored token, `(groups, k, positions)`, padded by 0.
 
-    None while the policy is unchanged since sampling: every ratio is 1 then, and the mean of a completion is
-    used for each of its tokens.
+    The tensors are None while the policy is unchanged since sampling: every ratio is 1 then, and each token
+    of a completion can be represented by the mean per token.
     """
 
     policy_tokens: Tensor = None  # type: ignore[assignment]  # None as stated above
@@ -215,7 +228,7 @@ class GroupTokenLogps(GroupLogps):
 
     @property
     def scored(self) -> Tensor:
-        """True at positions with a token, bool `(groups, k, longest)`."""
+        """Mask of the positions with a token, bool `(groups, k, positions)`."""
         places = torch.arange(self.policy_tokens.shape[-1], device=self.length.device)
         return places < self.length.unsqueeze(-1)
 

@@ -40,7 +40,7 @@ class Config(MethodConfig):
 
     @property
     def target_margin(self) -> float:
-        """The margin at which the loss is zero."""
+        """Margin at which the loss is zero: nats with `sum`, nats per token with `mean`."""
         return target_margin(self)
 
     @property
@@ -50,17 +50,17 @@ class Config(MethodConfig):
 
     @property
     def reward_scale(self) -> float:
-        """tau, which corresponds to beta of other methods."""
+        """The setting `tau`, which corresponds to `beta` of other methods."""
         return self.tau
 
 
 def target_margin(cfg: Config) -> float:
-    """The margin at which the loss is zero: nats with `sum`, nats per token with `mean`."""
+    """Return the margin at which the loss is zero: nats with `sum`, nats per token with `mean`."""
     return 1 / (2 * cfg.tau)
 
 
 def loss(x: PairLogps, cfg: Config) -> LossOutput:
-    """IPO loss, mean over pairs, squared nats."""
+    """Return the IPO loss, mean over pairs, in nats² with `sum` and in (nats per token)² with `mean`."""
     margin = x.margin if cfg.reduction == "sum" else x.margin_per_token
     target = target_margin(cfg)
     return LossOutput.mean_of((margin - target) ** 2, target_margin=torch.full_like(margin, target))

@@ -1,4 +1,4 @@
-"""KTO: single answers labeled good or bad, each valued against a reference point.
+"""KTO: single answers labeled good or bad, each compared with a reference point.
 
     r = log pi(y|x)/ref(y|x)
     z = max(0, mean of log pi(y'|x)/ref(y'|x) over mismatched y')
@@ -6,13 +6,13 @@
     L = lambda_U * (1 - sigmoid(beta * (z - r)))    where y is bad (undesirable)
 
 Ethayarajh et al. 2024 (arXiv 2402.01306), equation 7; equation 8 bounds the weights. Log-probabilities are
-sums over tokens. z estimates KL(pi || ref) over the batch and carries no gradient. y' is the answer to
-another prompt: that of the next row, in the order of the data, whose prompt and answer both differ. It stays
-the same for the whole run, so the reference scores it once. At the first step the policy is the reference and
-L is half of the weight.
+sums over tokens. z estimates KL(pi || ref) over the batch and carries no gradient. The mismatched answer y'
+belongs to another prompt: it is the answer of the next row of the data whose prompt and answer both differ
+from those of the row. It stays the same for the whole run, so the reference scores it once. At the first step
+the policy equals the reference and L is half of the weight.
 
-Left out: y' from the same batch, as the authors and TRL have it, where z is less noisy but the reference must
-score it anew in every epoch; TRL's `apo_zero_unpaired`.
+Left out: y' from the same batch, as the authors and TRL have it, which makes z less noisy but requires the
+reference to score y' anew in every epoch; TRL's `apo_zero_unpaired`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Config(MethodConfig):
 
     @property
     def loss_unit(self) -> str:
-        """Unit of the loss: none; its value is between 0 and the weight."""
+        """Unit of the loss: none. Its value is between 0 and the weight of the label."""
         return ""
 
     @property
@@ -50,7 +50,7 @@ class Config(MethodConfig):
 
     @property
     def metric_labels(self) -> Mapping[str, str]:
-        """Labels of metrics: single answers have no rejected answer to compare with."""
+        """Labels of metrics for single answers, which have no rejected answer for comparison."""
         return {
             "accuracy": "held-out answers on their label's side of the reference point",
             "margin": "distance from the reference point, on the label's side",
@@ -58,6 +58,6 @@ class Config(MethodConfig):
 
 
 def loss(x: LabeledLogps, cfg: Config) -> LossOutput:
-    """KTO loss, mean over answers, without a unit. 1 - sigmoid(v) is sigmoid(-v)."""
+    """Return the KTO loss, mean over answers, without a unit; 1 - sigmoid(v) is computed as sigmoid(-v)."""
     good, bad = (torch.full_like(x.policy, weight) for weight in cfg.label_weights)
     return LossOutput.mean_of(torch.where(x.label, good, bad) * torch.sigmoid(-cfg.beta * x.margin))

@@ -1,15 +1,16 @@
-"""Online DPO: pairs of the policy's own samples, labeled by a reward while it trains.
+"""Online DPO: pairs sampled from the policy during training, and labeled by a reward.
 
     y_1, y_2 ~ pi_t(.|x),    a reward labels the two as (y_w, y_l)
     h = log pi(y_w|x)/ref(y_w|x) - log pi(y_l|x)/ref(y_l|x)
     L = - log sigmoid(beta * h)
 
-Guo et al. 2024 (arXiv 2402.04792), algorithm 1. Log-probabilities are sums over tokens; the reference stays
-what training started from. Ties, identical samples and samples without a reward make no pair; the rollout
-counts each. With `second_sample: reference` one of the two is the reference's: XPO without its bonus.
+Guo et al. 2024 (arXiv 2402.04792), algorithm 1. Log-probabilities are sums over tokens; the reference is the
+model at the start of training and does not change. Ties, identical samples and samples without a reward give
+no pair; the rollout counts each case. With `second_sample: reference` one of the two samples comes from the
+reference, as in XPO, but without XPO's bonus.
 
-Left out: their other losses on such pairs (IPO, SLiC), TRL's rule that the first sample wins a tie, and its
-penalty for a missing end token.
+Left out: the paper's other losses on such pairs (IPO, SLiC), TRL's rule that the first sample wins a tie, and
+TRL's penalty for a missing end token.
 """
 
 from __future__ import annotations
@@ -34,15 +35,16 @@ class Config(MethodConfig):
 
     @property
     def status_metrics(self) -> tuple[str, ...]:
-        """Metrics of the status line: the reward, and the margin as distance from the reference."""
+        """Metrics of the status line: the reward, and the margin, which measures the distance from the
+        reference."""
         return "reward", "margin"
 
     @property
     def samples_reference(self) -> bool:
-        """Whether one sample of a pair is the reference's."""
+        """Whether one completion of each pair is sampled from the reference model."""
         return self.second_sample == "reference"
 
 
 def loss(x: OnlinePairLogps, cfg: Config) -> LossOutput:
-    """DPO's loss, mean over pairs, nats."""
+    """Return DPO's loss on sampled pairs, mean over pairs, in nats."""
     return LossOutput.mean_of(sigmoid_loss(cfg.beta * x.margin))

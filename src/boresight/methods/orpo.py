@@ -1,11 +1,12 @@
-"""ORPO: supervised learning of the chosen answer and an odds ratio against the rejected one, no reference.
+"""ORPO: supervised fine-tuning on the chosen answer plus an odds ratio against the rejected one; no
+reference.
 
     p(y) = exp( log pi(y|x) / |y| ),    odds(y) = p(y) / (1 - p(y))
     L = - log pi(y_w|x)/|y_w| - lambda * log sigmoid( log odds(y_w) - log odds(y_l) )
 
-Hong, Lee and Thorne 2024 (arXiv 2403.07691), equations 3 to 7. `odds_weight` is lambda, which TRL calls
-beta. The first term is supervised fine-tuning, so training starts from a base model, and one run takes the
-place of SFT followed by preferences.
+Hong, Lee and Thorne 2024 (arXiv 2403.07691), equations 3 to 7. `odds_weight` is lambda, which TRL calls beta.
+The first term is supervised fine-tuning, so training starts from a base model, and one run replaces SFT
+followed by preference optimization.
 
 Left out: TRL's likelihood of the prompt, which it adds to that of the chosen answer, and its mean over the
 tokens of the batch: here, as in the paper, each chosen answer counts once.
@@ -22,7 +23,8 @@ from boresight.methods.dpo import sigmoid_loss
 from boresight.methods.inputs import LossOutput, PolicyPairLogps
 
 MOST_CERTAIN = -1e-6
-"""Largest log-probability, nats per token, that enters the odds: those of a certain answer are infinite."""
+"""Maximum log-probability used for the odds, in nats per token; a probability of 1 would have infinite
+odds."""
 
 
 class Config(MethodConfig):
@@ -33,7 +35,7 @@ class Config(MethodConfig):
 
     @property
     def per_token(self) -> bool:
-        """Always True: odds are those of the mean log-probability per token."""
+        """Always True: the odds are computed from the mean log-probability per token."""
         return True
 
     @property
@@ -43,13 +45,14 @@ class Config(MethodConfig):
 
 
 def log_odds(mean_logp: Tensor) -> Tensor:
-    """log p/(1 - p) of an answer with `mean_logp` nats per token, of its shape."""
+    """Return log p/(1 - p) with p = exp(`mean_logp`); `mean_logp` is in nats per token, and the result has
+    its shape."""
     mean_logp = mean_logp.clamp(max=MOST_CERTAIN)
     return mean_logp - torch.log(-torch.expm1(mean_logp))
 
 
 def loss(x: PolicyPairLogps, cfg: Config) -> LossOutput:
-    """ORPO loss, mean over pairs, nats."""
+    """Return the ORPO loss, mean over pairs, in nats."""
     chosen, rejected = x.policy_chosen / x.chosen_len, x.policy_rejected / x.rejected_len
     preference = sigmoid_loss(log_odds(chosen) - log_odds(rejected))
     per_pair = cfg.odds_weight * preference - chosen

@@ -1,6 +1,7 @@
-"""Published settings for models up to about 1B, and the learning rates to try first.
+"""Published settings for models up to about 1B parameters, and the learning rates to try first.
 
-A method needs no entry: without one, `boresight check` shows those of other methods on its kind of data.
+A method needs no entry: without one, `boresight check` shows the settings of other methods for the same kind
+of data.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """One published setting. `beta` is None where the method has none."""
+    """One published setting. `batch` is the batch size; `beta` is None if the method has none."""
 
     model: str
     parameters: int
@@ -25,9 +26,9 @@ class Published:
 
 
 CALIBRATED = "dpo"
-"""The method of calibration runs that do not name one."""
+"""Method of calibration runs that contain no method name."""
 TRY_FIRST = {"preference": "dpo", "demonstration": "sft", "labeled": "kto", "prompt": "grpo"}
-"""The default method by the kind of data."""
+"""Default method for each kind of data."""
 PUBLISHED: dict[str, tuple[Published, ...]] = {
     "dpo": (
         Published("SmolLM2-135M", 134_500_000, 1e-6, 0.5, 128, "alignment-handbook"),

@@ -35,7 +35,7 @@ class Config(MethodConfig):
 
 
 def loss(x: PairScores, cfg: Config) -> LossOutput:
-    """Bradley-Terry loss, mean over pairs, nats."""
+    """Return the Bradley-Terry loss, mean over pairs, in nats."""
     gap = x.chosen - x.rejected
     likelihood = sigmoid_loss(gap - weighted(cfg.margin_scale, x.score_gap))
     off_center = (x.chosen + x.rejected) ** 2

@@ -1,17 +1,17 @@
-"""RLOO: REINFORCE with the other samples of the same prompt as baseline.
+"""RLOO: REINFORCE with the mean reward of the other samples of the same prompt as baseline.
 
     R_i = r_i - beta * (log pi_old(y_i|x) - log ref(y_i|x))          no gradient
     A_i = R_i - mean_{j != i} R_j = k / (k - 1) * (R_i - mean R)
     L   = - mean_i A_i * log pi(y_i|x)
 
-Ahmadian et al. 2024 (arXiv 2402.14740), section 2.2; Kool, van Hoof and Welling 2019. A whole
-completion is one action. The KL (estimator k1) is part of the reward and comes before the baseline.
+Ahmadian et al. 2024 (arXiv 2402.14740), section 2.2; Kool, van Hoof and Welling 2019. A whole completion is
+one action. The KL (estimator k1) is part of the reward and is subtracted before the baseline.
 
-A completion that could not be scored (NaN) is missing: it has no loss and enters no baseline;
-k counts the scorable ones, and one alone has no baseline and no loss. With `clip` the loss is
-PPO's, - min(q * A, clip(q) * A) with q = pi/pi_old of the whole completion, for several updates on
-one rollout; on-policy, q = 1 and both losses have the same gradient. Where another program sampled,
-each completion's term is multiplied by its truncated importance min(pi_old / sampler, cap).
+A completion that could not be scored (NaN) has no loss and is excluded from all baselines; k is the number of
+scored completions. If only one completion of a group is scored, it has no baseline and no loss. With `clip`
+the loss is PPO's, - min(q * A, clip(q) * A) with q = pi/pi_old of the whole completion, for several updates
+on one rollout; on-policy, q = 1 and both losses have the same gradient. If another program sampled, each
+completion's term is multiplied by its truncated importance weight min(pi_old / sampler, cap).
 
 Left out: dividing advantages by their deviation, length normalization, token-level ratios (`grpo`), a critic.
 """
@@ -45,18 +45,18 @@ class Config(MethodConfig):
 
     @property
     def wants_reference(self) -> bool:
-        """Whether there is a KL term; without one the reference is not computed."""
+        """Whether the reference model is used: only for the KL term, that is, with `beta` above 0."""
         return self.beta > 0
 
     @property
     def loss_unit(self) -> str:
-        """Unit of the loss: advantages times log-probabilities; only its gradient is meaningful, not its
-        value."""
+        """Unit of the loss, which is a product of advantages and log-probabilities; only its gradient is
+        meaningful, not its value."""
         return "reward · nats"
 
     @property
     def status_metrics(self) -> tuple[str, ...]:
-        """Metrics of the status line: the reward, and the KL as its cost; the length if no KL is measured."""
+        """Metrics of the status line: the reward, and the KL, or the length if the KL is not measured."""
         return "reward", "kl", "length"
 
     @model_validator(mode="after")
@@ -69,42 +69,50 @@ class Config(MethodConfig):
 
 
 def judged_reward(x: GroupLogps, cfg: Config) -> Tensor:
-    """Rewards after the truncation rule, before the KL, `(groups, k)`; NaN where missing."""
+    """Return the rewards `(groups, k)` after masking or penalizing truncated completions, before the KL term.
+
+    NaN where a completion could not be scored, or is truncated and `mask_truncated` is set.
+    """
     cost = torch.nan if cfg.mask_truncated else cfg.truncation_penalty
     return torch.where(x.truncated, x.reward - cost, x.reward)
 
 
 def leave_one_out(reward: Tensor) -> Tensor:
-    """Advantages `(groups, k)`: reward minus the mean of its scorable siblings, NaN where there is none.
+    """Return the leave-one-out advantages `(groups, k)`: each reward minus the mean of the group's other
+    rewards.
 
-    A_i is the mean of r_i - r_j over siblings j, so equal rewards give exactly zero: Adam would scale a
-    rounding error up to a full step.
+    NaN where a completion is not scored or is the only scored one of its group. An advantage is computed as
+    the mean of r_i - r_j over the others j, so equal rewards give exactly zero: Adam would scale a rounding
+    error up to a full step.
     """
     scorable = ~reward.isnan()
     siblings = scorable.sum(-1, keepdim=True) - 1
     differences = reward.unsqueeze(-1) - reward.unsqueeze(-2)
-    return torch.where(scorable, differences.nansum(-1) / siblings, torch.nan)  # 0 / 0 for one alone
+    return torch.where(scorable, differences.nansum(-1) / siblings, torch.nan)  # 0 / 0 for a single one
 
 
 def too_few_scored(reward: Tensor) -> Tensor:
-    """True `(groups,)` where fewer than two rewards of the group are scorable, so none has an advantage."""
+    """Return whether fewer than two rewards of each group are scored, so that none has an advantage,
+    `(groups,)`."""
     return (~reward.isnan()).sum(-1) < 2
 
 
 def all_equal(reward: Tensor) -> Tensor:
-    """True `(groups,)` where two or more rewards of the group are scorable and no two of them differ."""
+    """Return whether at least two rewards of each group are scored and all scored rewards are equal,
+    `(groups,)`."""
     equal = reward.nan_to_num(-torch.inf).amax(-1) <= reward.nan_to_num(torch.inf).amin(-1)
     return equal & ~too_few_scored(reward)
 
 
 def clipped_gain(policy: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """PPO's clipped objective with one ratio per completion, to be maximized; all tensors `(groups, k)`."""
+    """Return PPO's clipped objective with one ratio per completion, to be maximized; all tensors are
+    `(groups, k)`."""
     ratio = torch.exp(policy - old.detach())
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
 
 def loss(x: GroupLogps, cfg: Config) -> LossOutput:
-    """RLOO loss, mean over the completions that have an advantage; `per_example` is per group."""
+    """Return the RLOO loss, mean over the completions that have an advantage; `per_example` is per group."""
     reward = judged_reward(x, cfg)
     kl = (x.old - x.ref).detach()
     advantage = leave_one_out(reward - weighted(cfg.beta, kl))
@@ -121,9 +129,12 @@ def loss(x: GroupLogps, cfg: Config) -> LossOutput:
 
 
 def group_metrics(x: GroupLogps, reward: Tensor, advantage: Tensor, cfg: Config) -> dict[str, Tensor]:
-    """Logged metrics by group, each `(groups,)`, from `reward` and `advantage` `(groups, k)`.
+    """Return the logged metrics of each group, each `(groups,)`.
 
-    The logged reward is as given; `reward` is after the truncation rule (`judged_reward`).
+    Args:
+        reward: rewards `(groups, k)` after the truncation rule (`judged_reward`); the logged reward is
+            `x.reward`, before it.
+        advantage: advantages `(groups, k)`, 0 where there is none.
     """
     kl = (x.old - x.ref).detach()
     metrics = {
@@ -134,6 +145,6 @@ def group_metrics(x: GroupLogps, reward: Tensor, advantage: Tensor, cfg: Config)
         "unscorable": x.reward.isnan().to(kl).mean(-1),
         "truncated": x.truncated.to(kl).mean(-1),
     }
-    if cfg.wants_reference:  # without one its place is taken by `old`, and 0 would be no measurement
+    if cfg.wants_reference:  # else `x.ref` is `old`, and the KL of 0 is not a measurement
         metrics["kl"] = kl.mean(-1)
     return metrics

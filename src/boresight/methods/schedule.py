@@ -1,7 +1,7 @@
-"""Settings that change over a run: piecewise-linear in the share of the run that is done.
+"""Settings that change during a run: piecewise-linear functions of the progress of the run.
 
-In YAML a schedule is a list of `[progress, value]` points, so `alpha: [[0, 1e-5], [1, 0]]` decays
-linearly to nothing. Two points at the same progress make a jump.
+In YAML a schedule is a list of `[progress, value]` points, so `alpha: [[0, 1e-5], [1, 0]]` decays linearly to
+zero. Two points at the same progress make a jump.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Progress = Annotated[float, Field(ge=0, le=1)]
 
 
 class Schedule(RootModel[tuple[tuple[Progress, float], ...]]):
-    """Points `(progress, value)`, progress from 0 (first step) to 1 (end), never decreasing."""
+    """Points `(progress, value)` in order of progress, from 0 (first step) to 1 (end)."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -28,11 +28,15 @@ class Schedule(RootModel[tuple[tuple[Progress, float], ...]]):
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The values at the points; the schedule never leaves their range."""
+        """Values at the points; all other values of the schedule lie between their minimum and maximum."""
         return tuple(value for _, value in self.root)
 
     def at(self, progress: float) -> float:
-        """The value at `progress`; the end values hold outside the points, the later one at a jump."""
+        """Return the value at `progress`, interpolated linearly between the points.
+
+        Before the first point and after the last one, the value is that of the point. At a jump it is the
+        later value.
+        """
         after = bisect_right([place for place, _ in self.root], progress)
         if after in (0, len(self.root)):
             return self.root[min(after, len(self.root) - 1)][1]
@@ -41,7 +45,7 @@ class Schedule(RootModel[tuple[tuple[Progress, float], ...]]):
 
 
 def constant(setting: float | Schedule) -> float:
-    """The number in a setting that `Config.at` has resolved.
+    """Return a setting, which must be a number, as a number: `Config.at` has replaced schedules.
 
     Raises:
         ValueError: the setting still is a schedule.
@@ -52,7 +56,7 @@ def constant(setting: float | Schedule) -> float:
 
 
 def span(setting: float | Schedule) -> tuple[float, float]:
-    """Smallest and largest value the setting takes over the run."""
+    """Return the smallest and the largest value of the setting over the run."""
     values = setting.values if isinstance(setting, Schedule) else (setting,)
     return min(values), max(values)
 
@@ -70,7 +74,8 @@ def _not_negative(setting: float | Schedule) -> float | Schedule:
 
 
 def _read_points(setting: object) -> object:
-    """Lists are schedules, so that an error describes that form only."""
+    """Convert a list to a `Schedule`, so that pydantic's error for a malformed list describes that form
+    only."""
     return Schedule.model_validate(setting) if isinstance(setting, list | tuple) else setting
 
 

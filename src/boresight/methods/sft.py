@@ -2,9 +2,9 @@
 
     L = - sum_i log pi(y_i | x_i) / sum_i |y_i|
 
-The mean runs over all scored tokens of the batch, so a long answer weighs more than a short one and
-cutting a batch into micro-batches does not change the loss.
-Source: Ouyang et al. 2022 (arXiv 2203.02155), section 3.5, step 1, which gives no equation.
+The mean runs over all scored tokens of the batch, so a long answer has more weight than a short one, and the
+loss does not depend on the micro-batch size. Source: Ouyang et al. 2022 (arXiv 2203.02155), section 3.5, step
+1, which gives no equation.
 
 Left out: label smoothing, and the equal weight per answer that some trainers give.
 """
@@ -25,7 +25,7 @@ class Config(MethodConfig):
 
 
 def loss(x: SequenceLogps, cfg: Config) -> LossOutput:
-    """Token-averaged negative log-likelihood, nats per token."""
+    """Return the negative log-likelihood, mean over tokens, in nats per token."""
     tokens = x.length.sum()
     return LossOutput(
         loss=-x.policy.sum() / tokens.clamp(min=1),

@@ -2,11 +2,11 @@
 
     L = - log sigmoid( beta * log pi(y_w|x)/|y_w| - beta * log pi(y_l|x)/|y_l| - gamma )
 
-Meng, Xia and Chen 2024 (arXiv 2405.14734), equation 6. A sampler ranks answers by the average
-log-probability; gamma is the lead that the chosen answer must have.
+Meng, Xia and Chen 2024 (arXiv 2405.14734), equation 6. The implicit reward is the average log-probability, by
+which decoding ranks answers; gamma is the margin by which the chosen answer must lead.
 
-Left out: the added SFT term of some implementations. Nothing holds the policy near its start, so only the
-learning rate limits the change: the authors use 3e-7 to 1e-6.
+Left out: the added SFT term of some implementations. No term of the loss keeps the policy near its start, so
+only the learning rate limits the change: the authors use 3e-7 to 1e-6.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Config(MethodConfig):
 
     @property
     def per_token(self) -> bool:
-        """Margins are always per token."""
+        """Always True: margins are differences of mean log-probabilities per token."""
         return True
 
     @property
@@ -39,6 +39,6 @@ class Config(MethodConfig):
 
 
 def loss(x: PolicyPairLogps, cfg: Config) -> LossOutput:
-    """SimPO loss, mean over pairs, nats."""
+    """Return the SimPO loss, mean over pairs, in nats."""
     lead = x.policy_chosen / x.chosen_len - x.policy_rejected / x.rejected_len
     return LossOutput.mean_of(sigmoid_loss(cfg.beta * lead - cfg.gamma))

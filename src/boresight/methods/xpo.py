@@ -4,15 +4,15 @@
     h = log pi(y_w|x)/ref(y_w|x) - log pi(y_l|x)/ref(y_l|x)
     L = - log sigmoid(beta * h) + alpha * log pi(y_ref|x)
 
-Xie et al. 2024 (arXiv 2405.21046), algorithm 1. All log-probabilities are sums over tokens. The bonus
-is always on the *reference's* sample, whichever of the two won: minimizing alpha * log pi(y_ref)
+Xie et al. 2024 (arXiv 2405.21046), algorithm 1. All log-probabilities are sums over tokens. The bonus always
+applies to the *reference's* sample, whichever of the two is preferred: minimizing alpha * log pi(y_ref)
 rewards KL(ref || pi), that is, moving probability away from where the reference already samples.
 
 The algorithm minimizes both terms over the pairs of all iterations so far. `replay` adds pairs of earlier
-steps to those of a step, with the labels they were given and both terms; without it a step sees its own.
+steps, with their labels and both terms, to those of a step; without it, a step uses only its own pairs.
 
-Left out: minimizing to the end in every iteration, and choosing the best iterate at the end. The paper
-gives no numbers for alpha and beta; the defaults are those of TRL 1.13 (OAT: alpha 5e-6).
+Left out: minimizing to the end in every iteration, and choosing the best iterate at the end. The paper gives
+no numbers for alpha and beta; the defaults are those of TRL 1.13 (OAT: alpha 5e-6).
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class OptimismConfig(MethodConfig):
 
     @property
     def dominating_bonus(self) -> float | None:
-        """alpha / (beta / 2) where it is above `LARGEST_SHARE`. Schedules must be resolved (`at`)."""
+        """alpha / (beta / 2) if it is above `LARGEST_SHARE`, otherwise None. Schedules must be resolved
+        (`at`)."""
         share = constant(self.alpha) / (constant(self.beta) / 2)
         return share if share > LARGEST_SHARE else None
 
@@ -75,24 +76,27 @@ class Config(OptimismConfig):
 
     @property
     def status_metrics(self) -> tuple[str, ...]:
-        """Metrics of the status line: the reward, and the margin as distance from the reference."""
+        """Metrics of the status line: the reward, and the margin, which measures the distance from the
+        reference."""
         return "reward", "margin"
 
     @property
     def replays(self) -> float:
-        """The setting `replay`."""
+        """Number of earlier pairs added to a step, per prompt of the step: the setting `replay`."""
         return self.replay
 
 
 def optimistic(margin: Tensor, explored: Tensor, cfg: OptimismConfig) -> LossOutput:
-    """DPO's loss on `margin` `(batch,)` plus alpha times `explored` `(batch,)`, the log-probability of the
-    sample that the bonus makes less likely."""
+    """Return DPO's loss on `margin` plus alpha times `explored`, both `(batch,)`.
+
+    `explored` is the log-probability of the sample that the bonus makes less likely, in nats.
+    """
     preference = sigmoid_loss(constant(cfg.beta) * margin)
     per_pair = preference + weighted(constant(cfg.alpha), explored)
     return LossOutput.mean_of(per_pair, preference_loss=preference, explored_logp=explored)
 
 
 def loss(x: OnlinePairLogps, cfg: Config) -> LossOutput:
-    """XPO loss, mean over pairs, nats. Schedules in `cfg` must be resolved (`cfg.at`)."""
+    """Return the XPO loss, mean over pairs, in nats. Schedules in `cfg` must be resolved (`cfg.at`)."""
     from_ref = torch.where(x.chosen_from_ref, x.policy_chosen, x.policy_rejected)
     return optimistic(x.margin, from_ref, cfg)

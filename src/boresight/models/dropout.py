@@ -1,4 +1,5 @@
-"""Randomness of a model in training: dropout, with rates under many names, and random choice of experts."""
+"""Randomness of a model in training: dropout, under the names that configs use, and random choice of
+experts."""
 
 from __future__ import annotations
 
@@ -9,14 +10,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 RANDOM_ROUTERS = {"PhimoeTopKRouter", "DbrxRouter"}
-"""Modules that choose experts at random in training, whatever the config's top level contains."""
+"""Class names of routers that choose experts at random in training, whatever the top level of the config
+contains."""
 
 JITTER_AT_ALL_TIMES = {"phimoe"}
-"""Types of models whose `router_jitter_noise` is a threshold of the routing, in evaluation too."""
+"""Types of models in which `router_jitter_noise` is a threshold of the routing and applies in evaluation
+too."""
 
 
 def dropout_rates(config: PreTrainedConfig) -> dict[str, float]:
-    """Dropout rates above 0 by the names of the config's settings; rates of other heads are ignored."""
+    """Return the dropout rates above 0, by the names of the config's settings.
+
+    Rates of heads for other tasks, such as classification, are ignored.
+    """
     text = config.get_text_config()
     return {
         name: value
@@ -26,9 +32,9 @@ def dropout_rates(config: PreTrainedConfig) -> dict[str, float]:
 
 
 def set_dropout(config: PreTrainedConfig, rate: float) -> None:
-    """Set every rate in `config`; models that are built from it afterwards use and save it.
+    """Set all dropout rates in `config`; models that are built from it afterwards use and save them.
 
-    A rate of 0 also switches off the noise that mixtures of experts multiply their inputs by in training.
+    A rate of 0 also disables the multiplicative noise on the inputs of experts (jitter) in training.
     """
     text = config.get_text_config()
     for name, value in text.to_dict().items():

@@ -1,8 +1,9 @@
-"""The output head of the weights in a folder, and the token at which a score is read.
+"""Determine the output head of saved weights, and the token at which the score of a reward model is read.
 
-Reward models trained here read their score at the token that ends the assistant's turn. Those of other makers
-read the last token that their template renders: in ChatML the newline after `<|im_end|>`. At the wrong one of
-the two a score can have the opposite sign, so models trained here record the position in their config.
+Reward models trained here read the score at the token that ends the assistant's turn. Other reward models
+read it at the last token that their chat template renders: in ChatML, the newline after `<|im_end|>`. At the
+wrong one of these two positions, a score can have the opposite sign, so models trained here record the
+position in their config.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ READS, END_OF_TURN = "boresight_reads", "end_of_turn"
 """Setting of a model's config that records the token at which its score is read, and its value for models
 trained here."""
 BESIDE_ADAPTER = "reward.json"
-"""File with the same setting beside an adapter."""
+"""Name of the file that contains the same key in the folder of an adapter."""
 
 
 def head_of(folder: Path) -> OutputHead:
-    """The head of the weights in a folder: `score` for a reward model (all weights or an adapter), else
-    `lm`."""
+    """Return the head of the weights in a folder: `score` for a reward model (a whole model or an adapter),
+    else `lm`."""
     if _read(folder / "adapter_config.json").get("task_type") == "SEQ_CLS":
         return "score"
     architectures = _read(folder / "config.json").get("architectures") or []
@@ -44,25 +45,27 @@ def mark_reading(model: Policy | PreTrainedModel) -> None:
 
 
 def reads_end_of_turn(model: Policy) -> bool:
-    """Whether scores are read at the end of an assistant's turn; False: at the last token that is
+    """Whether scores are read at the end of an assistant's turn and not at the last token that is
     rendered."""
     return getattr(model.config, READS, None) == END_OF_TURN
 
 
 def write_reading(model: Policy, folder: Path) -> None:
-    """Write the setting beside an adapter, which has no config of its own. Does nothing for a language
-    model."""
+    """Write the position at which scores are read to the folder of an adapter, which has no model config.
+
+    Does nothing for a language model.
+    """
     if reads_end_of_turn(model):
         write_json(folder / BESIDE_ADAPTER, {READS: END_OF_TURN})
 
 
 def is_own_reward_model(folder: Path) -> bool:
-    """Whether the adapter, or the model of an older run, in a folder is a reward model trained by this
-    package."""
+    """Whether a folder contains a reward model trained by this package: an adapter, or the model of an older
+    run."""
     if _read(folder / BESIDE_ADAPTER).get(READS) == END_OF_TURN:
         return True
     from boresight import methods
-    from boresight.methods.inputs import PairScores  # torch, which a look at a folder's head does without
+    from boresight.methods.inputs import PairScores  # imports torch, which `head_of` does not need
 
     method = recipe_of_run(folder.parent).get("method")
     name = method.get("name") if isinstance(method, dict) else None

@@ -1,10 +1,11 @@
-"""Models whose computation changes with the length of the longest sequence in a forward.
+"""Models whose computation depends on the length of the longest sequence in a forward.
 
 LongRoPE and dynamic NTK scaling: transformers sets the frequencies of rotary embeddings once per forward, by
 the longest sequence in it; under dynamic NTK they even depend on earlier forwards. Sparse attention (Doge,
-DeepSeek V3.2): the best few of many keys are taken, and which of equal ones depends on how many there are,
-padding included. A row's log-probabilities would then depend on the rows that it is computed with, by several
-nats. So rows share a forward only if each would be computed in the same way alone.
+DeepSeek V3.2): a token attends only to the keys with the highest scores, and which of several keys with equal
+scores are taken depends on the number of keys, padding included. A row's log-probabilities would then depend
+on the other rows in its forward, by several nats. So rows share a forward only if each of them would be
+computed in the same way alone.
 """
 
 from __future__ import annotations
@@ -22,23 +23,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LENGTH_DEPENDENT = ("dynamic", "longrope")
-"""Types of rotary embeddings, in transformers' names."""
+"""Types of rotary embeddings that depend on the sequence length, under transformers' names."""
 KEYS_KEPT = ("keep_window_size", "index_topk")
-"""Settings of sparse attention: how many keys a token attends to at most."""
+"""Settings of sparse attention that limit the number of keys to which a token attends."""
 
 
 @dataclass(frozen=True, slots=True)
 class LengthSwitch:
-    """A model computes sequences of up to `limit` tokens in one way and longer ones in another.
+    """A sequence length beyond which a model computes differently than for sequences of up to `limit` tokens.
 
-    `growing`: every length beyond the limit is computed differently; else all longer sequences alike.
+    `growing` is True if every length beyond the limit is computed differently, and False if all longer
+    sequences are computed in the same way.
     """
 
     limit: int
     growing: bool
 
     def key(self, tokens: int) -> Hashable:
-        """Key of a length; sequences with equal keys are computed in the same way."""
+        """Return a key for a length; sequences with equal keys are computed in the same way."""
         return max(tokens, self.limit) if self.growing else tokens > self.limit
 
 
@@ -46,9 +48,10 @@ _switches: WeakKeyDictionary[nn.Module, tuple[LengthSwitch, ...]] = WeakKeyDicti
 
 
 def length_switches(model: Policy) -> tuple[LengthSwitch, ...]:
-    """Lengths at which the model computes in another way; none for most.
+    """Return the lengths at which the model's computation changes; an empty tuple for most models.
 
-    Also registers a hook that resets length-dependent state, so that no forward depends on earlier ones.
+    The first call also registers a hook that resets length-dependent state, so that no forward depends on
+    earlier ones.
     """
     base = causal_model(model)
     if base not in _switches:
@@ -61,16 +64,16 @@ def length_switches(model: Policy) -> tuple[LengthSwitch, ...]:
 
 
 def forward_keys(model: Policy, lengths: Sequence[int]) -> list[Hashable]:
-    """A key for each sequence length: sequences with equal keys may share a forward."""
+    """Return a key for each sequence length; sequences with equal keys may share a forward."""
     switches = length_switches(model)
     return [tuple(switch.key(tokens) for switch in switches) for tokens in lengths]
 
 
 def split_by_length(model: Policy, rows: Sequence[Row]) -> list[tuple[list[int], list[Row]]] | None:
-    """Groups of completions that may share a forward; None if all of `rows` may.
+    """Return groups of completions that may share a forward; None if all completions of `rows` may.
 
-    Each group is `(indices, rows)`: the indices of its completions, counted through all rows, and for each a
-    row with that completion alone.
+    Each group is `(indices, rows)`. The indices count completions through all rows, and each row in the group
+    has one completion only.
     """
     if not length_switches(model):
         return None
@@ -93,7 +96,8 @@ def _sparse_attention(model: PreTrainedModel) -> list[LengthSwitch]:
 
 
 def _kinds(module: nn.Module) -> list[tuple[str, str | None]]:
-    """Length-dependent types of a rotary module, each with the kind of layer that it is for, None for all."""
+    """Return the length-dependent types of a rotary module, each with its kind of layer; None stands for all
+    layers."""
     kinds: Any = getattr(module, "rope_type", None)
     by_layer = kinds.items() if isinstance(kinds, dict) else [(None, kinds)]
     return [
@@ -112,7 +116,7 @@ def _switch(rotary: Any, kind: str, layer: str | None) -> LengthSwitch:
 
 
 def _forget(rotary: Any, _: object) -> None:
-    """Back to the frequencies of pretraining; the forward sets others if its sequences are longer."""
+    """Restore the frequencies of pretraining; the forward then sets others if its sequences are longer."""
     for kind, layer in _kinds(rotary):
         if "dynamic" in kind:
             prefix = "" if layer is None else f"{layer}_"

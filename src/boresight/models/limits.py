@@ -1,6 +1,7 @@
-"""Sequences that a model cannot run: tokens without an embedding, tokens beyond its table of positions.
+"""Refuse sequences that a model cannot run: token ids without an embedding, and positions beyond its table.
 
-Both lookups would raise an `IndexError`, and on a GPU make the device unusable for the whole process.
+Both would raise an `IndexError` in a table lookup, and on a GPU make the device unusable for the whole
+process.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TABLES = ("embed_positions", "pos_encoding")
-"""Buffers of positions computed once, of GPT-J, CodeGen and CTRL."""
+"""Names of buffers with precomputed positions, in GPT-J, CodeGen and CTRL."""
 SPARE = 2
-"""Rows that OPT's table has for padding."""
+"""Number of rows of OPT's position table that are reserved for padding."""
 
 _tables: WeakKeyDictionary[PreTrainedModel, int | None] = WeakKeyDictionary()
 
 
 def position_table(model: Policy) -> int | None:
-    """Size of the model's table of positions, in tokens; None if any position can be computed.
+    """Return the size of the model's table of positions, in tokens; None if it has no table and no such
+    limit.
 
-    Tables are learned positions (GPT-2, OPT), angles computed once (GPT-J), and biases that MPT builds
-    beforehand. Rotary positions and the biases of BLOOM are computed for every length.
+    Tables are learned positions (GPT-2, OPT), precomputed angles (GPT-J), and the precomputed biases of MPT.
+    Rotary positions and the biases of BLOOM are computed for every length.
     """
     whole = causal_model(model)
     if whole not in _tables:
@@ -53,7 +55,8 @@ def _table_of(model: PreTrainedModel) -> int | None:
 
 
 def _is_of_text(table: nn.Embedding, longest: int) -> bool:
-    """Whether it is not that of a vision tower, which has as many rows as an image has patches."""
+    """Whether a table of positions belongs to the text model: a vision tower's has as many rows as an image
+    has patches."""
     return longest <= table.num_embeddings <= longest + SPARE
 
 
@@ -62,7 +65,7 @@ def _last(name: str) -> str:
 
 
 def refuse_unreadable(model: Policy, sequences: Iterable[np.ndarray]) -> None:
-    """Raise a `UserError` for token ids `(tokens,)` that the model cannot run."""
+    """Raise a `UserError` if the model cannot run one of the sequences of token ids, each `(tokens,)`."""
     sequences = list(sequences)
     known = model.config.get_text_config().vocab_size
     largest = max((int(ids.max()) for ids in sequences if len(ids)), default=0)
@@ -75,14 +78,14 @@ def refuse_unreadable(model: Policy, sequences: Iterable[np.ndarray]) -> None:
 
 
 def refuse_unreadable_rows(model: Policy, rows: Sequence[Row]) -> None:
-    """Raise a `UserError` for rows whose prompts or completions the model cannot run."""
+    """Raise a `UserError` if the model cannot run a prompt, a completion, or a prompt with its completion."""
     refuse_unreadable(model, (row.prompt for row in rows))
     refuse_unreadable(model, (completion.ids for row in rows for completion in row.completions))
     refuse_longer(model, max((len(r.prompt) + len(c.ids) for r in rows for c in r.completions), default=0))
 
 
 def refuse_longer(model: Policy, tokens: int) -> None:
-    """Raise a `UserError` for a sequence of more tokens than the model's table of positions has."""
+    """Raise a `UserError` if a sequence of `tokens` tokens exceeds the model's table of positions."""
     table = position_table(model)
     if table is not None and tokens > table:
         raise UserError(
@@ -92,8 +95,10 @@ def refuse_longer(model: Policy, tokens: int) -> None:
 
 
 def room_for_answers(context: int | None, prompts: Sequence[int]) -> list[int | None]:
-    """Tokens left for an answer to prompts of these lengths within `context` tokens; 0 if a prompt fills it.
+    """Return the number of tokens left for an answer to each prompt; 0 if the prompt fills the context.
 
-    None means no limit, as in a model without a table of positions.
+    Args:
+        context: maximum number of tokens of a sequence; None for no limit, which gives None for each prompt.
+        prompts: lengths of the prompts, in tokens.
     """
     return [None if context is None else max(0, context - tokens) for tokens in prompts]

@@ -39,13 +39,14 @@ DTYPES = ("float32", "bfloat16", "float16", "float64", "saved")
 
 
 def load_tokenizer(name: str, chat_template: str | None = None) -> Tokenizer:
-    """The tokenizer of the model called `name`; an adapter's own where it has one.
+    """Load the tokenizer of the model called `name`; an adapter's own tokenizer replaces that of its base.
 
     Args:
-        chat_template: replaces the tokenizer's own: `chatml`, `plain` or a Jinja file.
+        chat_template: template that replaces the tokenizer's own: `chatml`, `plain` or a Jinja file.
 
     Raises:
-        UserError: no such model or template, or a tokenizer without character offsets (a "slow" one).
+        UserError: there is no such model or template, or the tokenizer has no character offsets (a "slow"
+            one).
     """
     from boresight.data.rendering.choose import ensure_chat_template
 
@@ -72,25 +73,26 @@ def load_model(
     merge: bool = True,
     allowed: Allowed | None = None,
 ) -> Policy:
-    """The causal language model called `name`, in evaluation mode.
+    """Load the causal language model called `name`, in evaluation mode.
 
     Weights are float32 by default: they are the master weights of training, and an update of 1e-6 is lost in
     bfloat16. Only safetensors are read, and no code that comes with a model is run.
 
     Args:
-        dtype: one of `DTYPES`; `saved` is bfloat16 where all weights are saved in it, else float32.
-        device: such as `cpu` or `cuda:0`; None is the first CUDA device, or else the CPU.
-        attention: name of an attention implementation known to transformers; None is `sdpa`, or `eager` for a
-            model that does not offer it.
-        dropout: rate of the model's own dropout layers; None keeps that of its config.
-        merge: fold PEFT adapters into their base, so that training starts from, and measures its KL against,
-            the adapted model. False keeps the last one as an adapter in a `PeftModel`, so that it can be
-            switched off.
-        allowed: weights that may be missing or left over; those found are entered into it.
+        dtype: one of `DTYPES`; `saved` is bfloat16 if all weights are saved in it, otherwise float32.
+        device: such as `cpu` or `cuda:0`; None for the first CUDA device, or the CPU if there is none.
+        attention: name of an attention implementation of transformers; None for `sdpa`, or `eager` for a
+            model that does not support it.
+        dropout: rate of the model's own dropout layers; None keeps the rates of its config.
+        merge: merge PEFT adapters into their base, so that training starts from the adapted model and
+            measures its KL against it. False keeps the last adapter separate in a `PeftModel`, so that it can
+            be switched off.
+        allowed: patterns of weights that may be missing from the checkpoint or unknown to the model; the
+            weights accepted by them are recorded in it.
 
     Raises:
-        UserError: no such model, dtype, or no safetensors in it; weights that differ between it and its
-            checkpoint and are not allowed.
+        UserError: there is no such model, dtype or device, the model has no safetensors, or its weights
+            differ from its checkpoint in other ways than `allowed` permits.
     """
     import torch
 
@@ -105,8 +107,10 @@ def load_model(
 
 
 def saved_in_bfloat16(source: ModelSource) -> bool:
-    """Whether all weights are saved in bfloat16, by the headers of their files; False if these are not on
-    this machine."""
+    """Whether all weights are saved in bfloat16, according to the headers of their files.
+
+    False if the files are not on this machine.
+    """
     with suppress(Unreachable):
         headers = read_headers(replace(source, cached_only=True))
         return bool(headers) and all(saved.dtype == "BF16" for saved in headers.values())
@@ -116,7 +120,7 @@ def saved_in_bfloat16(source: ModelSource) -> bool:
 def load_source(
     source: ModelSource, name: str, options: BuildOptions, *, merge: bool = True, allowed: Allowed
 ) -> torch.nn.Module:
-    """The language model of `source` with its adapters, on the CPU; arguments as for `load_model`."""
+    """Load the language model of `source` with its adapters, on the CPU; arguments as for `load_model`."""
     base, leftovers = read_weights(source, name, "lm", options)
     allowed.patterns += source.allowed
     refuse(leftovers, name, type(base).__name__, allowed)
@@ -130,19 +134,19 @@ def load_source(
 
 
 def merged(adapted: PeftModel, adapter: Path) -> PreTrainedModel:
-    """Fold an adapter into its base; all weights of the result are trainable (PEFT had frozen them).
+    """Merge an adapter into its base, and make all weights trainable, which PEFT had frozen.
 
     Raises:
-        UserError: an adapter of a kind that PEFT cannot merge.
+        UserError: PEFT cannot merge this kind of adapter.
     """
     with one_sentence(str(adapter), "adapter"):
         model: PreTrainedModel = adapted.merge_and_unload().requires_grad_(True)
-    model.name_or_path = str(adapter.resolve())  # what an adapter on top of it will call its base
+    model.name_or_path = str(adapter.resolve())  # recorded as the base of adapters on top of it
     return model
 
 
 def _restore_stop_tokens(model: PreTrainedModel, adapter: Path) -> None:
-    """Load stop tokens that are saved beside an adapter, since its base does not have them."""
+    """Load the stop tokens that are saved with an adapter; its base may have others."""
     own = read_generation_config(ModelSource(str(adapter), cached_only=True))
     if own is not None:
         model.generation_config = own
@@ -151,10 +155,10 @@ def _restore_stop_tokens(model: PreTrainedModel, adapter: Path) -> None:
 
 
 def device_called(name: str | None) -> torch.device:
-    """The device of that name; None is the first CUDA device, or else the CPU.
+    """Return the device of that name; None for the first CUDA device, or the CPU if there is none.
 
     Raises:
-        UserError: no device has this name, or this machine has none of that kind or number.
+        UserError: no device has this name, or this machine has no such device.
     """
     import torch
 

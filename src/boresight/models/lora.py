@@ -1,6 +1,6 @@
-"""Low-rank adapters: attach them, switch them off for the reference, save them, fold them in.
+"""Low-rank adapters (LoRA): attach them, disable them for the reference model, save them, merge them.
 
-With adapters the frozen reference model costs nothing: it is the same model with adapters off.
+With adapters, the frozen reference model needs no extra memory: it is the same model with adapters disabled.
 Source: Hu et al. 2021 (arXiv 2106.09685); the implementation is PEFT's.
 """
 
@@ -32,14 +32,14 @@ PeftTask = Literal["CAUSAL_LM", "SEQ_CLS"]
 
 
 def attach(model: Policy, config: LoraConfig, seed: int, *, task: PeftTask = "CAUSAL_LM") -> Policy:
-    """Add fresh adapters and freeze everything else; the model's outputs do not change.
+    """Add new adapters and freeze all other weights; the model's outputs do not change.
 
-    `model` is changed in place and becomes a part of the result. Initial weights depend on `seed` alone: the
-    global random state is neither used nor changed. With `SEQ_CLS` the scalar head is trained and saved whole
-    beside the adapters.
+    `model` is modified in place and becomes part of the result. Initial weights depend only on `seed`: the
+    global random state is neither used nor changed. With `SEQ_CLS`, the scalar head is trained and saved in
+    full, together with the adapters.
 
     Raises:
-        UserError: `model` has adapters already, or no layer of it has the name of a target.
+        UserError: `model` has adapters already, or none of its layers has the name of a target.
     """
     import torch
     from peft import LoraConfig as PeftLoraConfig
@@ -57,15 +57,15 @@ def attach(model: Policy, config: LoraConfig, seed: int, *, task: PeftTask = "CA
         task_type=task,
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by a name it is retiring
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT uses a deprecated name of transformers
         warnings.filterwarnings("ignore", "fan_in_fan_out")  # PEFT sets it itself for GPT-2's Conv1D
-        torch.default_generator.manual_seed(seed)  # and no GPU's
+        torch.default_generator.manual_seed(seed)  # leaves the generators of GPUs unchanged
         adapted = get_peft_model(base, settings)
     return cast("Policy", adapted.train(base.training))  # new layers start in training mode
 
 
 def has_adapters(model: object) -> TypeGuard[PeftModel]:
-    """Whether `attach` was called on the model (or it was loaded with its adapter kept apart)."""
+    """Whether the model has PEFT adapters that are not merged into its weights."""
     from peft import PeftModel
 
     return isinstance(model, PeftModel)
@@ -73,9 +73,9 @@ def has_adapters(model: object) -> TypeGuard[PeftModel]:
 
 @contextmanager
 def adapters_off(model: Policy) -> Iterator[None]:
-    """Inside the block the model is the reference: no adapters, no dropout.
+    """Inside the block the model is the reference model: adapters and dropout are disabled.
 
-    Afterwards adapters and modes are restored. For a model without adapters only dropout is switched off.
+    Afterwards both are restored. For a model without adapters, only dropout is disabled.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -88,7 +88,8 @@ def adapters_off(model: Policy) -> Iterator[None]:
 
 
 def merge(model: Policy) -> Policy:
-    """Fold the adapters into the weights, in place; returns the plain model. Without adapters: itself."""
+    """Merge the adapters into the weights, in place, and return the plain model; return a model without
+    adapters unchanged."""
     return model.merge_and_unload() if has_adapters(model) else model
 
 
@@ -100,10 +101,13 @@ def save(
     *,
     parents: bool = True,
 ) -> None:
-    """Write the adapters alone, or the whole model where it has none, as safetensors.
+    """Write the adapters, or the whole model if it has none, as safetensors.
 
-    The folder is written atomically and replaces an older one of that name. `weights` by name stand in for
-    the model's own. `parents` as in `atomic_folder`.
+    The folder is written atomically and replaces an existing one.
+
+    Args:
+        weights: weights by name, to be saved in place of the model's own.
+        parents: create missing parent folders. If False, a missing parent folder is an error.
     """
     with atomic_folder(Path(folder), durable=True, parents=parents) as temporary:
         with quiet_bars():
@@ -120,11 +124,12 @@ def _write(model: Policy, folder: Path, weights: dict[str, torch.Tensor] | None)
     model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
     write_generation_config(causal_model(model), folder)  # the stop tokens, which PEFT leaves out
     write_reading(model, folder)
-    (folder / "README.md").unlink(missing_ok=True)  # a form with nothing filled in
+    (folder / "README.md").unlink(missing_ok=True)  # an empty template of a model card
 
 
 def _check_targets(model: PreTrainedModel, targets: list[str] | str) -> None:
-    """Every named target must exist; PEFT raises an error only if none does."""
+    """Raise a `UserError` if one of the target names does not exist; PEFT raises an error only if none
+    exists."""
     import torch
     from transformers.pytorch_utils import Conv1D
 

@@ -23,8 +23,8 @@ class Outputs(Protocol):
 class Policy(GenerativeModel, Protocol):
     """A language model or a reward model: a `PreTrainedModel` of transformers, or PEFT's wrapper around one.
 
-    A protocol, because PEFT passes the attributes of the wrapped model on at run time, where a type checker
-    cannot see them. For everything else there is `causal_model(policy)`.
+    It is a protocol, because PEFT's wrapper forwards the attributes of the wrapped model only at run time,
+    which type checkers cannot follow. `causal_model(policy)` gives access to all other attributes.
     """
 
     training: bool
@@ -51,12 +51,14 @@ class Policy(GenerativeModel, Protocol):
 
 
 def causal_model(policy: Policy) -> PreTrainedModel:
-    """The transformers model inside a PEFT wrapper, with its adapters attached, or the model itself."""
+    """Return the transformers model inside a PEFT wrapper, with its adapters attached, or the model
+    itself."""
     return cast("PreTrainedModel", policy.get_base_model() if hasattr(policy, "get_base_model") else policy)
 
 
 def arithmetic_of(policy: Policy) -> torch.dtype:
-    """The precision that products are computed in now: autocast's where it is on, else the weights'."""
+    """Return the dtype in which matrix products are computed now: autocast's if it is enabled, else the
+    weights'."""
     import torch
 
     from boresight.models.kernels.compact import dtype_of_products
@@ -68,40 +70,48 @@ def arithmetic_of(policy: Policy) -> torch.dtype:
 
 
 def key_widths(config: PreTrainedConfig) -> list[int]:
-    """Width of one token's keys in each layer; for a model without attention, that of its hidden states."""
+    """Return the number of elements of one token's keys in each layer.
+
+    For a layer without attention heads, it is the width of the hidden states.
+    """
     return [_key_width(layer) for layer in config.get_text_config().per_layer_config]
 
 
 def _key_width(layer: PreTrainedConfig) -> int:
-    """Of one layer by its own config: Gemma 4's differ in the width of a head."""
+    """Return the number of elements of one token's keys in one layer; in Gemma 4, layers differ in the width
+    of a head."""
     heads = getattr(layer, "num_attention_heads", None) or 1
     groups = getattr(layer, "num_key_value_heads", None) or heads
     return int(groups * (getattr(layer, "head_dim", None) or layer.hidden_size // heads))
 
 
 def longest_sequence(policy: Policy) -> int:
-    """Longest sequence of the model, in tokens; a very large number if its config does not limit it."""
+    """Return the maximum sequence length of the model, in tokens; 2³¹ if its config does not limit it."""
     config = policy.config.get_text_config()
     named = (
         getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")
-    )  # MPT's: last
+    )  # the latter is MPT's
     return int(next((length for length in named if length and length > 0), 2**31))
 
 
 def last_logits(policy: Policy, ids: Tensor, count: int) -> Tensor:
-    """Logits at the last `count` positions of one sequence of `ids` `(tokens,)`: `(count, vocabulary)`."""
+    """Return the logits at the last `count` positions of one sequence, `(count, vocabulary)`.
+
+    `ids` has shape `(tokens,)`.
+    """
     takes = signature(causal_model(policy).forward).parameters
-    keep = {"logits_to_keep": count} if "logits_to_keep" in takes else {}  # others compute them all
+    keep = {"logits_to_keep": count} if "logits_to_keep" in takes else {}  # other models compute all logits
     return policy(input_ids=ids[None], use_cache=False, **keep).logits[0, -count:]
 
 
 def cache_argument(model: PreTrainedModel) -> str:
-    """Name of the argument of `forward` for cached keys and values, which transformers 5.24 renamed."""
+    """Return the name of the argument of `forward` for cached keys and values, which transformers 5.24
+    renamed."""
     return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
 def narrowest_window(config: PreTrainedConfig) -> int | None:
-    """Tokens to which the layer with the narrowest window attends; None if no layer has a window."""
+    """Return the size of the layers' attention window, in tokens; None if no layer has a window."""
     kinds = getattr(config, "layer_types", None)
     if kinds is not None and "sliding_attention" not in kinds:
         return None

@@ -1,7 +1,7 @@
-"""Reward models: a language model with one scalar head, scoring whole conversations.
+"""Reward models: a language model with one scalar head, which scores whole conversations.
 
-The model is transformers' sequence classification with one label, so what we save loads there with
-`AutoModelForSequenceClassification`, and any such model from elsewhere loads here.
+The model is transformers' sequence classification with one label: saved models can be loaded with
+`AutoModelForSequenceClassification`, and any such model can be loaded here.
 """
 
 from __future__ import annotations
@@ -47,16 +47,19 @@ def load_reward_model(
     allowed: Allowed | None = None,
     several_outputs: bool = False,
 ) -> Policy:
-    """Load `name` with a one-label head, float32; a language model gets a fresh head drawn from `seed`.
+    """Load `name` with a one-label head, in float32; a language model gets a new head, initialized from
+    `seed`.
 
     Args:
-        dropout: rate of the model's own dropout layers; None keeps that of its config.
-        allowed: weights that may be missing or left over; those found are entered into it.
-        several_outputs: a classifier with several labels keeps them; see `completion_outputs`.
+        dropout: rate of the model's own dropout layers; None keeps the rates of its config.
+        allowed: patterns of weights that may be missing from the checkpoint or unknown to the model; the
+            weights accepted by them are recorded in it.
+        several_outputs: keep all labels of a classifier with several; see `completion_outputs`.
 
     Raises:
-        UserError: no such model, a classifier with several labels where one is wanted, an encoder, or weights
-            that differ between the model and its checkpoint and are not allowed.
+        UserError: there is no such model, it is an encoder, it is a classifier with several labels and
+            `several_outputs` is not set, or its weights differ from its checkpoint in other ways than
+            `allowed` permits.
     """
     source = locate(name)
     allowed, options = (
@@ -64,7 +67,7 @@ def load_reward_model(
         BuildOptions(torch.float32, dropout=dropout, several_outputs=several_outputs),
     )
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # and no GPU's
+        torch.default_generator.manual_seed(seed)  # leaves the generators of GPUs unchanged
         model, leftovers = read_weights(source, name, "score", options)
     allowed.patterns += source.allowed
     refuse(leftovers, name, type(model).__name__, allowed)
@@ -88,7 +91,8 @@ def load_reward_model(
 
 
 def _copy_body(source: torch.nn.Module, target: PreTrainedModel) -> None:
-    """Give `target` the weights of `source` but for the head; its vocabulary grows to the other's."""
+    """Copy all weights except the head from `source` to `target`, whose vocabulary is resized to that of
+    `source`."""
     model = cast("PreTrainedModel", source)
     table = cast("torch.nn.Embedding", model.get_input_embeddings())
     target.resize_token_embeddings(table.num_embeddings, mean_resizing=False)
@@ -96,10 +100,10 @@ def _copy_body(source: torch.nn.Module, target: PreTrainedModel) -> None:
 
 
 def wire_pad_token(model: Policy, tokenizer: Tokenizer) -> None:
-    """Give the model and its tokenizer a pad token that no conversation ends with.
+    """Set a pad token in the model and its tokenizer that no conversation ends with.
 
-    transformers reads a sequence's score at its last token that is not the pad token. Where pad equals
-    the end-of-turn token, as in the starter model, that is one token too early.
+    transformers reads a sequence's score at its last token that is not the pad token. If the pad token is the
+    end-of-turn token, as in the starter model, that is one token too early.
 
     Raises:
         UserError: the tokenizer has no special token besides the end of turn.
@@ -114,15 +118,26 @@ def wire_pad_token(model: Policy, tokenizer: Tokenizer) -> None:
 
 
 def completion_scores(model: Policy, rows: Sequence[Row], *, layout: Layout = "auto") -> Tensor:
-    """Scalar reward of prompt + completion, `(rows, k)`, float32; see `completion_outputs`."""
+    """Return the scalar reward of each prompt with its completion, `(rows, k)`, float32, for k completions
+    per row.
+
+    `layout` is that of `completion_outputs`.
+    """
     return completion_outputs(model, rows, layout=layout).squeeze(-1)
 
 
 def completion_outputs(model: Policy, rows: Sequence[Row], *, layout: Layout = "auto") -> Tensor:
-    """Outputs of prompt + completion, `(rows, k, labels)`, float32.
+    """Return the model's outputs for each prompt with its completion, `(rows, k, labels)`, float32.
 
-    Reads the hidden state of each completion's last token and applies the head there, so padding does not
-    affect the score. `auto` computes every prompt once (`packed`) if the model supports it.
+    The head is applied to the hidden state of each completion's last token, so padding does not affect the
+    output.
+
+    Args:
+        layout: `packed` computes every prompt once, `padded` once per completion; `auto` is `packed` if the
+            model supports it.
+
+    Raises:
+        UserError: the model cannot run one of the rows, or does not support the layout `packed`.
     """
     refuse_unreadable_rows(model, rows)
     groups = split_by_length(model, rows)
@@ -145,7 +160,8 @@ def completion_outputs(model: Policy, rows: Sequence[Row], *, layout: Layout = "
 
 
 def _last_states_packed(model: Policy, plan: PackedPlan, rows: Sequence[Row]) -> Tensor:
-    """Hidden state of every completion's last token, `(rows * k, width)`."""
+    """Return the hidden state of each completion's last token, `(rows * k, width)`, with each prompt computed
+    once."""
     batch = pack(rows, completions_per_row(rows), model.device, model.dtype)
     last = [
         (place if length(place) else span.prompt).stop - 1
@@ -158,7 +174,8 @@ def _last_states_packed(model: Policy, plan: PackedPlan, rows: Sequence[Row]) ->
 
 
 def _last_states_padded(model: Policy, rows: Sequence[Row]) -> Tensor:
-    """The same, one right-padded row per completion."""
+    """Return the hidden state of each completion's last token, `(rows * k, width)`, with one right-padded row
+    per completion."""
     sequences = [np.concatenate([row.prompt, c.ids]) for row in rows for c in row.completions]
     longest = max(map(len, sequences))
     ids = np.zeros((len(sequences), longest), np.int64)

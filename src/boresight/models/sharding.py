@@ -3,8 +3,8 @@ device.
 
 Each process keeps a part of every weight, of its gradient and of the optimizer's moments. The weights of a
 layer are gathered for its forward and its backward and freed after each; gradients are reduce-scattered. So
-all processes must run the same number of forwards and backwards, unless the model is `whole`, as for sampling
-and evaluation, when each process may run any number.
+all processes must run the same number of forwards and backwards. Inside `whole`, which is used for sampling
+and evaluation, each process may run any number of forwards.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
 
 ForwardOutputs = tuple[Any, ...]
-"""Outputs of a forward: tensors, or None."""
+"""Outputs of a forward; each is a tensor or None."""
 
 
 class Sharded(Protocol):
-    """The method that `shard` adds to a model."""
+    """Interface of a sharded model: the method that `shard` adds."""
 
     as_forward: Callable[[Callable[[], ForwardOutputs]], ForwardOutputs]
 
 
 def fits(policy: Policy) -> bool:
-    """Whether the weights, gradients and Adam's moments leave a third of the device's memory for activations.
+    """Whether weights, gradients and Adam's moments need less than two thirds of the device's memory.
 
-    Always True on a CPU, since the processes share its memory.
+    The rest is for activations. Always True on a CPU, since all processes share its memory.
     """
     if policy.device.type != "cuda":
         return True
@@ -45,25 +45,27 @@ def fits(policy: Policy) -> bool:
 
 
 def shard(policy: Policy) -> None:
-    """Shard the weights of `policy`, which must be the same in every process, layer by layer; in place."""
+    """Shard the weights of `policy` layer by layer, in place; the weights must be the same in every
+    process."""
     from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-    find_plan_now(policy)  # the layout is found by trying, which needs all the weights
+    find_plan_now(policy)  # finding the layout runs the whole model
     base = causal_model(policy)
     classes = set(base._no_split_modules or ())
     layers = [module for module in base.modules() if type(module).__name__ in classes]
     for module in [*layers, base]:
-        # The root too: a forward without a backward would leave it whole, and stale after the next update.
+        # Also for the root: a forward without a backward would leave it gathered, and stale after an update.
         fully_shard(module, reshard_after_forward=True)
         assert isinstance(module, FSDPModule)
-        module.set_gradient_divide_factor(1.0)  # sums, as everywhere: the loop divides by the weight
+        module.set_gradient_divide_factor(1.0)  # sums gradients; the training loop divides by the weight
         module.set_force_sum_reduction_for_comms(True)  # gloo has no scaled sum
     cast("Sharded", base).as_forward = _call
     register_fsdp_forward_method(base, "as_forward")
 
 
 def _call(compute: Callable[[], ForwardOutputs]) -> ForwardOutputs:
-    """FSDP hangs its backward on the outputs, which must not be views."""
+    """Run `compute` and clone its outputs: FSDP attaches its backward to the outputs, which must not be
+    views."""
     return tuple(None if output is None else output.clone() for output in compute())
 
 
@@ -104,12 +106,12 @@ def whole(model: Policy) -> Iterator[None]:
 
 
 def whole_weights(model: Policy) -> dict[str, Tensor]:
-    """Every weight of a `whole` model by name, on the CPU: the state dictionary to be saved."""
+    """Return every weight of a model inside `whole`, by name, on the CPU: the state dictionary to save."""
     return {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
 
 
 def _parts(base: nn.Module) -> list[FSDPModule]:
-    """The sharded parts, the model itself first."""
+    """Return the modules that are sharded, the model itself first."""
     from torch.distributed.fsdp import FSDPModule
 
     return [module for module in base.modules() if isinstance(module, FSDPModule)]

@@ -1,6 +1,6 @@
 """Find the files of a model by name: `starter`, a local folder, or a Hugging Face hub id.
 
-Nothing here imports torch, so a wrong name of a model or of a device is refused within a second.
+This module does not import torch, so a wrong name of a model or of a device is refused within a second.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EMBEDDED = ("starter", "countdown-tiny")
-"""Models that need no network; each has a cache folder whose name begins with the model's."""
+"""Names of models that need no network; the name of each one's cache folder begins with it."""
 DEVICE = re.compile(r"(cpu|cuda|mps)(:(0|[1-9]\d?))?")
 HUB_TIMEOUT = 5.0
-"""Seconds until the hub counts as unreachable."""
+"""Seconds without a response after which the hub counts as unreachable."""
 
 
 class Unreachable(UserError):
-    """The hub does not answer, so it is unknown whether the model would load."""
+    """The hub cannot be reached, so it is unknown whether the model would load."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     """Location of a model's files.
 
-    `place` is a folder or a hub id. `cached_only`: the hub cannot be reached, so its local cache must do.
-    `adapters` are the folders of the PEFT adapters on top of it, in order: a run that started from another
-    run's adapter has two. `allowed` are the patterns of weights that the runs of those adapters accepted as
-    missing or left over.
+    Attributes:
+        place: a folder or a hub id.
+        cached_only: whether only local files are used, as for a folder or when the hub cannot be reached.
+        adapters: folders of the PEFT adapters on top of the model, in the order in which they are applied. A
+            run that started from another run's adapter has two.
+        allowed: patterns of weights that the runs of those adapters accepted as missing or unexpected.
     """
 
     place: str
@@ -50,17 +52,17 @@ class ModelSource:
 def locate(name: str) -> ModelSource:
     """Find the files of the model called `name`, without loading them.
 
-    A folder may be a model, a PEFT adapter, or a run folder with either in `model/`. A hub id is looked up
-    once with a short time limit; if the hub cannot be reached, its local cache is used.
+    A folder may be a model, a PEFT adapter, or a run folder with either in `model/`. For a hub id, one
+    request with a short timeout is sent; if the hub cannot be reached, the local cache is used.
 
     Raises:
-        UserError: no model of that name; the message lists where it was searched.
+        UserError: there is no model of that name; the message lists where it was searched.
     """
     return _locate(name, above=())
 
 
 def _locate(name: str, above: tuple[Path, ...]) -> ModelSource:
-    """The source of `name`, the base of the adapters in the folders `above` it."""
+    """Return the source of `name`, which is the base of the adapters in the folders `above`."""
     if name in EMBEDDED:
         return ModelSource(str(_embedded(name)), cached_only=True)
     folder = expanded(name)
@@ -72,23 +74,25 @@ def _locate(name: str, above: tuple[Path, ...]) -> ModelSource:
 
 
 def refuse_missing_model(name: str) -> None:
-    """Raise a `UserError` for a folder without a model, and for any other model that does not exist."""
+    """Raise a `UserError` if `name` is a folder that contains no model, or if no model has that name."""
     if name not in EMBEDDED and (folder := expanded(name)).is_dir():
-        _model_in(folder)  # the base of an adapter may take a request to the hub
+        _model_in(folder)  # `locate` might also request an adapter's base from the hub
     else:
         locate(name)
 
 
 def refuse_unknown_device(name: str | None) -> None:
-    """Raise a `UserError` for a name that is no device's. Whether this machine has it is not checked."""
+    """Raise a `UserError` if the name is not the name of a device. Whether this machine has it is not
+    checked."""
     if name is not None and not DEVICE.fullmatch(name):
         raise UserError(f"device: {name!r} is not a device; use cpu, cuda, cuda:N or mps.")
 
 
 def tokenizer_place(name: str) -> tuple[str, bool]:
-    """Folder or hub id of a tokenizer, and whether only the local cache is searched.
+    """Return the folder or hub id of a tokenizer, and whether only local files are used.
 
-    A folder may hold a tokenizer and no model; an adapter's may leave it to the base model.
+    A folder may contain a tokenizer without a model; the tokenizer of an adapter may be that of its base
+    model.
     """
     for folder in (expanded(name), expanded(name) / "model"):
         if name not in EMBEDDED and (folder / "tokenizer.json").is_file():
@@ -101,7 +105,7 @@ def weights_at_hand(name: str) -> bool:
     """Whether a model's weights are on this machine: for a hub model, whether they were downloaded before.
 
     Raises:
-        UserError: as `locate` does.
+        UserError: there is no model of that name.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -127,7 +131,11 @@ def _locate_folder(folder: Path, above: tuple[Path, ...]) -> ModelSource:
 
 
 def _model_in(folder: Path) -> Path:
-    """The folder itself, or `model/` in it, whichever holds an adapter or a model. Raises `UserError`."""
+    """Return the folder itself, or `model/` in it, whichever contains an adapter or a model.
+
+    Raises:
+        UserError: neither contains one.
+    """
     for candidate in (folder, folder / "model"):
         if any((candidate / name).is_file() for name in ("adapter_config.json", "config.json")):
             return candidate
@@ -138,9 +146,13 @@ def _model_in(folder: Path) -> Path:
 
 
 def _base_of(adapter: Path) -> str:
-    """The base model that an adapter names.
+    """Return the name of an adapter's base model.
 
-    An embedded model's cache folder differs between machines, so it is known by the folder's name.
+    The cache folder of an embedded model differs between machines, so such a base is recognized by the name
+    of the folder.
+
+    Raises:
+        UserError: the adapter does not name its base model.
     """
     base = read_object(adapter / "adapter_config.json").get("base_model_name_or_path")
     if not base or not isinstance(base, str):
@@ -149,10 +161,11 @@ def _base_of(adapter: Path) -> str:
 
 
 def note_on_base(name: str) -> str | None:
-    """A sentence if an adapter of `name` was trained on a base in 4 bits (`model.lora.base: nf4`), else None.
+    """Return a sentence if an adapter of `name` was trained on a base in 4 bits (`model.lora.base: nf4`),
+    else None.
 
-    Adapters are loaded on the base as it was published, which such a run never evaluated. Reads local folders
-    alone, also where the base is a model of the hub.
+    Such an adapter is loaded on the unquantized base, with which its run was never evaluated. Only local
+    folders are read, also if the base is a model of the hub.
     """
     runs = [str(run) for run in _runs_of_adapters(name, ()) if base_in_4_bits(recipe_of_run(run))]
     if not runs:
@@ -164,13 +177,15 @@ def note_on_base(name: str) -> str | None:
 
 
 def print_note_on_base(model: str, console: Console) -> None:
-    """Print a warning if a run's adapter is loaded on another base than the one it was trained on."""
+    """Print a warning if an adapter was trained on a base in 4 bits and is now loaded on the unquantized
+    base."""
     if note := note_on_base(model):
         print_warning(console, note)
 
 
 def _runs_of_adapters(name: str, above: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Folders around the adapters of a model, the last one put on first; those `above` it are known."""
+    """Return the parent folders of a model's adapters, the last applied first; adapters in `above` are
+    excluded."""
     for candidate in (expanded(name), expanded(name) / "model"):
         if (candidate / "adapter_config.json").is_file() and candidate.resolve() not in above:
             below = _runs_of_adapters(_base_of(candidate), (*above, candidate.resolve()))
@@ -187,7 +202,7 @@ def base_in_4_bits(recipe: Mapping[str, Any]) -> bool:
 
 
 def recipe_of_run(folder: Path) -> dict[str, Any]:
-    """The recipe of a run folder; empty for any other folder, and where the recipe cannot be read."""
+    """Return the recipe of a run folder; empty for other folders and for a recipe that cannot be read."""
     file = folder / "config.yaml"
     try:
         found = read_yaml(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else {}
@@ -197,7 +212,7 @@ def recipe_of_run(folder: Path) -> dict[str, Any]:
 
 
 def _allowed_by(recipe: dict[str, Any]) -> tuple[str, ...]:
-    """`model.allow_weights` of a recipe."""
+    """Return `model.allow_weights` of a recipe; empty if it is not set."""
     try:
         return tuple(recipe["model"]["allow_weights"])
     except (LookupError, TypeError):
@@ -205,8 +220,8 @@ def _allowed_by(recipe: dict[str, Any]) -> tuple[str, ...]:
 
 
 def embedded_in(base: str) -> str | None:
-    """Name of the embedded model whose cache folder, on this machine or another, is `base`; None for other
-    folders."""
+    """Return the name of the embedded model whose cache folder, on this machine or another, is `base`, else
+    None."""
     return next((name for name in EMBEDDED if Path(base).name.startswith(f"{name}-")), None)
 
 
@@ -217,10 +232,14 @@ def _embedded(name: str) -> Path:
 
 
 def _hub_has(name: str) -> bool:
-    """True: the hub has `name`. False: the hub cannot be reached, but the local cache has it.
+    """Return True if the hub has `name`, and False if the hub cannot be reached but the local cache has it.
 
-    transformers itself retries an unreachable hub for most of a minute per file; one request with a
-    time limit answers the same question.
+    transformers itself retries an unreachable hub for most of a minute per file; this function sends one
+    request with a timeout.
+
+    Raises:
+        Unreachable: the hub cannot be reached, and the local cache does not have the model.
+        UserError: the hub has no such model, or the model is not accessible without a login.
     """
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import (

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from boresight.reports.read_run import Metric
 
 AT_THE_REFERENCE = {"margin": 0.0, "accuracy": 0.5, "kl_per_token": 0.0}
-"""Values of a policy that equals the reference: margin 0, so that all pairs are ties, and no divergence."""
+"""Values of metrics for a policy that equals the reference: all pairs are ties, and the KL is 0."""
 
 
 def constants_before(metrics: Sequence[Metric]) -> set[str]:
-    """Names of metrics whose value before training is a constant.
+    """Return the names of the metrics whose value before training is known by construction.
 
-    An accuracy is one only together with margins that are all 0: without a reference, one half may be a
-    measured value.
+    Accuracy is among them only if all margins are 0: without a reference, an accuracy of one half may be
+    measured.
     """
     found = {
         metric.name

@@ -1,4 +1,4 @@
-"""The charts that a report may have: the metrics of each, and a sentence on how to read it.
+"""Define the charts that a report may have: the metrics of each, and a sentence on how to read it.
 
 A chart appears if a run logged any of its metrics; `figures` draws it.
 """
@@ -11,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric of one split."""
+    """The curve of one metric on one split (`train` or `eval`)."""
 
     metric: str
     label: str
@@ -22,7 +22,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """The definition of one small chart. `reading` is one sentence for a reader who is new to the chart."""
+    """The definition of one chart. `reading` is a sentence for a reader to whom the chart is new."""
 
     title: str
     unit: str
@@ -31,20 +31,20 @@ class Chart:
     band: tuple[str, str] | None = None
     kind: Literal["linear", "log"] = "linear"
     unit_from: str = ""
-    """Property of a method's settings that gives the unit; without settings `unit` is used."""
+    """Name of the property of the method's settings that is the unit of the chart, in place of `unit`."""
     guide: str | None = None
     """Name of a reference line that `figures` computes from the run."""
     is_share: bool = False
     is_of_rows: bool = True
-    """Whether values are means over rows, whose number the caption gives; False for example for a learning
+    """Whether values are means over rows, whose number the caption contains; False for example for a learning
     rate."""
     told: tuple[str, str] | None = None
-    """A metric whose mean the caption contains, and the format of its sentence, which also has the number
-    of steps."""
+    """A metric, and the format of a sentence of the caption with its mean over the run and the number of
+    steps."""
 
 
 def both(metric: str, train: str = "training", held_out: str = "held out") -> tuple[Curve, Curve]:
-    """A metric of the training batches and of the held-out rows."""
+    """Return the curves of a metric on the training batches and on the held-out rows."""
     return (
         Curve(metric, train, "after"),
         Curve(metric, held_out, "held-out", split="eval"),
@@ -265,7 +265,7 @@ CHARTS = (
     ),
 )
 
-# Shown elsewhere or read with another metric; they get no chart of their own.
+# Metrics that get no chart of their own, since they are shown elsewhere or together with another metric.
 NOT_ALONE = {
     "step",
     "split",

@@ -1,4 +1,4 @@
-"""Several runs on one page: what differs in their set-up, their metrics, their curves, their answers."""
+"""Compare several runs on one page: their set-up, metrics, curves and answers."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 ABSENT = object()
 """Value of a setting that a run does not have."""
 HASH_SHOWN = 12
-"""Characters of a hash."""
+"""Number of characters of a hash that are shown."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One setting that differs between runs; '' for a run without it."""
+    """One setting that differs between runs, with its value in each run; '' for a run without it."""
 
     key: str
     values: list[str]
@@ -58,8 +58,10 @@ class DifferenceCell:
 
 @dataclass(frozen=True)
 class SharedMetric:
-    """One metric after training, one cell per run, and a paired difference to the first for each later
-    run."""
+    """One metric of several runs after training.
+
+    There is a cell per run, and for each later run the paired difference to the first run.
+    """
 
     label: str
     cells: list[Cell | None]
@@ -110,7 +112,7 @@ def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:
 
 
 def comparison_table(runs: Sequence[RunData]) -> Table:
-    """Every metric after training, a column per run and per paired difference to the first."""
+    """Return a table of metrics after training: a column per run and per difference to the first run."""
     order = {metric.name: metric for run in reversed(runs) for metric in reversed(run.metrics)}
     rows = [
         TableRow(
@@ -128,10 +130,13 @@ def comparison_table(runs: Sequence[RunData]) -> Table:
 
 
 def metrics_of_two(runs: Sequence[RunData], number: int) -> list[Metric]:
-    """Every metric after training: of the first run as `before`, of later run `number` as `after`, with the
-    paired difference.
+    """Return every metric of two runs: the value of the first run as `before`, of a later run as `after`.
 
-    What is not significant after Holm's adjustment is neither better nor worse.
+    All values are those after training. A difference that is not significant after Holm's adjustment counts
+    as neither better nor worse.
+
+    Args:
+        number: number of the later run, from 0.
     """
     baseline, run = runs[0], runs[1 + number]
     known = {metric.name for metric in baseline.metrics}
@@ -155,7 +160,7 @@ def _after(run: RunData, name: str) -> Interval | None:
 
 
 def render_comparison(runs: Sequence[RunData]) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     drawn, samples = overlaid(runs), shared_prompts(runs)
     return page(
         "compare.html.j2",
@@ -178,13 +183,13 @@ def render_comparison(runs: Sequence[RunData]) -> str:
 
 
 def _headline(runs: Sequence[RunData]) -> str:
-    """The outcome of the later runs by the first metric, or by the checks of their answers alone."""
+    """Return the outcome by the first metric or, without one, by the checks of the answers."""
     found = (comparison_headline(runs), *verdicts(runs))
     return next(filter(None, found), "The runs share no prompts and no rows, so no difference is paired.")
 
 
 def config_differences(runs: Sequence[RunData]) -> list[Difference]:
-    """Settings, data facts and versions that are not the same in every run, section by section.
+    """Return the settings, data facts and versions that differ between the runs, section by section.
 
     The time at which a run began differs between any two runs and is omitted.
     """
@@ -202,7 +207,7 @@ def config_differences(runs: Sequence[RunData]) -> list[Difference]:
 
 
 def _readable(key: str, values: Sequence[object]) -> list[str]:
-    """The values in words, hashes shortened; as they are where words would not distinguish them."""
+    """Return the values in words, or unchanged if different values would then look the same."""
     exact = ["" if value is ABSENT else str(value) for value in values]
     words = [text and keyed_value_in_words(key, value) for text, value in zip(exact, values, strict=True)]
     if key.endswith("sha256"):
@@ -211,7 +216,7 @@ def _readable(key: str, values: Sequence[object]) -> list[str]:
 
 
 def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
-    """Every metric that any run has, with the value after training of each."""
+    """Return every metric that any run has, with the value of each run after training."""
     first = {metric.name: metric for run in reversed(runs) for metric in run.metrics}
     order = dict.fromkeys(metric.name for run in runs for metric in run.metrics)
     found = []
@@ -232,10 +237,11 @@ def _difference_cell(metric: Metric, found: PairedDifference) -> DifferenceCell:
 
 
 def verdicts(runs: Sequence[RunData]) -> list[str]:
-    """Each later run against the first: checks of answers, and held-out numbers.
+    """Return sentences that compare each later run with the first.
 
-    Answers are paired by the prompt's id and text, numbers by row or prompt. With several comparisons,
-    p-values (McNemar's for the answers) are adjusted by Holm's method.
+    The runs are compared by checks of answers and by held-out numbers. Answers are paired by the prompt's id
+    and text, numbers by row or prompt. With several comparisons, p-values (McNemar's for the answers) are
+    adjusted by Holm's method.
     """
     baseline, *others = runs
     outcomes = [_all_checks_met(run) for run in runs]
@@ -257,8 +263,11 @@ def verdicts(runs: Sequence[RunData]) -> list[str]:
 
 
 def _all_checks_met(run: RunData) -> dict[str, bool]:
-    """By id and text of each prompt, since ids may be row numbers of different files; of equal prompts the
-    first one counts."""
+    """Return whether the trained model's answer to each prompt meets all checks.
+
+    The keys are id and text of the prompt, because ids may be row numbers of different files. Of equal
+    prompts, the first one counts.
+    """
     repeated = run.same_prompts.answers if run.same_prompts else {}
     return {
         json.dumps([sample.id, sample.prompt]): all(sample.checks[-1].values())
@@ -268,7 +277,10 @@ def _all_checks_met(run: RunData) -> dict[str, bool]:
 
 
 def shared_prompts(runs: Sequence[RunData]) -> list[dict[str, Any]]:
-    """Prompts that every run answered, matched by id and text, with each run's answer after training."""
+    """Return the prompts that every run answered, with each run's answer after training.
+
+    Prompts are matched by id and text.
+    """
     by_id = [{sample.id: sample for sample in run.samples} for run in runs]
     rows = []
     for sample in runs[0].samples:

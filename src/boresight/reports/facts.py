@@ -1,4 +1,4 @@
-"""Facts about a run for its report: settings, data, versions."""
+"""Collect facts about a run for its report: settings, data, versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPLITS = {"train": "training", "eval": "held out", "prompts": "prompts"}
 
 @dataclass(frozen=True)
 class SplitFacts:
-    """One data split of data.json: where it is from, and its counts in order."""
+    """One data split of data.json: title, path, and counts and hashes in order."""
 
     name: str
     path: str
@@ -29,7 +29,7 @@ class SplitFacts:
 
 
 def facts(run: RunData) -> list[tuple[str, str]]:
-    """The main settings of a run as `(label, value)`; settings that are missing in the run are omitted."""
+    """Return the main settings of a run as `(label, value)`; missing settings are omitted."""
     get, use = partial(lookup, run.config), MachineUse.of(run)
     candidates = [
         ("method", run.method),
@@ -64,7 +64,10 @@ def _steps(run: RunData) -> str | None:
 
 
 def _visits(run: RunData) -> str | None:
-    """`16 (0.14 epochs)`; None where it is not known, and for methods that sample their answers."""
+    """Return the number of rows trained on and of epochs, such as `16 (0.14 epochs)`.
+
+    Returns None if it is unknown, and for methods that sample their answers.
+    """
     kept, batch = lookup(run.data, "train", "kept"), lookup(run.config, "train", "batch")
     if not (isinstance(kept, int) and isinstance(batch, int) and kept > 0 and run.model_step):
         return None
@@ -78,7 +81,11 @@ def _visits(run: RunData) -> str | None:
 
 
 def method_settings(run: RunData) -> MethodConfig | None:
-    """Settings of the run's method; None for a user's own method, which a report does not import."""
+    """Return the settings of the run's method.
+
+    Returns None for a user's own method, which a report does not import, and for settings that this version
+    does not accept.
+    """
     section = run.config.get("method")
     if run.method not in methods.names() or not isinstance(section, Mapping):
         return None
@@ -90,7 +97,7 @@ def method_settings(run: RunData) -> MethodConfig | None:
 
 
 def splits(run: RunData) -> list[SplitFacts]:
-    """Every data split in data.json; fields that are not known are listed too."""
+    """Return every data split in data.json; fields without a label of their own are listed by their name."""
     found = []
     for name, split in run.data.items():
         if isinstance(split, Mapping):
@@ -100,17 +107,17 @@ def splits(run: RunData) -> list[SplitFacts]:
 
 
 def environment_facts(run: RunData) -> list[tuple[str, str]]:
-    """Names and values in environment.json, without nested ones."""
+    """Return `(name, value)` of environment.json; the name of a nested value is the last part of its key."""
     return [(name.rsplit(".", 1)[-1], value) for name, value in texts(run.environment).items()]
 
 
 def texts(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Values of a nested mapping as text, by dotted key."""
+    """Return the values of a nested mapping as text, by dotted key."""
     return {key: "none" if value is None else str(value) for key, value in flat(tree, prefix).items()}
 
 
 def lookup(tree: Mapping[str, Any] | None, *keys: str) -> Any:
-    """Value of a nested key; None if any part of it is missing."""
+    """Return the value of a nested key; None if any part of the key is missing."""
     found: Any = tree
     for key in keys:
         found = found.get(key) if isinstance(found, Mapping) else None
@@ -126,7 +133,7 @@ def _plain(value: Any) -> str | None:
 
 
 def _beside_ramp(seen: float | None, by_ramp: float | None, say: Callable[[float], str]) -> str | None:
-    """`3.1 GB (3.0 GB by its ramp)`."""
+    """Return a value with the ramp's forecast, such as `3.1 GB (3.0 GB by its ramp)`; None if unknown."""
     if seen is None:
         return None
     return say(seen) if by_ramp is None else f"{say(seen)} ({say(by_ramp)} by its ramp)"

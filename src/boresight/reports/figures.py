@@ -1,6 +1,6 @@
-"""Figures of a run, or of several runs on the same axes, for a page.
+"""Draw the figures of a page: those of one run, or of several runs on the same axes.
 
-Metrics without a chart in `charts` get a plain one, so that everything logged is shown.
+Logged metrics without a chart in `charts` get a plain one, so that everything logged is shown.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from boresight.reports.sample_sizes import held_out_count, held_out_size, sample
 from boresight.stats.intervals import clopper_pearson
 
 MOST_POINTS = 600
-"""Largest number of points of a curve, more than a page has pixels."""
+"""Maximum number of points of a curve, which is more than the width of a page has pixels."""
 ROUNDING = 0.002
-"""Nats by which a loss may differ from its value before the first update, for half-precision runs."""
+"""Maximum difference, in nats, between a loss and a known initial value such as ln 2, due to half
+precision."""
 STEPS = "optimizer step"
 
 
@@ -41,14 +42,16 @@ class Figure:
 
 
 def figures(run: RunData) -> list[Figure]:
-    """Every chart that the run has numbers for, in reading order."""
+    """Return a figure for every chart that the run has numbers for, in reading order."""
     drawn = (_draw(run, chart) for chart in [*CHARTS, *_unnamed(run)])
     return [figure for figure in drawn if figure is not None]
 
 
 def overlaid(runs: Sequence[RunData]) -> list[Figure]:
-    """The charts of `figures` with one curve per run: its held-out values, or its training values if there
-    are none."""
+    """Return the charts of several runs, with one curve per run.
+
+    A curve has the held-out values of the run or, without any, its training values.
+    """
     last = max((run.last_step for run in runs), default=1)
     charts = dict.fromkeys(chart for run in runs for chart in [*CHARTS, *_unnamed(run)])
     found = [
@@ -61,13 +64,13 @@ def overlaid(runs: Sequence[RunData]) -> list[Figure]:
 
 
 def unit_of(run: RunData, chart: Chart) -> str:
-    """Unit of a chart for one run: nats for DPO's loss, their square for IPO's."""
+    """Return the unit of a chart for one run, such as nats for the loss of DPO."""
     settings = method_settings(run) if chart.unit_from else None
     return chart.unit if settings is None else getattr(settings, chart.unit_from)
 
 
 def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, unit: str, last_step: int) -> Figure | None:
-    """One metric of the runs that have it in `unit`; None where none has."""
+    """Draw one metric of the runs whose chart has this `unit`; None if none of these runs has the metric."""
     lines: list[PlotLine] = []
     for number, run in enumerate(runs, start=1):
         if unit_of(run, chart) == unit:
@@ -82,7 +85,7 @@ def _overlay(runs: Sequence[RunData], chart: Chart, metric: str, unit: str, last
 
 
 def _overlay_title(chart: Chart, metric: str) -> str:
-    """The chart's title, with the label of the metric where the chart has several."""
+    """Return the chart's title, with the label of the metric if the chart has several metrics."""
     if len({curve.metric for curve in chart.curves}) == 1:
         return chart.title
     label = next(curve.label for curve in chart.curves if curve.metric == metric)
@@ -90,7 +93,7 @@ def _overlay_title(chart: Chart, metric: str) -> str:
 
 
 def _overlay_caption(runs: Sequence[RunData], chart: Chart, metric: str, lines: Sequence[PlotLine]) -> str:
-    """The rows behind the values with n, and the meaning of bars and thin lines."""
+    """Return the caption: which rows the values are means of, n, and the meaning of bars and thin lines."""
     held_out = [run for run in runs if points(run.eval, metric)[0]]
     trained = [run for run in runs if run not in held_out and points(run.train, metric)[0]]
     sizes = " or ".join(dict.fromkeys(filter(None, (held_out_size(run, metric) for run in held_out))))
@@ -107,12 +110,12 @@ def _overlay_caption(runs: Sequence[RunData], chart: Chart, metric: str, lines: 
 
 
 def run_color(number: int) -> str:
-    """Name of the color of run `number`, from 1; six colors, repeated."""
+    """Return the name of the color of run `number`, from 1; the six colors are repeated."""
     return f"run-{(number - 1) % 6 + 1}"
 
 
 def legend_of(lines: Sequence[PlotLine]) -> list[dict[str, str]]:
-    """An entry for each curve that has values to read, once per label."""
+    """Return a legend entry for each curve that is not faint, once per label."""
     shown = {line.label: line for line in lines if not line.is_faint}
     return [{"label": line.label, "color": line.color, "dash": line.dash} for line in shown.values()]
 
@@ -131,7 +134,7 @@ def _draw(run: RunData, chart: Chart) -> Figure | None:
 def _plot(
     chart: Chart, title: str, unit: str, lines: list[PlotLine], last_step: int, run: RunData | None = None
 ) -> Plot:
-    """The curves on axes that all charts share; with a run also its band, guide and findings."""
+    """Draw the curves on axes that all charts share; given a run, also its band, guide and findings."""
     band = _band(run, chart) if run else None
     guide = _guides(run).get(chart.guide or "") if run else None
     heights = [y for line in lines for y in (*line.y, *line.low, *line.high)]
@@ -155,7 +158,10 @@ def _plot(
 
 
 def _trained(lines: Sequence[LogLine], curve: Curve) -> list[PlotLine]:
-    """The logged values, faint, under their moving average; the values alone when they are few or smooth."""
+    """Return the logged values as a faint line, and their moving average.
+
+    Values that are few or smooth are returned alone.
+    """
     x, y = points(lines, curve.metric)
     if not x:
         return []
@@ -167,7 +173,7 @@ def _trained(lines: Sequence[LogLine], curve: Curve) -> list[PlotLine]:
 
 
 def _held_out(run: RunData, curve: Curve, chart: Chart) -> list[PlotLine]:
-    """The evaluations; shares with the exact interval of each."""
+    """Return the curve of the evaluations; for shares, with the exact 95 % interval of each."""
     x, y = thinned(*points(run.eval, curve.metric))
     if not x:
         return []
@@ -189,14 +195,16 @@ def _band(run: RunData, chart: Chart) -> PlotBand | None:
 
 
 def points(lines: Sequence[LogLine], metric: str) -> tuple[list[int], list[float]]:
-    """Steps and finite values of one metric."""
+    """Return the steps and the finite values of one metric."""
     found = [(int(line["step"]), line[metric]) for line in lines if _is_number(line.get(metric))]
     return [step for step, _ in found], [float(value) for _, value in found]
 
 
 def thinned(x: list[int], y: list[float]) -> tuple[list[int], list[float]]:
-    """At most `MOST_POINTS` points: the lowest and the highest of each interval of steps, so that peaks
-    stay."""
+    """Return at most `MOST_POINTS` points of a curve.
+
+    Of each interval of steps, the lowest and the highest point are kept, so that peaks stay visible.
+    """
     if len(x) <= MOST_POINTS:
         return x, y
     size = -(-2 * len(x) // MOST_POINTS)
@@ -208,8 +216,10 @@ def thinned(x: list[int], y: list[float]) -> tuple[list[int], list[float]]:
 
 
 def moving_average(y: list[float]) -> list[float]:
-    """Centered moving average over about a twentieth of the points; short or smooth series are returned
-    unchanged."""
+    """Return the centered moving average over about a twentieth of the points.
+
+    Short or smooth series are returned unchanged.
+    """
     reach = len(y) // 40
     if reach < 1 or _is_smooth(y):
         return y
@@ -221,7 +231,7 @@ def moving_average(y: list[float]) -> list[float]:
 
 
 def _is_smooth(y: list[float]) -> bool:
-    """Whether neighbors lie close compared with the whole range, as in a learning-rate schedule."""
+    """Whether neighboring values are close compared with the whole range, as in a learning-rate schedule."""
     spread = max(y) - min(y)
     return max(abs(b - a) for a, b in pairwise(y)) <= 0.15 * spread
 
@@ -230,7 +240,7 @@ def _is_smooth(y: list[float]) -> bool:
 
 
 def _guides(run: RunData) -> dict[str, tuple[float, str]]:
-    """Reference lines that this run can have: name -> (height, label)."""
+    """Return the reference lines that this run can have: `(y value, label)` by name."""
     guides = {"zero": (0.0, ""), "half": (0.5, "chance")}
     if _starts_at(run, math.log(2)):
         guides["ln2"] = (math.log(2), "ln 2: no preference learned")
@@ -241,14 +251,17 @@ def _guides(run: RunData) -> dict[str, tuple[float, str]]:
 
 
 def _starts_at(run: RunData, loss: float) -> bool:
-    """Whether the first loss that the run logged is this one: that of a policy that is the reference."""
+    """Whether the first logged loss is `loss`, which is that of a policy that equals its reference."""
     lines = (line for line in (*run.eval[:1], *run.train[:1]) if _is_number(line.get("loss")))
     first = min(lines, key=lambda line: int(line["step"]), default=None)
     return first is not None and math.isclose(first["loss"], loss, abs_tol=ROUNDING)
 
 
 def _findings(run: RunData) -> dict[float, list[int]]:
-    """Numbers of findings in the page's list, by the step at which they fired."""
+    """Return the numbers of findings in the page's list, by the step at which they were reported.
+
+    Notes are skipped.
+    """
     found: dict[float, list[int]] = defaultdict(list)
     for number, finding in enumerate(run.findings, start=1):
         if finding.step is not None and finding.severity != "note":
@@ -269,7 +282,7 @@ def _caption(run: RunData, chart: Chart) -> str:
 
 
 def _unnamed(run: RunData) -> Iterator[Chart]:
-    """A plain chart for each logged metric that no chart above shows."""
+    """Yield a plain chart for each logged metric that no chart of `CHARTS` shows."""
     shown = {curve.metric for chart in CHARTS for curve in chart.curves} | NOT_ALONE
     logged = dict.fromkeys(
         name for line in [*run.train, *run.eval] for name, value in line.items() if _is_number(value)

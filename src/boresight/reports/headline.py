@@ -33,21 +33,21 @@ class Change:
     after: Interval
     difference: Interval
     is_constant_before: bool = False
-    """The start model has this value by construction."""
+    """Whether the value before training is known by construction."""
 
 
 OF_THE_OBJECTIVE = ("accuracy", "margin", "kl_per_token", "nll_per_token")
-"""What training itself optimizes or pays on held-out rows; a measured outcome comes before these."""
+"""Metrics of held-out rows that training itself optimizes or penalizes; outcomes come before these."""
 SIDE_EFFECTS = ("start_logp_per_token", "answer_tokens")
-"""What no training aims at, in the order in which these lead where nothing else was measured."""
+"""Metrics that no training aims at, in the order in which they lead if nothing else was measured."""
 
 
 def headline(run: RunData) -> Headline:
-    """The headline of a run. The first outcome that was measured before and after training leads; others are
-    added if they are significant.
+    """Return the headline of a run.
 
-    An outcome is a reward or a check of answers; where none was measured, numbers of the objective lead,
-    and side effects come last.
+    The first outcome that was measured before and after training leads. An outcome is a reward or a check of
+    answers; without any, metrics of the objective lead, and side effects come last. Other metrics are added
+    if their change is significant.
     """
     constants = constants_before(run.metrics)
     changes = [
@@ -72,8 +72,9 @@ COMPARED = {
 
 
 def comparison_headline(runs: Sequence[RunData]) -> str:
-    """Every later run against the first in one sentence, by the metric that would lead the first one's
-    report; empty where no metric is paired.
+    """Compare every later run with the first in one sentence; '' if no metric is paired.
+
+    The metric is the first one, in the order of the first run's report, that is paired for any later run.
 
     E.g. 'Reward of greedy answers: b and c are better than a; d is not significantly different from a.'
     """
@@ -95,27 +96,27 @@ def comparison_headline(runs: Sequence[RunData]) -> str:
 
 
 def _compared(metric: Metric, found: PairedDifference | None) -> str:
-    """A key of `COMPARED`; empty where nothing is paired."""
+    """Return the result of a comparison as a key of `COMPARED`; '' if nothing is paired."""
     if found is None:
         return ""
     return direction(replace(metric, difference=found.interval)) if found.is_resolved else "unresolved"
 
 
 def _subject(names: Sequence[str]) -> str:
-    """'a is', 'a and b are', 'a, b and c are'."""
+    """Return names with their verb: 'a is', 'a and b are', 'a, b and c are'."""
     listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
     return f"{listed} {is_or_are(len(names))}"
 
 
 def _rank(metric: Metric) -> int:
-    """0 for an outcome, 1 for a number of the objective, 2 and above for side effects."""
+    """Return the sort key of a metric: 0 for outcomes, 1 for the objective, 2 and above for side effects."""
     if metric.name in SIDE_EFFECTS:
         return 2 + SIDE_EFFECTS.index(metric.name)
     return int(metric.name in OF_THE_OBJECTIVE)
 
 
 def _stopped(run: RunData) -> list[str]:
-    """That the guard stopped the run, where it did."""
+    """Return a list with a sentence if the guard stopped the run; else empty."""
     if run.kept_step is None:
         return []
     which = f"that of step {run.kept_step:,}" if run.kept_step else "the start model"
@@ -123,9 +124,9 @@ def _stopped(run: RunData) -> list[str]:
 
 
 def direction(metric: Metric) -> str:
-    """'better', 'worse' or 'unresolved': by the side of zero on which the difference's interval is.
+    """Return 'better' or 'worse' if the change of a metric is significant, else 'unresolved'.
 
-    'rose' or 'fell' for a metric of which neither more nor less is better.
+    If the metric has no better direction, the result is 'rose' or 'fell' in place of 'better' or 'worse'.
     """
     if metric.difference is None or not metric.difference.excludes_zero:
         return "unresolved"
@@ -136,13 +137,13 @@ def direction(metric: Metric) -> str:
 
 
 def movement(change: Change) -> str:
-    """The change of a metric as a sentence, e.g. 'Constraints met rose from 15.0 % to 62.5 %.'"""
+    """Return the change of a metric as a sentence, e.g. 'Constraints met rose from 15.0 % to 62.5 %.'"""
     told = _moved(change)
     return told[:1].upper() + told[1:]
 
 
 def _moved(change: Change) -> str:
-    """The same as it stands within a sentence: 'KL' keeps its capitals."""
+    """Return the change of a metric as a sentence whose label keeps its case, such as 'KL'."""
     unit, label = unit_named(change.metric.unit), change.metric.label
     before, after = unit.value(change.before.value), unit.value(change.after.value)
     if change.is_constant_before:
@@ -153,8 +154,13 @@ def _moved(change: Change) -> str:
 
 
 def evidence(change: Change, units: str = "prompt") -> str:
-    """The paired difference with its interval as text; for an insignificant one also the number of prompts
-    that would be needed. `units` is what n counts, in the singular."""
+    """Return the paired difference with its interval as a sentence.
+
+    If the difference is not significant, the sentence also has the number of prompts that would be needed.
+
+    Args:
+        units: what n counts, in the singular.
+    """
     unit, difference = unit_named(change.metric.unit), change.difference
     sentence = f"{unit.change(difference)} at 95 %, paired over {plural(difference.n, units)}"
     if difference.missing:

@@ -21,7 +21,7 @@ SHARE = unit_named("share")
 
 @dataclass(frozen=True)
 class Standing:
-    """One system as a line of the table."""
+    """One system as a row of the table."""
 
     name: str
     won: str
@@ -31,7 +31,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class PairLine:
-    """Two systems as a line of the table of pairs."""
+    """Two systems as a row of the table of pairs."""
 
     label: str
     counts: str
@@ -44,10 +44,16 @@ class PairLine:
 
 
 def write_leaderboard(csv: Path, path: Path, bar: float | None = None) -> tuple[Path, list[str]]:
-    """Write the page and its tables; returns the path and the sentences to print.
+    """Write the page and its tables; returns the path of the page and the sentences to print.
 
-    `bar` is a threshold as a share, such as 0.10, with which every row is compared; a `UserError` refuses one
-    outside 0 to 1.
+    Args:
+        csv: file with the columns system, k and n.
+        path: page to write.
+        bar: threshold as a share, such as 0.10, with which every system is compared; None for no threshold.
+
+    Raises:
+        UserError: `bar` is not between 0 and 1, the file cannot be read, or the page or its tables would
+            replace another file.
     """
     if bar is not None and not 0 <= bar <= 1:
         example = f"; write {bar / 100:g} for {bar:g} %" if 1 < bar <= 100 else ""
@@ -68,7 +74,7 @@ def write_leaderboard(csv: Path, path: Path, bar: float | None = None) -> tuple[
 def render_leaderboard(
     name: str, entries: Sequence[Entry], compared: Sequence[EntryPair], bar: float | None, bars: Sequence[str]
 ) -> str:
-    """The page as text."""
+    """Return the page as HTML."""
     scores = draw_on_one_scale(
         {entry.name: entry.share for entry in entries}, SHARE, "share of prompts, %", guide=bar
     )
@@ -97,7 +103,7 @@ def render_leaderboard(
 
 
 def leaders(entries: Sequence[Entry], compared: Sequence[EntryPair]) -> str:
-    """Who leads, with the share, its interval and n, and of how many others the lead is significant."""
+    """Return who leads, with share, interval and n, and how many systems are significantly behind."""
     first, others = entries[0], len(entries) - 1
     level = [entry.name for entry in entries if entry.k / entry.n == first.k / first.n]
     if len(level) > 1:
@@ -111,7 +117,7 @@ def leaders(entries: Sequence[Entry], compared: Sequence[EntryPair]) -> str:
 
 
 def reaching(entries: Sequence[Entry], bar: float) -> str:
-    """How many systems reach a threshold; where none does, how far the best is from it."""
+    """Return how many systems reach the threshold; if none does, the share of the best system."""
     reached = [entry for entry in entries if entry.k >= round(bar * entry.n, 9)]
     if not reached:
         best = entries[0]

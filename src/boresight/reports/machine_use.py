@@ -1,4 +1,4 @@
-"""Time and memory of a run, and the forecasts of them by the ramp of its own preflight."""
+"""Time and memory of a run, as logged and as forecast by its learning-rate ramp."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ class MachineUse:
 
     @classmethod
     def of(cls, run: RunData) -> MachineUse:
-        """Time and memory of the steps that a run has logged; the ramp's throughput is applied to their
-        tokens."""
+        """Read time and memory from the log of a run.
+
+        The forecast time is that of the logged tokens at the ramp's throughput.
+        """
         steps = [
             (s, t) for s, t in zip(_logged(run, "seconds"), _logged(run, "tokens_per_second"), strict=True)
         ]
@@ -41,7 +43,7 @@ class MachineUse:
 
 
 def _logged(run: RunData, name: str) -> Iterator[float]:
-    """A number of every training step, NaN where it was not logged."""
+    """Yield a number of every logged training step; NaN where the step does not have it."""
     for line in run.train:
         value = line.get(name)
         yield float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

@@ -1,4 +1,4 @@
-"""report.html of a run: one file, no network, opens from disk.
+"""Write report.html of a run: a single file that needs no network and opens from disk.
 
 Model answers, prompts and settings are untrusted text. Three measures prevent them from being executed: jinja
 escapes everything it writes, data for scripts is JSON with its angle brackets escaped, and the page's content
@@ -40,22 +40,23 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 NAME = re.compile(r"(?<![\w./-])[^\W\d_]\w*(?:[.-]+\w+)+(?![\w/-])")
-"""Words joined by hyphens and dots that are no path, such as `lr-2e-3`."""
+"""Matches words that are joined by hyphens or dots and are no path, such as `lr-2e-3`."""
 LONGEST_UNBROKEN = 30
-"""Characters of a name that fits into a line of a phone."""
+"""Maximum number of characters of a name with a digit that is not broken; it fits into a line on a phone."""
 LONGEST_WORD = 15
-"""Characters of a word with a hyphen that is kept whole, such as `log-likelihood`."""
+"""Maximum number of characters of a hyphenated word, such as `log-likelihood`, that is not broken."""
 TITLE_END = " · boresight</title>"
 """The end of every page's title in base.html.j2."""
 LONGEST_HEAD = 20_000
-"""Bytes within which the title of a page ends."""
+"""Number of bytes at the beginning of a page within which its title ends."""
 NO_SAMPLES: dict[str, Any] = {"columns": [], "outcomes": [], "samples": []}
 
 
 def write_report(run: Path, console: Console | None = None) -> Path:
     """Write `run/report.html` from the files in the run folder, and return its path.
 
-    Raises UserError when `run` is no run folder.
+    Raises:
+        UserError: `run` is no run folder.
     """
     return write_report_of(read_run(run), console)
 
@@ -69,14 +70,14 @@ def write_report_of(data: RunData, console: Console | None = None) -> Path:
     path = data.folder / "report.html"
     if data.metrics:
         write_tables(path, metrics_table(data))
-    write_page(path, render_report(data))  # last: by the page a run is finished
+    write_page(path, render_report(data))  # last, since the page marks the run as finished
     if console is not None:
         console.print(f"report: {path}", markup=False, highlight=False)
     return path
 
 
 def metrics_table(run: RunData) -> Table:
-    """The page's table of metrics, to be written in other formats."""
+    """Return the table of metrics for the files beside the page (Markdown, CSV, LaTeX)."""
     constants = constants_before(run.metrics)
     rows = [
         TableRow(m.label, m.unit, [m.before, m.after, m.difference], (0,) if m.name in constants else ())
@@ -86,7 +87,7 @@ def metrics_table(run: RunData) -> Table:
 
 
 def render_report(run: RunData) -> str:
-    """The page of one run as HTML."""
+    """Return the page of one run as HTML."""
     return page(
         "report.html.j2",
         title=run.name,
@@ -109,7 +110,7 @@ def render_report(run: RunData) -> str:
 
 
 def _as_card(sample: RunSample) -> dict[str, Any]:
-    """A sample as report.js draws it; earlier answers are folded away below it."""
+    """Return a sample in the form that report.js draws; answers of earlier steps become collapsed notes."""
     between = [(f"after step {step:,}", said) for step, said in sample.between]
     cuts = [cut_at_tokens(count) for count in sample.cut_at]
     return asdict(sample) | {"notes": between, "between": None, "cut_at": None, "cuts": cuts}
@@ -124,14 +125,19 @@ def page(
     connects: bool = False,
     **context: object,
 ) -> str:
-    """A self-contained page: style, scripts and data inlined, guarded by a content security policy.
+    """Render a self-contained HTML page with inlined style, scripts and data, and a content security policy.
 
-    `connects` permits requests to the server that the page came from, and to no other.
-
-    `payload` is the data for report.js: `samples`, the names of their `columns`, and `outcomes`, the labels
-    of a check that only the last of two columns passes, only the first, or neither. The `cuts` of a sample
-    mark the answers that the token limit cut; `files` names the files with the whole texts, of which the page
-    has the beginnings where they are long. The template gets sentences about both as `sample_notes`.
+    Args:
+        template: name of the jinja template, which is also given `context`.
+        title: title of the page.
+        payload: data for report.js: `samples`, the names of their `columns`, and `outcomes`: the labels of a
+            check that only the last of two columns passes, only the first, or neither. The `cuts` of a sample
+            mark the answers that the token limit cut. `files` names the files with the whole texts, since the
+            page shortens long ones. The template is given sentences about shortened and cut answers as
+            `sample_notes`.
+        scripts: names of the scripts.
+        connects: permit requests to the server that the page came from, and to no other.
+        context: further values for the template.
     """
     texts = [_asset(script) for script in scripts]
     payload, sample_notes = payload or NO_SAMPLES, []
@@ -155,8 +161,7 @@ def page(
 
 
 def check_page_path(path: Path) -> None:
-    """Raise a `UserError` where a page and the tables beside it could not be written, or would replace files
-    that are not boresight's."""
+    """Raise a `UserError` if a page and its tables cannot be written, or would replace other files."""
     if path.suffix != ".html":
         raise UserError(
             f"--out: {path} is a page, and tables are written beside it; give it the ending .html."
@@ -173,7 +178,7 @@ def check_page_path(path: Path) -> None:
 
 
 def _is_page(path: Path) -> bool:
-    """Whether a file begins as the pages of this module do."""
+    """Whether a file is a page of boresight, according to its title."""
     with path.open("rb") as file:
         return TITLE_END.encode() in file.read(LONGEST_HEAD)
 
@@ -194,18 +199,21 @@ def _digest(script: str) -> str:
 
 
 def typeset(text: str) -> str:
-    """Typographic replacements in numbers: a true minus sign, no line break before % or inside interval
-    and n."""
+    """Return the text with typographic replacements in numbers.
+
+    These are a true minus sign, and no-break spaces before %, inside intervals and around the equals sign of
+    n and p.
+    """
     text = re.sub(r"(?<![\w.])-(?=[\d∞])", "−", text)
     text = re.sub(r"\b([np]) = ", "\\1\u00a0=\u00a0", text.replace(" %", "\u00a0%"))
     return re.sub(r"(\[[−\d.,∞]+,) (?=[−\d.,∞]+\])", "\\1\u00a0", text)
 
 
 def unbroken(text: str) -> Markup:
-    """The text as HTML, in which no line ends inside a short name with a hyphen and a digit, `lr-2e-3`, or
-    inside a short word such as `held-out`.
+    """Return the text as HTML in which short hyphenated names and words are not broken.
 
-    The characters stay those of the name, so that it can be searched for and copied.
+    Examples are the name `lr-2e-3` and the word `held-out`. The characters are unchanged, so that a reader
+    can search for the name and copy it.
     """
 
     def span(found: re.Match[str]) -> str:

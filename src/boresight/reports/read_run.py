@@ -1,4 +1,4 @@
-"""Read a run folder into one value, with a note on everything that is missing.
+"""Read a run folder into a `RunData`, with a note on everything that is missing.
 
 Reports are also made of unfinished runs, so no file is required: missing or malformed files become notes, and
 only a folder without a run is an error.
@@ -41,7 +41,7 @@ LogLine = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Metric:
-    """One entry of evaluation.json: the same number before and after training."""
+    """One metric in evaluation.json: its values before and after training, and their paired difference."""
 
     name: str
     label: str
@@ -68,7 +68,7 @@ class RunSample:
     answers: list[str | None]
     checks: list[dict[str, bool]]
     between: list[tuple[int, str]] = field(default_factory=list)
-    """Earlier steps and their answers, for prompts that are answered at every evaluation."""
+    """`(step, answer)` for evaluations during training, if the prompt is answered at every evaluation."""
     cut_at: list[int | None] = field(default_factory=list)
     """Number of tokens of each answer that the token limit cut; None for others, empty where unknown."""
 
@@ -101,17 +101,17 @@ class RunData(Printable):
     kept_step: int | None = None
     """Step of the trained model, if the guard stopped the run later; else None."""
     ramp: Ramp | None = None
-    """The ramp from which the run was planned."""
+    """Learning-rate ramp with which the run was planned; None without one."""
 
     @property
     def method(self) -> str:
-        """Name of the method, or '' when the recipe is missing."""
+        """Name of the method; '' if the recipe is missing."""
         method = self.config.get("method")
         return str(method.get("name", "")) if isinstance(method, Mapping) else str(method or "")
 
     @property
     def last_step(self) -> int:
-        """The last optimizer step logged, 0 when there is none."""
+        """Number of the last logged optimizer step; 0 if there is none."""
         return max((int(line["step"]) for line in self.train), default=0)
 
     @property
@@ -121,7 +121,7 @@ class RunData(Printable):
 
     @property
     def units(self) -> str:
-        """What n of its intervals counts, in the singular: prompts, or rows where these are not known."""
+        """Unit that n counts in the intervals: `prompt`, or `row` in folders of earlier versions."""
         return "row" if self.same_prompts is None else "prompt"
 
     @property
@@ -130,14 +130,18 @@ class RunData(Printable):
         return self.folder / "report.html"
 
     def metric(self, name: str) -> Metric:
-        """The entry of `metrics` called `name`, such as `accuracy`. Raises UserError when there is none."""
+        """Return the entry of `metrics` called `name`, such as `accuracy`.
+
+        Raises:
+            UserError: there is no such metric.
+        """
         found = {metric.name: metric for metric in self.metrics}
         if name not in found:
             raise UserError(f"{self.folder}: nothing measured is called {name!r}{nearest(name, found)}.")
         return found[name]
 
     def series(self, name: str, split: str = "train") -> tuple[list[int], list[float]]:
-        """A logged number over the run: optimizer steps and values, for plotting.
+        """Return a logged number over the run as `(optimizer steps, values)`, for plotting.
 
         A value is NaN where the number was not finite.
 
@@ -187,11 +191,12 @@ FILES = {
 
 
 def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]) -> list[Finding]:
-    """Findings without the forecast of too small a margin, if the run has reached `SMALL_MARGIN`.
+    """Return the findings without the forecast of too small a margin, if the run has reached `SMALL_MARGIN`.
 
     Args:
-        findings: those that were stored, forecasts among them.
-        log: lines of `metrics.jsonl`. The last margin of held-out rows counts, or else of training rows.
+        findings: stored findings, which may contain the forecast `learning-rate-budget`.
+        log: lines of `metrics.jsonl`. The last margin of held-out rows counts or, without any, that of
+            training rows.
     """
     splits = ([line for line in log if line.get("split") == split] for split in ("eval", "train"))
     logged = (
@@ -203,7 +208,7 @@ def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]
 
 
 def refuse_evaluation(folder: Path) -> None:
-    """Raise a `UserError` for the folder of an evaluation, which has a `config.yaml` as well."""
+    """Raise a `UserError` if the folder is that of an evaluation, which has a `config.yaml` as well."""
     if (folder / "comparisons.jsonl").exists() or any(folder.glob("completions-*.jsonl")):
         recipe, run = (shlex.quote(str(path)) for path in (folder / "config.yaml", folder))
         raise UserError(
@@ -213,7 +218,11 @@ def refuse_evaluation(folder: Path) -> None:
 
 
 def read_run(folder: Path) -> RunData:
-    """Read a run folder. Raises UserError when it is not one."""
+    """Read a run folder.
+
+    Raises:
+        UserError: `folder` is not a run folder.
+    """
     if folder.is_file():
         raise UserError(
             f"{folder}: is a file and no run folder; give the folder that `boresight train` wrote."
@@ -337,12 +346,15 @@ def _metrics(evaluation: dict[str, Any], notes: list[str]) -> Iterator[Metric]:
 
 
 def _better(entry: dict[str, Any]) -> str:
-    """Which way is better. Folders of earlier versions call a low divergence better."""
+    """Return which direction is better: `higher`, `lower` or `neither`.
+
+    The KL is `neither`, although folders of earlier versions contain `lower` for it.
+    """
     return "neither" if entry["name"] == "kl_per_token" else str(entry.get("better") or "higher")
 
 
 def _by_row(file: dict[str, Any]) -> ByRow:
-    """Numbers of end.json or evaluation.json; null is NaN, and other values are skipped."""
+    """Return the numbers in end.json or evaluation.json by metric and row, with NaN for null."""
     numbers = file.get("numbers")
     return {
         str(name): {str(id): _float(value, math.nan) for id, value in values.items() if _is_number(value)}
@@ -358,7 +370,7 @@ def _is_number(value: object) -> bool:
 
 
 def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
-    """An interval as evaluation.json holds it; a missing limit means that nothing is known on that side."""
+    """Convert an interval of evaluation.json; a missing limit becomes infinite, None stays None."""
     if entry is None or entry.get("value") is None:
         return None
     return Interval(
@@ -371,7 +383,7 @@ def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
 
 
 def _logged(value: object) -> float:
-    """A number of the log; NaN where it was not finite, which the log has as null."""
+    """Return a number of the log; NaN for null, as which numbers that are not finite are logged."""
     return float(value) if is_usable(value) else math.nan
 
 
@@ -394,7 +406,10 @@ def _samples(folder: Path, notes: list[str]) -> Iterator[RunSample]:
 
 
 def _between(path: Path, notes: list[str]) -> dict[str, list[tuple[int, str]]]:
-    """Answers by prompt between the first evaluation and the last, which are shown whole."""
+    """Read the answers of evaluations during training: `(step, answer)` by the id of the prompt.
+
+    Answers at step 0 and at the last step are omitted, since the page shows those of both models in any case.
+    """
     lines = [line for line in _json_lines(path, notes) if is_count(line.get("step"))]
     last = max((line["step"] for line in lines), default=0)
     found: dict[str, list[tuple[int, str]]] = {}

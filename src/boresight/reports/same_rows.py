@@ -1,5 +1,5 @@
-"""Runs on the same held-out rows: differences of their numbers after training, paired by row, or by prompt
-where several rows share one.
+"""Compare runs on the same held-out rows: differences of their numbers after training, paired by row, or by
+prompt where several rows share one.
 
 Two intervals that overlap say little about a difference: rows that are hard for one run are hard for the
 other, and that part of the spread cancels in a pair.
@@ -20,19 +20,21 @@ from boresight.stats.units import Unit, unit_named
 from boresight.stats.verdict import after_holm, needed_prompts_in_words
 
 OF_ANSWERS = {"reward", "answer_tokens", "start_logp_per_token"}
-"""Metrics whose rows are the prompts of `evaluate.prompts`, where a recipe has them."""
+"""Metrics of answers, whose rows are the prompts of `evaluate.prompts` if the recipe has them."""
 
 
 @final  # without subclasses, `found and found.interval` is an interval or None to a type checker
 @dataclass(frozen=True)
 class PairedDifference:
-    """Difference of a later run minus the first one, over the rows of both; p is adjusted by Holm's
-    method."""
+    """Paired difference of a metric, later run minus first run, over the rows that both have.
+
+    `p` is adjusted by Holm's method over the later runs.
+    """
 
     interval: Interval
     p: float
     alone: bool
-    """Whether it is the only comparison of its metric, so that p is not adjusted."""
+    """Whether the metric has only this comparison, so that `p` is not adjusted."""
 
     @property
     def is_resolved(self) -> bool:
@@ -42,9 +44,10 @@ class PairedDifference:
 
 
 def differences_by_row(runs: Sequence[RunData]) -> list[str]:
-    """A sentence per metric and later run, against the first run; p-values are adjusted within a metric.
+    """Return a sentence per metric and later run, each compared with the first run.
 
-    Only metrics of one name, label and unit are compared, and only rows of the same file.
+    Only metrics of the same name, label and unit are compared, and only rows of the same file. p-values are
+    adjusted over the later runs within a metric.
     """
     baseline, *others = runs
     sentences = []
@@ -60,7 +63,10 @@ def differences_by_row(runs: Sequence[RunData]) -> list[str]:
 
 
 def paired_with_first(runs: Sequence[RunData], name: str) -> list[PairedDifference | None]:
-    """The difference of a metric for each later run; None where it shares no metric, file or two rows."""
+    """Return the paired difference of a metric for each later run against the first.
+
+    An entry is None if the runs do not share the metric, its file, or at least two rows (or prompts).
+    """
     baseline, *others = runs
     metric = next((metric for metric in baseline.metrics if metric.name == name), None)
     if metric is None:
@@ -71,7 +77,10 @@ def paired_with_first(runs: Sequence[RunData], name: str) -> list[PairedDifferen
 
 
 def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
-    """b minus a of a metric over the rows of both; None where they share no metric, file or two rows."""
+    """Return the difference b - a of a metric over the rows that both runs have.
+
+    Returns None if the runs do not share the metric, its file, or at least two rows (or prompts).
+    """
     alike = any((m.name, m.subject, m.unit) == (metric.name, metric.subject, metric.unit) for m in b.metrics)
     ours, theirs = (rows_of(run, metric.name) for run in (a, b))
     same_rows = _source(a, metric.name) == _source(b, metric.name) is not None
@@ -89,20 +98,23 @@ def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
 
 
 def _same_prompts(metric: str, a: RunData, b: RunData) -> DuplicatePrompts:
-    """Ids among the rows of both runs that share a prompt; none where a run does not store them."""
+    """Return the rows that share a prompt with an earlier row; empty if a run does not store them."""
     if a.same_prompts is None or b.same_prompts is None:
         return {}
     return a.same_prompts.of(metric)
 
 
 def rows_of(run: RunData, metric: str) -> Mapping[str, float]:
-    """Values of a metric after training by row: held-out numbers, or a check of the answers."""
+    """Return the values of a metric after training by row: held-out numbers, or results of a check."""
     by_check = {s.id: float(s.checks[-1][metric]) for s in run.samples if metric in s.checks[-1]}
     return run.by_row.get(metric) or by_check
 
 
 def _sentence(metric: Metric, a: RunData, b: RunData, found: Interval) -> str:
-    """Held-out accuracy: b against a +6.2 points [1.0, 11.4], n = 64, paired by row."""
+    """Return the sentence on one difference.
+
+    E.g. 'Held-out accuracy: b against a +6.2 points [1.0, 11.4], n = 64, paired by row.'
+    """
     unit: Unit = unit_named(metric.unit)
     label = metric.subject[:1].upper() + metric.subject[1:]
     if metric.name == "answer_tokens" and any(s.cut_at and s.cut_at[-1] for s in [*a.samples, *b.samples]):
@@ -126,7 +138,7 @@ def _not_compared(baseline: RunData, others: Sequence[RunData]) -> Iterator[str]
 
 
 def _means_alone(baseline: RunData, others: Sequence[RunData]) -> list[str]:
-    """The sentence on metrics of which a run stores no rows; none without such metrics."""
+    """Return a list with the sentence on metrics of which only means are stored; empty if there are none."""
     theirs = {metric.name for run in others for metric in run.metrics}
     alone = [m.label for m in baseline.metrics if m.name in theirs and not rows_of(baseline, m.name)]
     said = f"Without a difference, since only the mean of a run is stored: {'; '.join(alone)}."
@@ -134,8 +146,10 @@ def _means_alone(baseline: RunData, others: Sequence[RunData]) -> list[str]:
 
 
 def _source(run: RunData, metric: str) -> str | None:
-    """The file of the rows of a metric: by hash and `data.columns`, or by name for prompts that were
-    answered."""
+    """Return an identifier of the file with the rows of a metric; None if it is unknown.
+
+    It is the hash with `data.columns` for held-out rows, and the name of `evaluate.prompts` for answers.
+    """
     section = run.config.get("evaluate")
     prompts = section.get("prompts") if isinstance(section, Mapping) else None
     if prompts and (metric in OF_ANSWERS or metric not in run.by_row):

@@ -10,11 +10,15 @@ from boresight.reports.facts import lookup
 from boresight.reports.read_run import RunData
 
 OF_ANSWERS = ("reward", "stopped_share", "repetition_share", "distinct_share", "answer_len")
-"""Metrics of an evaluation that are means over its answers, as `answers` counts them."""
+"""Beginnings of the names of metrics that are means over answers; a line of the log has their number as
+`answers`."""
 
 
 def sample_sizes(run: RunData, metrics: Collection[str]) -> list[str]:
-    """A sentence with n of a training step and of every held-out size; empty if nothing is known."""
+    """Return a list with a sentence on n of a training step and of each held-out set.
+
+    The list is empty if nothing is known.
+    """
     batch = lookup(run.config, "train", "batch")
     is_trained = any(metric in line for line in run.train for metric in metrics)
     is_known = is_count(batch) and batch > 0
@@ -25,9 +29,10 @@ def sample_sizes(run: RunData, metrics: Collection[str]) -> list[str]:
 
 
 def held_out_size(run: RunData, metric: str) -> str:
-    """Size of the held-out set of a metric, e.g. 64 rows; empty where there is none or it is not known.
+    """Return the size of a metric's held-out set as text, such as `64 rows`; '' if it is unknown.
 
-    Where rows share prompts, these are counted.
+    The unit is answers for metrics of answers; otherwise prompts where rows share prompts, and rows
+    elsewhere.
     """
     size = held_out_count(run, metric)
     rows, prompts = (lookup(run.data, "eval", key) for key in ("kept", "prompts"))
@@ -36,8 +41,11 @@ def held_out_size(run: RunData, metric: str) -> str:
 
 
 def held_out_count(run: RunData, metric: str) -> int:
-    """Number of independent values over which a metric is a mean: held-out rows, their prompts where they are
-    known, or answers; 0 where it is not known."""
+    """Return the number of independent values over which a metric is a mean; 0 if it is unknown.
+
+    The values are answers for metrics of answers; otherwise prompts or, if their number is unknown, held-out
+    rows.
+    """
     lines = [line for line in run.eval if metric in line]
     if not lines:
         return 0

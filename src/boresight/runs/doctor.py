@@ -1,4 +1,4 @@
-"""`boresight doctor`: what is installed, what the machine has, and which models it can train."""
+"""`boresight doctor`: print what is installed, what the machine has, and which models it can train."""
 
 from __future__ import annotations
 
@@ -29,12 +29,16 @@ from boresight.training.memory import available_gb
 
 EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
 NOT_FOR_USERS = ("bench", "docs", "dev")
-"""Extras for developers of boresight."""
+"""Extras of the package that only developers of boresight need."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The shape of a model: `kv` is the width of keys and values, `parameters` a count."""
+    """The shape of a model.
+
+    `parameters` is the number of parameters; `kv` is the width of a token's keys, and of its values, in a
+    layer.
+    """
 
     name: str
     parameters: int
@@ -45,16 +49,21 @@ class Size:
 
     @property
     def adapters(self) -> int:
-        """Parameters of the default LoRA adapters: for each adapted layer, rank times the sum of its two
-        widths."""
+        """Number of parameters of the default LoRA adapters.
+
+        For each adapted layer, this is the rank times the sum of its input and output width.
+        """
         both = {"q_proj": self.hidden, "o_proj": self.hidden, "k_proj": self.kv, "v_proj": self.kv}
         lora = LoraConfig()
         return self.layers * lora.r * sum(self.hidden + both[name] for name in lora.targets)
 
     def needed_gb(self, lora: bool) -> float:
-        """Smallest peak memory of DPO with the default settings, GB, with activation checkpointing.
+        """Estimate the peak memory of DPO with default settings and activation checkpointing, in GB.
 
-        Training all weights holds no second model, because the reference is scored before training.
+        Full fine-tuning takes no second model, because the reference scores the data before training.
+
+        Args:
+            lora: whether LoRA adapters are trained instead of all weights.
         """
         device = device_called(None)
         cuda = device.type == "cuda"
@@ -79,12 +88,15 @@ SIZES = (
     Size("Qwen2.5-3B", 3_085_938_688, 36, 2048, 11008, 256),
     Size("Llama-3.1-8B", 8_030_261_248, 32, 4096, 14336, 1024),
 )
-"""Models of the sizes for which boresight is made; shapes from their published configs."""
+"""Models of the sizes that boresight is made for; the shapes are from their published configs."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Whether DPO of a model fits the memory: GB that it needs, and `yes`, `perhaps` or `no`."""
+    """Whether DPO of a model fits into memory, with LoRA and with all weights.
+
+    `lora_gb` and `all_weights_gb` are estimates in GB; `lora` and `all_weights` are `yes`, `perhaps` or `no`.
+    """
 
     model: str
     lora_gb: float
@@ -95,7 +107,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is installed and what the machine has, as texts by name; memory in GB."""
+    """Installed packages, facts about the machine, and the models that fit; memory in GB."""
 
     boresight: str
     commit: str | None
@@ -108,7 +120,7 @@ class Diagnosis:
 
 
 def diagnosis() -> Diagnosis:
-    """Examine packages and machine; the rates of matrix products are measured once per machine."""
+    """Examine packages and machine, and return the results; matrix products are timed once per machine."""
     facts, free = environment(), available_gb(device_called(None))
     versions = {name: version for name, version in facts["packages"].items() if version}
     needed = ((size.name, size.needed_gb(lora=True), size.needed_gb(lora=False)) for size in SIZES)
@@ -125,7 +137,7 @@ def diagnosis() -> Diagnosis:
 
 
 def print_diagnosis(found: Diagnosis, console: Console) -> None:
-    """Print packages, machine and what fits, on 80 columns."""
+    """Print packages, machine and the models that fit, in at most 80 columns."""
     commit = f", commit {found.commit}" if found.commit else ""
     console.print(f"boresight {found.boresight}{commit}, Python {found.python}", highlight=False)
     for title, lines in (("Packages", found.packages), ("Extras", found.extras), ("Machine", found.machine)):
@@ -141,7 +153,7 @@ def print_diagnosis(found: Diagnosis, console: Console) -> None:
 
 
 def _extras() -> Iterator[tuple[str, str]]:
-    """Every extra, and what it brings or how it is installed."""
+    """Yield each extra with the versions of its packages, or with the command that installs it."""
     for name, packages in sorted(extras_of("boresight").items()):
         missing = [package for package in packages if package_version(package) is None]
         if missing:
@@ -151,7 +163,7 @@ def _extras() -> Iterator[tuple[str, str]]:
 
 
 def extras_of(distribution: str) -> dict[str, list[str]]:
-    """Packages of each extra for users, from the installed metadata."""
+    """Return the packages of each extra for users, read from the metadata of the installed distribution."""
     found: dict[str, list[str]] = {}
     for requirement in importlib.metadata.requires(distribution) or []:
         extra = EXTRA.search(requirement)
@@ -173,7 +185,7 @@ def _machine(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _products() -> Iterator[tuple[str, str]]:
-    """Measured rates of matrix products on the processor, and the library that training uses."""
+    """Yield the throughput of matrix products on the processor, with the library that training uses."""
     import torch
 
     from boresight.models.kernels.libraries import measured_libraries, measurement
@@ -204,7 +216,7 @@ def torch_blas() -> str:
 
 
 def device_lines() -> Iterator[tuple[str, str]]:
-    """`(label, text)` for each GPU that torch finds, or a line that there is none."""
+    """Yield `(label, text)` for each GPU that torch finds, or one line if there is none."""
     import torch
 
     if not torch.cuda.is_available():
@@ -229,7 +241,10 @@ def _fits(models: Sequence[Fit]) -> Table:
 
 
 def room_for(needed: float, free: float) -> str:
-    """`yes`, `perhaps` or `no`, for an estimate that may be wrong by a factor of two either way."""
+    """Return whether `needed` GB fit into `free` GB: `yes`, `perhaps` or `no`.
+
+    The estimate `needed` may be wrong by a factor of two in either direction.
+    """
     if 2 * needed <= free:
         return "yes"
     return "perhaps" if needed / 2 <= free else "no"

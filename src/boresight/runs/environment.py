@@ -22,8 +22,10 @@ CUDA_IS_MEASURED = False
 
 
 def environment(device: str | None = None) -> dict[str, Any]:
-    """Facts for `environment.json`; `gpu` is the one that `device` (`model.device` of a recipe) names, None
-    on another device.
+    """Return the content of `environment.json`.
+
+    Args:
+        device: `model.device` of a recipe. `gpu` is the name of this device, or None if it is not a GPU.
 
     Raises:
         UserError: there is no such device.
@@ -44,7 +46,10 @@ def environment(device: str | None = None) -> dict[str, Any]:
 
 
 def unmeasured_path(device: str | None) -> str | None:
-    """A warning if a run on `device` (`model.device` of a recipe) uses code without measurements; else None.
+    """Return a warning if a run on `device` uses code that has not been measured, else None.
+
+    Args:
+        device: `model.device` of a recipe.
 
     Raises:
         UserError: there is no such device.
@@ -58,7 +63,7 @@ def unmeasured_path(device: str | None) -> str | None:
 
 
 def package_version(package: str) -> str | None:
-    """The installed version of a package; None where it is not installed."""
+    """Return the installed version of a package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -66,9 +71,9 @@ def package_version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the source tree boresight runs from, when it is one.
+    """Return the commit of the source tree that boresight runs from; None if it does not run from one.
 
-    An environment inside of a repository of the user belongs to no commit of that repository.
+    A repository of the user that contains the Python environment does not count.
     """
     tree = Path(__file__).resolve().parents[3]
     if not (tree / ".git").exists():

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation(Printable):
-    """Result of an evaluation. `pairs` compares every two systems; the first system is the reference."""
+    """Result of a win-rate evaluation; the first system is the reference."""
 
     folder: Path
     tournament: Tournament
@@ -62,7 +62,7 @@ class Evaluation(Printable):
 
     @property
     def pairs(self) -> tuple[WinRate, ...]:
-        """Win rates of every pair, with the comparison of each prompt."""
+        """Win rate of every pair of systems, with the comparison of each prompt."""
         return self.tournament.pairs
 
     @property
@@ -87,7 +87,7 @@ class Evaluation(Printable):
 def run_evaluation(
     recipe: EvaluationRecipe, folder: Path, console: Console | None = None
 ) -> Evaluation | RewardEvaluation | TaskEvaluation:
-    """Evaluate by a recipe of any kind into `folder`."""
+    """Run the evaluation of a recipe of any kind, and write its results to `folder`."""
     if isinstance(recipe, WinRateRecipe):
         return run_win_rate(recipe, folder, console)
     if isinstance(recipe, HarnessRecipe):
@@ -102,9 +102,9 @@ def run_evaluation(
 
 
 def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = None) -> Evaluation:
-    """Evaluate by `recipe` into `folder`, which holds the page afterwards.
+    """Run a win-rate evaluation, and write its results and its page to `folder`.
 
-    If `folder` holds an interrupted evaluation by the same recipe, that is continued: generated answers and
+    If `folder` holds an interrupted evaluation with the same recipe, it is continued: generated answers and
     paid replies are reused.
 
     Raises:
@@ -118,7 +118,7 @@ def run_win_rate(recipe: WinRateRecipe, folder: Path, console: Console | None = 
 
 
 def _evaluated(recipe: WinRateRecipe, files: EvaluationFolder, console: Console) -> Evaluation:
-    """The part of `run_win_rate` during which the folder is locked."""
+    """Generate, judge and write everything; the part of `run_win_rate` during which the folder is locked."""
     from boresight.reports.evaluations.win_rate import write_win_rate_page
 
     given = {name: read_answers(s.answers) for name, s in recipe.systems.items() if s.answers is not None}
@@ -126,7 +126,7 @@ def _evaluated(recipe: WinRateRecipe, files: EvaluationFolder, console: Console)
     prompts = repeated(read_prompts(recipe, console), list(given.values()))
     print_trained_prompts(recipe, each_once(prompts), console)
     with open_judge(recipe.judge, recipe.ledger, console) as judge:
-        files.open(recipe.to_dict())  # what can be refused has been refused: nothing is left behind
+        files.open(recipe.to_dict())  # after every check that can fail, so that none leaves a folder behind
         refuse_other_models(files, recipe)
         systems = [
             matched(name, prompts, given[name], s.answers)
@@ -151,10 +151,10 @@ def examine(
     systems: Sequence[System],
     found: Tournament,
 ) -> Trust:
-    """Sanity checks of the judge, on the answers of the first two systems.
+    """Run the sanity checks of the judge on the answers of the first two systems.
 
-    A judge of recorded verdicts has verdicts for these answers only, so it gets no controls and no repeated
-    requests.
+    Recorded verdicts exist for these answers only, so that a judge of recorded verdicts is given no controls
+    and no repeated requests.
     """
     wanted = recipe.trust
     if isinstance(judge, RecordedJudge):
@@ -178,13 +178,16 @@ def examine(
 
 
 def _examined_record(judge: RecordedJudge, wanted: TrustSection) -> Trust:
-    notes = judge.notes  # what has no use in the comparison may have one beside other people's labels
+    notes = judge.notes  # read first: the comparison with human labels uses further verdicts
     people, unjudged = _with_people(judge, wanted)
     return Trust(people=people, raters=judge.raters, notes=(*notes, *unjudged))
 
 
 def _with_people(judge: Judge, wanted: TrustSection) -> tuple[PreferenceAgreement | None, list[str]]:
-    """Agreement with human labels where a file of them is given, and a sentence where none was judged."""
+    """Compare the judge with human labels, if the recipe names a file of them.
+
+    Returns the agreement (None if there is none), and a list with a sentence if no pair could be judged.
+    """
     if wanted.people is None:
         return None, []
     found = judge_controls.human_agreement(judge, Path(wanted.people))
@@ -192,7 +195,7 @@ def _with_people(judge: Judge, wanted: TrustSection) -> tuple[PreferenceAgreemen
 
 
 def write_results(folder: EvaluationFolder, found: Tournament, believed: Trust) -> None:
-    """Write win rates as metrics, the judge's controls, and every comparison."""
+    """Write win rates and sanity checks to `evaluation.json`, and every comparison to `comparisons.jsonl`."""
     metrics = [
         {
             "name": f"win_rate:{pair.candidate}:{pair.reference}",
@@ -223,7 +226,10 @@ def _generated(
     folder: EvaluationFolder,
     console: Console,
 ) -> System:
-    """A model's answers, one to each different prompt: as this folder already has them, or generated now."""
+    """Return a model's answers, one per distinct prompt.
+
+    They are read from the folder if it has them, else generated and written there.
+    """
     kept = folder.answers(name)
     if not kept.exists():
         asked, digest = each_once(prompts), section.model and model_digest(section.model)

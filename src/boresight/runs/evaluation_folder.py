@@ -4,12 +4,13 @@ config.yaml             the resolved recipe; locked by the process that evaluate
 ledger.sqlite           paid answers of systems behind endpoints
 environment.json        versions, machine, commit
 answers-SYSTEM.jsonl    generated answers, which a continued evaluation reads instead of generating them again
-answers-SYSTEM.sha256   its hash
+answers-SYSTEM.sha256   SHA-256 of that file
 answers-SYSTEM.model    digest of the files of the model that generated them
-problems-SYSTEM.jsonl   graded completions of Countdown problems, of earlier versions; still read
+problems-SYSTEM.jsonl   graded completions of Countdown problems, as earlier versions wrote them; still read
 comparisons.jsonl       one line per prompt and pair of systems
-completions-SYSTEM.jsonl  by a reward: one line per completion, with its grades
-documents-SYSTEM.jsonl  of tasks: one line per document and filter, with its scores, and hash and model beside
+completions-SYSTEM.jsonl  evaluation by a reward: one line per completion, with its grades
+documents-SYSTEM.jsonl  evaluation on tasks: one line per document and filter, with its scores;
+                        documents-SYSTEM.sha256 and .model as for answers
 evaluation.json         metrics
 report.html             the page
 """
@@ -30,11 +31,14 @@ from boresight.runs.folder import LockedFolder
 
 
 class EvaluationFolder(LockedFolder):
-    """Paths and contents of an evaluation's folder. A context manager: the lock that `open` takes is released
-    on exit, and an evaluation that Ctrl-C or an endpoint stops ends with the command that continues it. By
-    default the folder's name has the time in it, so that the same command would begin, and pay, anew.
+    """The folder of an evaluation: paths of its files, and methods that write them.
 
-    JSON has no infinity and no NaN: unknown limits are null.
+    As a context manager, it releases the lock that `open` takes. If Ctrl-C or an endpoint stops the
+    evaluation, the error that is raised contains the command that continues it. That command names this
+    folder: the default name contains the time, so repeating the original command would start, and pay for, a
+    new evaluation.
+
+    Infinity and NaN, such as unknown limits, are written as null, because JSON has neither.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,11 +56,19 @@ class EvaluationFolder(LockedFolder):
             raise error.continued(how) from None
 
     def refuse_other(self, recipe: Mapping[str, Any]) -> None:
-        """As `RunFolder.refuse_other`, but budgets may differ, so that a spent one can be raised."""
+        """Raise a `UserError` if the folder was begun with another recipe; budgets are not compared.
+
+        An exhausted budget can therefore be raised when the evaluation is continued.
+        """
         self._refuse_differences("recipe", _without_budgets(self.recipe() or {}), _without_budgets(recipe))
 
     def open(self, recipe: Mapping[str, Any]) -> None:
-        """As `RunFolder.open`; a second process is refused before it changes anything."""
+        """Begin an evaluation in the folder, or continue one with the same recipe, and lock the folder.
+
+        Raises:
+            UserError: the folder holds something else or an evaluation with another recipe, or another
+                process has the lock; its files are not changed.
+        """
         self.refuse_foreign()
         if self.recipe() is None:
             self.begin(recipe)
@@ -69,7 +81,7 @@ class EvaluationFolder(LockedFolder):
         return f"`{shlex.join(command)}` continues"
 
     def _kept(self) -> str:
-        """How another recipe reads the answers that are here; '' if there are none."""
+        """Return how another recipe can read the answers in this folder; '' if there are none."""
         names = (self.recipe() or {}).get("systems", {})
         found = next((name for name in names if self.answers(name).exists()), None)
         if found is None:
@@ -77,15 +89,15 @@ class EvaluationFolder(LockedFolder):
         return f"in another recipe, `{found}: {{answers: {self.answers(found)}}}` reads the answers"
 
     def answers(self, system: str) -> Path:
-        """File with the answers of a system."""
+        """Path of the file with the answers of a system."""
         return self.path / f"answers-{_file_name(system)}.jsonl"
 
     def problems(self, system: str) -> Path:
-        """File with the graded completions of a system that an earlier version wrote."""
+        """Path of the file with graded completions of a system, as earlier versions wrote it."""
         return self.path / f"problems-{_file_name(system)}.jsonl"
 
     def documents(self, system: str) -> Path:
-        """File with the documents of tasks, as a system answered them."""
+        """Path of the file with a system's answers to the documents of tasks."""
         return self.path / f"documents-{_file_name(system)}.jsonl"
 
     def write_completions(self, system: str, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -102,14 +114,17 @@ class EvaluationFolder(LockedFolder):
 
 
 def _file_name(system: str) -> str:
-    """The name, with percent signs for what a file name may not have: two systems never share a file."""
+    """Return the name of a system with percent-encoding of all characters that a file name may not have.
+
+    Different names stay different, so two systems never share a file.
+    """
     return "".join(
         c if c.isalnum() or c in "-_." else quote(c, safe="", errors="surrogatepass") for c in system
     )
 
 
 def _without_budgets(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe without its own budget and the judge's."""
+    """Return the recipe without `budget` and `judge.budget`."""
     kept = {key: value for key, value in recipe.items() if key != "budget"}
     if isinstance(judge := kept.get("judge"), Mapping):
         kept["judge"] = {key: value for key, value in judge.items() if key != "budget"}
@@ -117,7 +132,7 @@ def _without_budgets(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """The value with None for infinity and NaN."""
+    """Return the value with None in place of infinity and NaN, also inside lists and dictionaries."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

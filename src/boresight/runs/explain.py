@@ -1,7 +1,7 @@
 """Diagnose a finished run.
 
-Reads a run folder, or the `trainer_state.json` that transformers and TRL write, replays its log through the
-live checks, and puts causes before symptoms.
+The log of a run folder, or the `trainer_state.json` that transformers and TRL write, is replayed through the
+live checks, and the findings are sorted with causes before symptoms.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from boresight.runs.check.beside_ramp import beside_the_ramp
 from boresight.stats.units import unit_named
 
 SMALLEST_PACE = 0.03
-"""Margin, nats, below which a rate of learning cannot be estimated."""
+"""Smallest margin, in nats, from which the needed sum of learning rates is extrapolated."""
 CAUSES = (
     "not-finite",
     "nothing-scored",
@@ -68,15 +68,15 @@ CAUSES = (
     "reward-constant-live",
     "reward-hacking",
 )
-"""Findings that are causes of others; they come first within their severity."""
+"""Names of findings that cause other findings; they come first among findings of the same severity."""
 
 
 @dataclass(frozen=True)
 class Explanation(Printable):
     """The diagnosis of a run.
 
-    `outcome` is a sentence each; `findings` are causes, most likely first; `looked_for` answers the usual
-    questions with yes, no or unknown; `commands` maps the name of a finding to a command to try.
+    `outcome` is a list of sentences. `findings` are sorted, the most likely cause first. `looked_for` answers
+    the usual questions with yes, no or unknown. `commands` maps the name of a finding to a command to try.
     """
 
     name: str
@@ -101,16 +101,16 @@ class Explanation(Printable):
 
 
 def explain(path: Path, *, beta: float | None = None) -> Explanation:
-    """Explain a finished run.
+    """Diagnose a finished run: its outcome, its findings with causes first, and commands to try.
 
     Args:
-        path: a run folder, or a TRL `trainer_state.json`, a folder that holds one, or a folder of checkpoints
-            that do, of which the latest is read.
+        path: a run folder; or the `trainer_state.json` of a TRL run, a folder that contains one, or a folder
+            of checkpoints that do, of which the latest is read.
         beta: beta of a TRL run; by default it is derived from the log if possible.
 
     Raises:
-        UserError: neither of the two is there, the log has no steps, or `beta` is not above 0 or for a log
-            without rewards of pairs.
+        UserError: `path` is neither, the log of a TRL run has no steps, `beta` is not above 0, or `beta` is
+            given for a run folder or for a log without rewards of pairs.
     """
     state = path if path.suffix == ".json" and path.is_file() else trainer_state_in(path)
     if state is not None:
@@ -132,8 +132,10 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
-    """Findings sorted by severity, and within it causes before symptoms; a sum of learning rates that
-    explains a flat run comes first."""
+    """Sort findings by severity and, within a severity, causes before symptoms.
+
+    `learning-rate-budget` becomes an error if there is also `not-learning`, which it explains.
+    """
     names = {finding.name for finding in findings if finding.severity != "note"}
     if "learning-rate-budget" in names and "not-learning" in names:
         findings = [replace(f, severity="error") if f.name == "learning-rate-budget" else f for f in findings]
@@ -141,7 +143,11 @@ def in_order(findings: list[Finding]) -> list[Finding]:
 
 
 def rows_lost(data: Mapping[str, Any]) -> Finding | None:
-    """Training rows that were dropped or cut because they were too long."""
+    """Return the finding `rows-lost` if at least 5 % of the training rows were dropped or cut, else None.
+
+    Args:
+        data: the content of `data.json`.
+    """
     train = data.get("train")
     counts = (
         [train.get(key) for key in ("rows", "dropped", "truncated")] if isinstance(train, Mapping) else []
@@ -162,7 +168,10 @@ def rows_lost(data: Mapping[str, Any]) -> Finding | None:
 
 
 def with_measured_budget(findings: Sequence[Finding], history: History) -> list[Finding]:
-    """The findings, with the measured margin in place of the forecast one."""
+    """Replace the forecast finding `learning-rate-budget` by one from the margin that the run reached.
+
+    The findings are returned unchanged if the run logged no margin.
+    """
     bought = _final_margin(history)
     if bought is None:
         return list(findings)
@@ -171,9 +180,14 @@ def with_measured_budget(findings: Sequence[Finding], history: History) -> list[
 
 
 def spent_budget(history: History, margin: float) -> Finding | None:
-    """The sum of learning rates was too small, judged by the margin that was reached, nats.
+    """Return the finding `learning-rate-budget` if the sum of learning rates was too small, else None.
 
-    A small margin grows in proportion to the sum of rates, which gives the sum needed for a good margin.
+    It was too small if the margin is below `SMALL_MARGIN` and the accuracy does not show that the run has
+    learned. Small margins grow in proportion to the sum of learning rates, which gives the sum for a good
+    margin.
+
+    Args:
+        margin: the margin at the end of the run, nats.
     """
     budget, held = history.recent("lr_sum", 1), history.held_out_share()
     if not budget or not budget[0] or margin >= SMALL_MARGIN or (held and held.low > 0.55):
@@ -200,15 +214,17 @@ def spent_budget(history: History, margin: float) -> Finding | None:
 
 
 def _final_margin(history: History) -> float | None:
-    """The margin at the end of a run, nats, of the held-out rows or else of its last rows; None if none was
-    logged."""
+    """Return the margin at the end of a run in nats; None if none was logged.
+
+    It is the margin of the held-out rows or, without any, the mean over the last 20 logged training steps.
+    """
     held, recent = history.held_out("margin"), history.recent("margin", 20)
     bought = held if held is not None else mean(recent) if recent else None
     return bought / USUAL_BETA if bought is not None and history.unit != NATS else bought
 
 
 def not_resolved(metric: Metric) -> Finding | None:
-    """A difference that is not significant."""
+    """Return the finding `not-resolved` if the change of an outcome metric is not significant, else None."""
     d = metric.difference
     if d is None or d.excludes_zero or metric.name not in ("accuracy", "reward", "win_rate", "constraints"):
         return None
@@ -222,7 +238,7 @@ def not_resolved(metric: Metric) -> Finding | None:
 
 
 def got_worse(metric: Metric) -> Finding | None:
-    """A metric that is worse after training."""
+    """Return the finding `got-worse` if a metric is significantly worse after training, else None."""
     d = metric.difference
     if d is None or direction(metric) != "worse":
         return None
@@ -286,7 +302,7 @@ def _source_in_trl(h: History) -> LogSource:
 
 
 def _source_of(run: RunData, recipe: Recipe | None) -> LogSource:
-    """Commands on the run's own recipe; the next run gets a folder of its own."""
+    """Return what suggested commands are made of: the run's own recipe, and a new run folder."""
     config, after = shlex.quote(str(run.folder / "config.yaml")), shlex.quote(f"runs/{run.name}-next")
     rate = recipe.optim.lr if recipe and isinstance(recipe.optim.lr, float) else None
     weight = getattr(recipe.method, "sft_weight", None) if recipe else None
@@ -304,7 +320,7 @@ def _source_of(run: RunData, recipe: Recipe | None) -> LogSource:
 
 
 def _show(recipe: Recipe | None) -> str:
-    """The beginning of a command that prints rows of the training data (its first file)."""
+    """Return the beginning of a command that prints rows of the training data (of the first file)."""
     if recipe is None:
         return "boresight data show DATA.jsonl --model MODEL"
     data = recipe.data
@@ -321,13 +337,13 @@ def _show(recipe: Recipe | None) -> str:
 
 
 def _commands(findings: Sequence[Finding], source: LogSource) -> dict[str, str]:
-    """One to try by the name of a finding, for those that are more than notes."""
+    """Return a command to try for each finding that is more than a note, by the name of the finding."""
     weighty = [finding for finding in findings if finding.severity != "note"]
     return {f.name: command for f in weighty if (command := source.command(f)) is not None}
 
 
 def _recipe(run: RunData) -> Recipe | None:
-    """The run's recipe; None where it is missing or of another version."""
+    """Return the run's recipe; None if it is missing, or if this version cannot parse it."""
     try:
         return Recipe.parse(dict(run.config)) if run.config else None
     except (UserError, TypeError):

@@ -1,7 +1,7 @@
-"""Folders of runs, evaluations, sweeps and studies. A folder belongs to the resolved recipe in it.
+"""Folders of runs, evaluations, sweeps and studies, each with the resolved recipe that it was begun with.
 
 folder = RunFolder(Path("runs/mine"), noun="evaluation", section="systems")
-folder.open(recipe.to_dict())        # begun here, or continued; refused to any other recipe
+folder.open(recipe.to_dict())        # begins or continues; raises UserError for any other recipe
 """
 
 from __future__ import annotations
@@ -21,19 +21,23 @@ from boresight.core.files import create_text, write_json
 from boresight.core.lock import FileLock
 
 LONGEST_VALUES = 80
-"""Largest length of two differing values that an error quotes."""
+"""Maximum number of characters that an error spends on two differing values; longer values are omitted."""
 
 
 def default_folder(recipe_path: Path) -> Path:
-    """A new folder under `runs/` named after the recipe and the time."""
+    """Return the path of a new folder under `runs/`, named after the recipe and the time."""
     return Path("runs") / f"{recipe_stem(recipe_path)}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def recipe_to_resume(run: Path, other: Path | None) -> Path:
-    """The recipe in the folder of a run; `other` is the folder that a command names in addition.
+    """Return the path of the recipe in a run folder, to resume the run.
+
+    Args:
+        run: the run folder.
+        other: folder that the command names by `--run`; None without the option.
 
     Raises:
-        UserError: no recipe in it, or another folder for the results.
+        UserError: there is no recipe in the folder, or `other` is given.
     """
     if other is not None:
         raise UserError(f"{run}: a run is resumed in its own folder; leave --run out.")
@@ -70,7 +74,10 @@ class RunFolder:
         self.write_environment()
 
     def recipe(self) -> dict[str, Any] | None:
-        """The resolved recipe in the folder, empty if it is torn; None if there is none of this kind."""
+        """Read the resolved recipe in the folder.
+
+        Returns an empty dictionary if the file cannot be parsed, and None if there is no recipe of this kind.
+        """
         if not self.recipe_file.is_file():
             return None
         try:
@@ -122,7 +129,7 @@ class RunFolder:
             )
 
     def write_environment(self, device: str | None = None) -> None:
-        """Write versions, machine and commit to `environment.json`; `device` as of `environment`."""
+        """Write versions, machine and commit to `environment.json`; `device` is as in `model.device`."""
         from boresight.runs.environment import environment
 
         write_json(self.path / "environment.json", environment(device))
@@ -137,11 +144,12 @@ class RunFolder:
 
 
 class LockedFolder(RunFolder):
-    """A run folder for one process at a time, and a context manager: the lock is released on exit.
+    """A run folder that one process at a time can lock. As a context manager, it releases the lock on exit.
 
     Args:
-        recipe_class: parses the recipe in the folder.
-        work: description of what the other process does, for the error of a second one.
+        recipe_class: class that parses the recipe in the folder.
+        work: what the process that has the lock does, such as `training`; another process names it in its
+            error.
     """
 
     def __init__(
@@ -158,8 +166,10 @@ class LockedFolder(RunFolder):
         self._lock.release()
 
     def recipe(self) -> dict[str, Any] | None:
-        """The resolved recipe in the folder, with defaults for settings that its version did not have;
-        None if there is none."""
+        """Read the resolved recipe in the folder, with defaults for settings that its version did not have.
+
+        Returns an empty dictionary if the file cannot be parsed, and None if there is no recipe of this kind.
+        """
         found = super().recipe()
         return self._recipe_class.completed(found) if found else found
 
@@ -174,7 +184,7 @@ class LockedFolder(RunFolder):
 
 
 def _difference(key: str, old: object, new: object) -> str:
-    """`optim.lr (0.01 there, 0.02 here)`; without the values where they are long."""
+    """Describe a difference, such as `optim.lr (0.01 there, 0.02 here)`; long values are omitted."""
     values = f" ({_quoted(old)} there, {_quoted(new)} here)"
     return key + values if len(values) <= LONGEST_VALUES else key
 

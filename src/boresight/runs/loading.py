@@ -61,7 +61,7 @@ class LoadedRun:
     choices: Choices
 
     def facts(self) -> dict[str, Any]:
-        """The content of `data.json` of the run."""
+        """Return the content of `data.json`: facts about the data, and a digest of the prompts to answer."""
         asked = json.dumps([(p.id, p.prompt) for p in self.prompts], ensure_ascii=False)
         digest = sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
         facts = self.data.facts()
@@ -72,15 +72,14 @@ class LoadedRun:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Values that a resumed run takes from its folder: the date that its chat template prints, and its
-    choices."""
+    """Values that a resumed run takes from its folder: the date in the chat template, and `choices.json`."""
 
     template_day: str | None = None
     choices: Choices | None = None
 
     @property
     def libraries(self) -> Libraries | None:
-        """Libraries of its matrix products; None if none are recorded."""
+        """Libraries that the earlier run used for matrix products; None if none are recorded."""
         kept = None if self.choices is None else self.choices.libraries
         return None if kept is None else Libraries(**kept)
 
@@ -95,18 +94,18 @@ def load_run(
     preparing: Preparing = prepare,
     trained: Path | None = None,
 ) -> LoadedRun:
-    """Load tokenizer, data, model, rewards and reference, in this order; seeds all generators first.
+    """Seed all generators, then load tokenizer, data, model, rewards and reference, in this order.
 
     Args:
         datasets: cache of data that were read before.
         folder: the run folder, which need not exist yet.
         earlier: values of the run to resume; None for a new run.
-        preparing: function that makes rows of the data.
-        trained: folder of the run's trained model, whose weights are loaded into the policy; the reference
-            and the start of the KL remain those of the recipe's model.
+        preparing: function that tokenizes the data into training and held-out rows.
+        trained: folder of the run's trained model, whose weights are loaded into the policy. The reference,
+            and the model from which the KL is measured, remain the recipe's model.
 
     Raises:
-        UserError: any of them cannot be loaded, or does not fit the others.
+        UserError: one of these parts cannot be loaded, or does not fit the others.
     """
     collectives.refuse_shared_gpu(recipe.model.device)
     seed_everything(recipe.train.seed)
@@ -151,9 +150,9 @@ def load_run(
 
 
 def same_prompts(held_out: PreparedSide, prompts: Sequence[Prompt]) -> SamePrompts:
-    """Which held-out rows, and which of the prompts to answer, share a prompt.
+    """Find held-out rows that share a prompt, and prompts to answer that are equal.
 
-    The rows of a conversation, one for each assistant's turn, share that of the conversation.
+    A conversation may have one row per assistant turn; all of these share the prompt of the conversation.
     """
     keys = list(map(prompt_key, held_out.examples))
     return SamePrompts(

@@ -1,6 +1,6 @@
 """Measure the trained model of a run folder: complete its evaluation, or repeat it.
 
-measure_trained(recipe, folder, DatasetCache(), console)      # after training, in another process
+measure_trained(recipe, folder, DatasetCache(), console)      # complete an interrupted evaluation
 evaluate_run(Path("runs/mine"), console)                      # `boresight evaluate runs/mine`
 """
 
@@ -37,12 +37,12 @@ from boresight.training.loop import measure_again
 def evaluate_run(path: Path, console: Console) -> Path:
     """Measure the model of the run in `path` again, by the run's own recipe; returns the path of the report.
 
-    Answers and scores of the start model are taken from the folder where it is there. The folder is unchanged
-    until the new results replace the old ones.
+    Measurements of the start model are read from the folder if it has them. Each file is replaced only once
+    its new content is complete.
 
     Raises:
         UserError: `path` is no run folder with a trained model, or its model, data or start model have
-            changed or are not to be found.
+            changed or cannot be found.
     """
     keep_freed_memory()
     with (
@@ -61,7 +61,11 @@ def evaluate_run(path: Path, console: Console) -> Path:
 
 
 def recipe_of_trained(folder: TrainingFolder) -> Recipe:
-    """The recipe of a run folder. Raises `UserError` where there is none, or no whole trained model."""
+    """Return the recipe of a run folder.
+
+    Raises:
+        UserError: `folder` holds no training run, or its trained model is missing or was changed.
+    """
     raw = folder.recipe()
     if raw is None:
         raise UserError(
@@ -85,8 +89,9 @@ def measure_trained(
     *,
     again: bool = False,
 ) -> list[Measured]:
-    """Measure the start model and the trained one, unless the folder has their numbers; write and return the
-    metrics.
+    """Measure the start model and the trained model; writes and returns the metrics.
+
+    Numbers and answers that the folder already has are not measured again.
 
     Args:
         again: measure the trained model even if the folder already has its numbers.
@@ -95,7 +100,7 @@ def measure_trained(
     if before is None:
         start = load_same_run(recipe, folder, datasets, console)
         before = measure_start_again(start.task, folder, start.prompts, console)
-        del start  # the model that comes next needs its memory
+        del start  # frees its memory for the trained model
     loaded = load_same_run(recipe, folder, datasets, console, trained=folder.model)
     kept = None if again else trained.read_end(folder.path).get("numbers")
     numbers = _measured_numbers(loaded, folder) if kept is None else kept
@@ -114,7 +119,11 @@ def load_same_run(
     console: Console,
     trained: Path | None = None,
 ) -> LoadedRun:
-    """As `load_run` for the run in `folder`. Raises `UserError` if its data are no longer the same."""
+    """Load the run in `folder` by `load_run`.
+
+    Raises:
+        UserError: its data have changed, or as for `load_run`.
+    """
     loaded = load_run(recipe, datasets, folder.path, console, folder.earlier(), trained=trained)
     folder.refuse_other_data(loaded.facts())
     return loaded

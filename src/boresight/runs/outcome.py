@@ -36,11 +36,11 @@ class Snapshot:
 
     @property
     def texts(self) -> list[str]:
-        """The answers without their ends."""
+        """Text of each answer."""
         return [answer.text for answer in self.answers]
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of `start.json`."""
+        """Return the measurements as a dictionary, as in `start.json`."""
         cut_at = [answer.cut_at for answer in self.answers]
         return {"answers": self.texts, "answers_cut_at": cut_at, "numbers": self.numbers}
 
@@ -48,8 +48,10 @@ class Snapshot:
 def measure_start(
     task: Task, folder: TrainingFolder, prompts: Sequence[Prompt], console: Console
 ) -> Snapshot:
-    """Measure the start model, log it as step 0, and store it in the folder together with the sizes of the
-    logs."""
+    """Measure the start model, log its held-out numbers as step 0, and write `start.json`.
+
+    The file also contains the size and hash of every log at that point.
+    """
     start = Snapshot(answer(task, prompts, console), evaluate_now(task, 0)[1])
     if collectives.is_first():
         write_state(folder.start, start.as_dict() | {"logs": logs_now(folder.path)})
@@ -59,7 +61,7 @@ def measure_start(
 def measure_start_again(
     task: Task, folder: TrainingFolder, prompts: Sequence[Prompt], console: Console
 ) -> Snapshot:
-    """Measure the start model of a run that has already logged it, if its file is missing."""
+    """Measure the start model and write `start.json`, for a run whose log has these numbers already."""
     start = Snapshot(answer(task, prompts, console), measure_again(task, 0))
     if collectives.is_first():
         write_state(folder.start, start.as_dict())
@@ -67,7 +69,7 @@ def measure_start_again(
 
 
 def read_start(folder: TrainingFolder) -> Snapshot | None:
-    """The stored measurements of the start model; None if it has not been measured."""
+    """Read the measurements of the start model from `start.json`; None if there is no such file."""
     if not folder.start.is_file():
         return None
     remedy = "delete this file, and the start model is measured again"
@@ -77,8 +79,11 @@ def read_start(folder: TrainingFolder) -> Snapshot | None:
 
 
 def kept_answers(folder: TrainingFolder, prompts: Sequence[Prompt]) -> list[GeneratedAnswer] | None:
-    """The trained model's answers in `samples.jsonl`; None if the file was changed, or an answer is
-    missing."""
+    """Read the trained model's answers from `samples.jsonl`.
+
+    Returns None if the file was changed after it was written, or if the answer to one of the prompts is
+    missing.
+    """
     if not trained.is_unchanged(folder.path, folder.samples):
         return None
     found = {
@@ -91,7 +96,7 @@ def kept_answers(folder: TrainingFolder, prompts: Sequence[Prompt]) -> list[Gene
 
 
 def answer(task: Task, prompts: Sequence[Prompt], console: Console) -> list[GeneratedAnswer]:
-    """Answers of the policy in its current state, in the order of the prompts."""
+    """Generate the answers of the policy in its current state, in the order of the prompts."""
     with whole(task.policy):
         return answers.answer_all(task.policy, task.tokenizer, prompts, task.recipe.evaluate, console)
 
@@ -99,7 +104,10 @@ def answer(task: Task, prompts: Sequence[Prompt], console: Console) -> list[Gene
 def likelihood_of_answers(
     task: Task, prompts: Sequence[Prompt], before: Snapshot, after: Snapshot
 ) -> list[Measured]:
-    """Log-likelihood of the answers before and after training under the start model, nats per token."""
+    """Return the log-likelihood of both models' answers under the start model, nats per token.
+
+    Empty if the start model is not in memory, as after full fine-tuning.
+    """
     with whole(task.policy), task.arithmetic():
         return likelihood.under_start_model(
             task.policy,
@@ -121,7 +129,7 @@ def write_outcome(
 ) -> list[Measured]:
     """Write samples and metrics of a run; returns the metrics.
 
-    To be called by all processes; the first writes.
+    All processes must call this function; the first one writes.
     """
     first = collectives.is_first()
     folder.refuse_replaced()  # generating answers may have taken long
@@ -152,7 +160,10 @@ def _write_samples(
     after: Snapshot,
     same: DuplicatePrompts,
 ) -> list[Measured]:
-    """Write both models' answers, and their hash, by which they need not be generated again."""
+    """Write both models' answers and the hash of their file; returns the metrics of checks on the answers.
+
+    While the file has that hash, a later evaluation reads the answers instead of generating them.
+    """
     checks = answers.write_samples(folder.path, prompts, before.answers, after.answers, same)
     if prompts:
         trained.write_hashes(folder.path, [folder.samples])

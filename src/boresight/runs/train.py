@@ -60,19 +60,22 @@ def run_training(
 ) -> Path:
     """Train by `recipe` into `folder`, or resume the run there; returns the path of the report.
 
-    A run that was cut short is completed with what is missing (steps after its checkpoint, answers, metrics,
-    the report), with `resume` or without; with it, there must be a run. `listeners` get every line of
-    metrics; what they raise ends the run. With `claimed`, the caller has locked the folder already.
-    `datasets` keeps the data for the caller's next run. `arguments` are recipe and overrides of the commands
-    that are suggested.
+    An interrupted run is completed with what is missing: steps after its checkpoint, answers, metrics, the
+    report. If torchrun has started several processes, all of them train this one run; the first writes the
+    folder and the report.
 
-    Started by torchrun, all processes make this one run; the first writes the folder and the report.
+    Args:
+        resume: raise an error if there is no run in `folder`; a run there is resumed in either case.
+        listeners: functions that are called with every line of metrics; an exception in one ends the run.
+        claimed: whether the caller has locked the folder already.
+        datasets: cache that keeps the data for the caller's next run.
+        arguments: recipe and overrides of the current command, for the commands that are suggested.
 
     Raises:
         UserError: `folder` holds a run that cannot be resumed: a finished one, one of another recipe or other
-            data, one whose checkpoints are damaged, one locked by another process. Anything in the recipe or
-            the data is wrong; then the folder is not created. The disk or the memory is full; the message
-            names the last complete checkpoint.
+            data, one whose checkpoints are damaged, one locked by another process. Or anything in the recipe
+            or the data is wrong; then the folder is not created. Or the disk or the memory is full; then the
+            message names the last complete checkpoint.
         Interrupted: a signal asked the run to stop, which it did at a checkpoint, or a process has died.
     """
     keep_freed_memory()
@@ -97,8 +100,11 @@ def run_training(
 
 @contextmanager
 def resumable(folder: TrainingFolder) -> Iterator[None]:
-    """Inside the block a Ctrl-C between two stages, or a reward whose endpoint fails, ends the run with a
-    sentence on how to resume."""
+    """Context manager that adds how to resume the run to the errors that interrupt it.
+
+    These are Ctrl-C between two stages, which becomes `Interrupted`, and `Stopped`, for example from a reward
+    whose endpoint fails.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -120,7 +126,7 @@ def run_to_end(
     claimed: bool = False,
     datasets: DatasetCache | None = None,
 ) -> None:
-    """As `run_training`, but does nothing for a finished run."""
+    """Call `run_training`, unless the run in `folder` is finished."""
     with TrainingFolder(folder, claimed) as run_folder:
         if run_folder.finished:
             return
@@ -150,7 +156,7 @@ def _run(
 
 
 def find_place(folder: TrainingFolder, recipe: Recipe, resume: bool) -> Place:
-    """The stage that the run in `folder` has reached, as determined by the first process."""
+    """Return the stage that the run in `folder` has reached; the first process reads it for all processes."""
     found = folder.find_place(recipe, resume=resume) if collectives.is_first() else Place(Stage.NOTHING)
     stage = Stage(collectives.from_first(found.stage.value))
     return Place(stage, collectives.path_from_first(lambda: found.checkpoint))
@@ -191,14 +197,14 @@ def train_and_measure(
         numbers = run_steps(task, place.checkpoint)
         after = Snapshot(answer(task, prompts, console), numbers) if numbers is not None else None
     if after is None:
-        del loaded, task  # the model that was kept takes their place in memory
+        del loaded, task  # frees their memory for the model that the guard kept
         release_memory()
         return measure_trained(recipe, folder, datasets, console)
     return write_outcome(folder, task, prompts, before, after)
 
 
 def guard_of(task: Task, before: ByRow) -> Guard | None:
-    """The guard of a run; None if it is off, or if none of its metrics is measured."""
+    """Create the guard of a run; None if the recipe has none, or if none of its metrics is measured."""
     bounds = task.recipe.train.guard
     if bounds is None:
         return None
@@ -213,7 +219,13 @@ def preflight_findings(
     ramp: Ramp | None = None,
     arguments: Sequence[str] = ("RECIPE",),
 ) -> list[Finding]:
-    """Findings before anything is loaded, of the first process. Raises `UserError` for what stops the run."""
+    """Run the preflight checks in the first process, before anything is loaded, and return their findings.
+
+    The other processes return an empty list.
+
+    Raises:
+        UserError: an error that stops the run.
+    """
     if not collectives.is_first():
         return []
     return before_training(recipe, console, datasets, ramp, arguments)
@@ -246,7 +258,10 @@ def open_training_folder(
 def open_tracker(
     task: Task, eval_rows: int, listeners: Sequence[Listener], console: Console
 ) -> Tracker | collectives.Silent:
-    """The tracker of the run, with the monitor and the integrations; a silent one in other processes."""
+    """Create the tracker of the run, with the monitor and the integrations.
+
+    In processes other than the first it logs nothing.
+    """
     tracker: Tracker | collectives.Silent = collectives.Silent()
     if collectives.is_first():
         steps = task.batches.steps

@@ -1,4 +1,4 @@
-"""Prompts of an evaluation that its systems were trained on, according to their run folders."""
+"""Warn about prompts of an evaluation that its systems were trained on, according to their run folders."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from boresight.training.forward import kind_of
 
 
 def print_trained_prompts(recipe: EvaluationRecipe, prompts: Sequence[Prompt], console: Console) -> None:
-    """Print how many of the prompts each system was trained on, or that its data are not at hand.
+    """Print a warning for each system that was trained on some of the prompts, with their number.
 
-    Systems that come from no run folder are skipped: their training is unknown.
+    A system whose training data cannot be read here gets a warning as well. Systems that do not come from a
+    run folder are skipped, because their training data are unknown.
     """
     keys = [prompt_key(p) for p in prompts]
     sources = {name: system.model or system.answers for name, system in recipe.systems.items()}
@@ -41,20 +42,24 @@ def print_trained_prompts(recipe: EvaluationRecipe, prompts: Sequence[Prompt], c
 
 
 def _runs(folder: Path) -> Iterator[tuple[Path, Recipe]]:
-    """The run in a folder, and the runs that its start model comes from, with their recipes."""
+    """Yield the run in a folder with its recipe, then the run of its start model, and so on."""
     seen: set[Path] = set()
     while folder not in seen and (folder / "config.yaml").is_file():
         seen.add(folder)
         try:
             recipe = Recipe.of_run(folder / "config.yaml")
         except UserError:
-            return  # the folder of something else, or of a version whose settings are gone
+            return  # no training run, or a recipe of an earlier version with settings that no longer exist
         yield folder, recipe
         folder = Path(recipe.model.name)
 
 
 def _trained_on(recipe: Recipe) -> DigestSet:
-    """Prompt keys of a run's training examples. Raises `UserError` where its data cannot be read here."""
+    """Return the keys of the prompts that a run was trained on.
+
+    Raises:
+        UserError: the training data of the run cannot be read here.
+    """
     for source in recipe.data.all_sources:
         if not (source.startswith(PREFIX) or data_path(source).exists()):
             raise UserError(f"{source} is not here.")

@@ -2,17 +2,17 @@
 
     config.yaml        the resolved recipe; locked by the process that trains
     data.json          files, hashes and counts of training and held-out data, a digest of their tokens
-    weights.json       weights missing or unexpected that `model.allow_weights` accepted, if there are any
+    weights.json       missing or unexpected weights that `model.allow_weights` accepted, if there are any
     environment.json   versions, machine, commit
-    choices.json       settings that were left to the machine: device, activations, processes
+    choices.json       settings that the recipe leaves open: device, activations, processes
     start.json         answers and held-out numbers of the start model
     model/, end.json   the trained model and its held-out numbers, by row
     samples.jsonl      answers of both models
     evaluation.json    metrics before and after with intervals
     report.html        the page
 
-A run has stages, and every stage leaves a file that marks it as complete when the command is run again. The
-loop adds metrics and checkpoints; findings have a module of their own.
+A run consists of stages. Each stage writes a file that marks it as complete, so that the same command resumes
+after it. The training loop also writes metrics and checkpoints, and `findings.monitor` the findings.
 """
 
 from __future__ import annotations
@@ -53,14 +53,20 @@ from boresight.training.checkpoints.trained import (
 from boresight.training.choices import read_choices
 
 FREE = ("guard", "activations", "tokens_per_forward")
-"""Settings of `train` that a resumed run may change, since they change no training step: when it ends, and
-the memory that it takes."""
+"""Settings of `train` that a resumed run may change.
+
+They change no training step, only when the run ends and how much memory it takes.
+"""
 SPLIT = re.compile(r"(?<=[^/ ])@[^/@ ]+")
-"""The split in the name of a source."""
+"""Matches the split in the name of a data source, such as `@train` in `org/data@train`."""
 
 
 class Stage(Enum):
-    """Stages of a run, in order; the value is the last complete one."""
+    """Stages that a run reaches, in order.
+
+    `NOTHING`: there is no run; `BEGUN`: the folder exists; `UNDER_WAY`: there is a checkpoint; `TRAINED`: the
+    model is written; `EVALUATED`: the metrics are written, and only the report may be missing.
+    """
 
     NOTHING, BEGUN, UNDER_WAY, TRAINED, EVALUATED = range(5)
 
@@ -73,7 +79,7 @@ class Place:
     checkpoint: Path | None = None
 
     def __str__(self) -> str:
-        """`after step 20`, `with its evaluation`."""
+        """Describe the point in words, such as `after step 20` or `with its evaluation`."""
         return {
             Stage.NOTHING: "from its start",
             Stage.BEGUN: "from its start",
@@ -113,7 +119,7 @@ class TrainingFolder(LockedFolder):
             super().lock()
 
     def refuse_replaced(self) -> None:
-        """Raise a `UserError` if the locked run was replaced by another one."""
+        """Raise a `UserError` if the folder was deleted or replaced since it was locked."""
         if not self._lock.intact:
             raise UserError(
                 f"{self.path}: this folder was deleted or replaced during the run, so it stops; do not "
@@ -137,25 +143,26 @@ class TrainingFolder(LockedFolder):
 
     @property
     def last_step(self) -> int:
-        """The last step of training that is logged; 0 without any."""
+        """Number of the last logged training step; 0 if none is logged."""
         logged = read_jsonl(self.path / "metrics.jsonl")
         return max((int(line.get("step", 0)) for line in logged if line.get("split") == "train"), default=0)
 
     def earlier(self) -> Earlier:
-        """Values that a resumed run takes from the folder."""
+        """Return the values that a resumed run takes over from the folder."""
         train = self._known_data()["train"] if self.data.is_file() else {}
         return Earlier(train.get("template_day"), read_choices(self.choices_file))
 
     def find_place(self, recipe: Recipe, *, resume: bool) -> Place:
-        """The stage that the run in the folder has reached.
+        """Return the stage that the run in the folder has reached, with the checkpoint to resume from.
 
         Args:
             recipe: recipe of the caller.
             resume: raise an error if there is no run.
 
         Raises:
-            UserError: no run to resume, a finished one, one whose checkpoints are all damaged, one with
-                another recipe, one that another process is training, or something that is no run.
+            UserError: there is no run to resume; the run is finished (except if the guard stopped it and
+                `recipe` has no guard); all of its checkpoints are damaged; it has another recipe; another
+                process is training it; or the folder holds something else than a run.
         """
         if self.recipe() is None:
             if resume:
@@ -177,7 +184,7 @@ class TrainingFolder(LockedFolder):
         if self.evaluated:
             return Place(Stage.EVALUATED)
         if self.trained or found:
-            self._known_data()  # by which other data are noticed: without it, the run is not resumed
+            self._known_data()  # raises without data.json, by which a change of the data is noticed
         if self.trained:
             refuse_changed_model(self.path)
             return Place(Stage.TRAINED)
@@ -189,10 +196,10 @@ class TrainingFolder(LockedFolder):
         return Place(Stage.BEGUN if found is None else Stage.UNDER_WAY, found)
 
     def refuse_other_run(self, recipe: Recipe) -> None:
-        """As `refuse_other`, but settings that change no training step may differ: `FREE`.
+        """Raise a `UserError` if the recipe differs in more than settings that may change.
 
-        `model.dtype` may differ too if one is `auto` and the other the precision that `auto` selects on this
-        device.
+        The settings in `FREE` may differ, since they change no training step. `model.dtype` may differ if one
+        is `auto` and the other the precision that `auto` selects on this device.
         """
         wanted, begun = recipe.to_dict(), self.recipe() or {}
         train = {**wanted["train"], **{key: begun.get("train", {}).get(key) for key in FREE}}
@@ -210,16 +217,17 @@ class TrainingFolder(LockedFolder):
         findings: Sequence[Finding],
         leftovers: Mapping[str, Leftovers],
     ) -> None:
-        """Create the folder with everything known before training, or start again a run that took no step.
+        """Create the folder with everything known before training, or restart a run that took no step.
 
         Args:
             recipe: the resolved recipe.
             data: facts for `data.json`.
             findings: findings of the preflight.
-            leftovers: accepted ones of the model and its adapters, by name.
+            leftovers: missing or unexpected weights that the recipe allows, by model or adapter.
 
         Raises:
-            UserError: another run has begun there in the meantime, or began with other data.
+            UserError: another process has begun a run there in the meantime, or the run there began with
+                other data.
         """
         if self.recipe() is None:
             self.begin(recipe.to_dict())
@@ -231,13 +239,13 @@ class TrainingFolder(LockedFolder):
         if leftovers:
             write_state(self.weights, {name: asdict(found) for name, found in leftovers.items()})
         self.write_environment(recipe.model.device)
-        if not measured:  # else the log of findings has those of the first evaluation too
+        if not measured:  # otherwise the log has these findings already, and those of the first evaluation
             write_findings(self.path, findings)
 
     def resume_from(self, checkpoint: Path, data: dict[str, Any]) -> int:
-        """Delete everything written after `checkpoint`, including the end of a run that the guard stopped.
+        """Delete everything written after `checkpoint`, and return the step of the checkpoint.
 
-        Returns its step.
+        The model, metrics and report of a run that the guard stopped are deleted, too.
 
         Raises:
             UserError: the run had other data (named in the message), or a log was changed.
@@ -250,7 +258,11 @@ class TrainingFolder(LockedFolder):
         return step_of(checkpoint)
 
     def _known_data(self) -> dict[str, Any]:
-        """The facts in `data.json`. Raises `UserError` if the file is missing, torn or edited."""
+        """Read the facts in `data.json`.
+
+        Raises:
+            UserError: the file is missing, incomplete or edited.
+        """
         return read_state(self.data, types={"train": dict, "eval": dict})
 
     def refuse_other_data(self, data: dict[str, Any]) -> None:
@@ -258,13 +270,14 @@ class TrainingFolder(LockedFolder):
         if not self.data.is_file():
             return
         old, new = self._known_data(), json.loads(json.dumps(data))
-        if "prompts" not in old:  # of a version that kept no digest of the prompts
+        if "prompts" not in old:  # an earlier version wrote no digest of the prompts
             new.pop("prompts", None)
         for side in new.keys() & old.keys():
-            if "tokens_sha256" not in old[side]:  # nor of the tokens
+            if "tokens_sha256" not in old[side]:  # an earlier version wrote no digest of the tokens
                 new[side].pop("tokens_sha256", None)
-            if "prompts" not in old[side]:  # nor the number of held-out prompts
+            if "prompts" not in old[side]:  # an earlier version wrote no number of prompts
                 new[side].pop("prompts", None)
-            if SPLIT.sub("", new[side].get("path", "")) == old[side].get("path"):  # nor the names of splits
+            # An earlier version wrote no names of splits.
+            if SPLIT.sub("", new[side].get("path", "")) == old[side].get("path"):
                 new[side]["path"] = old[side]["path"]
         self._refuse_differences("data", old, new)

@@ -3,10 +3,13 @@
     def own(prompts, completions, rows, scale=1.0): ...       # three lists, by position
     def trl(prompts, completions, answer, **kwargs): ...      # TRL's: everything by name, columns as lists
 
-The first is given conversations, texts and the other columns of each row as a mapping. The second gets TRL's
-arguments: strings if the data have the prompt as text, else lists of messages; a column that a row lacks is
-None. A function that takes `**kwargs` or cannot take three lists by position is TRL's, unless it has a
-parameter `rows`. Either may be `async`. `options` of the recipe are arguments by name.
+The first convention passes conversations, texts, and the other columns of each row as a mapping. The second
+passes TRL's arguments: prompts and completions are strings if the data have the prompt as text, else lists of
+messages; a column that a row lacks is None.
+
+A function is called as TRL calls it if it takes `**kwargs`, has a parameter that only TRL passes (such as
+`completion_ids`), or cannot take three lists by position; but never if it has a parameter `rows`. Functions
+of both conventions may be `async`, and get the `options` of the recipe as keyword arguments.
 """
 
 from __future__ import annotations
@@ -35,21 +38,24 @@ LOGS = ("log_extra", "log_metric")
 """TRL's arguments for logging from a reward function. They are accepted, and calls to them have no effect."""
 GIVEN = ("prompts", "completions", IDS, *LOGS)
 ALIASES = tuple(name for name in names.COMPLETION if name != "completion")
-"""Columns that are read as the answer; TRL gives a column `completion` to no function."""
+"""Columns that are read as the answer of a row. TRL passes no column `completion` to a function."""
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
 class RewardBatch:
-    """Completions to be scored: `completions[i]` answers `prompts[i]`; `ids` are their tokens, if known."""
+    """Completions to score: `completions[i]` answers `prompts[i]`.
+
+    `ids[i]` are the token ids of `completions[i]`; `ids` is None if they are not known.
+    """
 
     prompts: Sequence[Prompt]
     completions: Sequence[str]
     ids: Sequence[Sequence[int]] | None = None
 
     def only(self, i: int) -> RewardBatch:
-        """A batch of the completion `i` alone."""
+        """Return a batch of the completion `i` alone."""
         return RewardBatch(
             [self.prompts[i]], [self.completions[i]], None if self.ids is None else [self.ids[i]]
         )
@@ -64,13 +70,14 @@ class BoundReward(ABC):
     name: str = "function"
 
     def __call__(self, batch: RewardBatch) -> list[Any]:
-        """The function's result for the batch, as a list.
+        """Call the function for a batch and return its result as a list.
 
-        The function is given copies: one that changes its arguments changes nothing for the next function,
-        nor for another completion of the same prompt.
+        The function receives copies: if it changes its arguments, neither the next function nor another
+        completion of the same prompt is affected.
 
         Raises:
-            UserError: it returned a mapping, a set or a text, whose items are no rewards in order.
+            UserError: the function returned a mapping, a set or a text, which do not contain rewards in
+                order.
         """
         returned = self._call(_copied(batch))
         if inspect.isawaitable(returned):
@@ -85,12 +92,12 @@ class BoundReward(ABC):
     def _call(self, batch: RewardBatch) -> Any: ...
 
     def lacking(self, prompts: Sequence[Prompt]) -> list[str]:
-        """Required columns that no row has."""
+        """Return the required columns that no row has."""
         return []
 
 
 class OwnReward(BoundReward):
-    """A function of `prompts`, `completions` and `rows`."""
+    """A reward function of the first convention, with the parameters `prompts`, `completions` and `rows`."""
 
     def _call(self, batch: RewardBatch) -> Any:
         prompts, rows = [p.prompt for p in batch.prompts], [p.meta for p in batch.prompts]
@@ -98,7 +105,7 @@ class OwnReward(BoundReward):
 
 
 class TrlReward(BoundReward):
-    """A function that is called as TRL calls it."""
+    """A reward function of the second convention, which is called as TRL calls it."""
 
     def _call(self, batch: RewardBatch) -> Any:
         given = self._columns(batch.prompts) | _as_trl_gives(batch)
@@ -118,20 +125,21 @@ class TrlReward(BoundReward):
         }
 
     def lacking(self, prompts: Sequence[Prompt]) -> list[str]:
-        """Required parameters that are neither an option nor a column of any row."""
+        """Return the required parameters that are neither an option nor a column of any row."""
         required = [n for n in _column_parameters(self.function, required=True) if n not in self.options]
         return [name for name in required if all(_cell(p, name) is None for p in prompts)]
 
 
 def bind_reward(function: RewardCallable, name: str, options: Mapping[str, Any]) -> BoundReward:
-    """Bind options to a function, with the calling convention that its signature shows.
+    """Bind options to a reward function, by the convention that its signature indicates.
 
     Raises:
-        UserError: the signature fits neither convention or both, or an option is not one of its parameters.
+        UserError: the function is a class, its signature fits neither convention or both, or an option is not
+            one of its parameters.
     """
     try:
         signature = inspect.signature(function)
-    except ValueError:  # some functions of compiled modules show none
+    except ValueError:  # some functions of compiled modules have no signature
         signature = inspect.Signature([inspect.Parameter("rows", inspect.Parameter.VAR_POSITIONAL)])
     if inspect.isclass(function):
         raise UserError(f"reward {name}: is a class; name a function, or an instance that can be called.")
@@ -143,13 +151,15 @@ def bind_reward(function: RewardCallable, name: str, options: Mapping[str, Any])
 
 
 def options_model(function: RewardCallable) -> type[BaseModel]:
-    """The options of a function of the first convention as a settings class: its parameters after the
-    third."""
+    """Return a settings class with the options of a function of the first convention.
+
+    The options are its parameters after the third.
+    """
     parameters = _options(inspect.signature(function))
     try:
         hints = get_type_hints(function, include_extras=True)
         return _section(parameters, hints)
-    except Exception:  # a user's annotation that cannot be evaluated, or that pydantic has no use for
+    except Exception:  # a user's annotation that cannot be evaluated, or that pydantic does not support
         return _section(parameters, {})
 
 
@@ -163,7 +173,7 @@ def _section(parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any]) 
 def _options(signature: inspect.Signature) -> list[inspect.Parameter]:
     parameters = list(signature.parameters.values())
     before = len([p for p in parameters if p.kind in POSITIONAL][:3])
-    own = ("_", "model_config")  # `_cache={}` is the function's own, and no field can have these names
+    own = ("_", "model_config")  # `_cache={}` is not an option, and no field can have these names
     return [p for p in parameters[before:] if p.kind in NAMED and not p.name.startswith(own)]
 
 
@@ -184,7 +194,10 @@ def _takes_three(signature: inspect.Signature) -> bool:
 
 
 def _refuse_unclear(signature: inspect.Signature, name: str) -> None:
-    """Refuse what may be meant for TRL, which would give a column where the rows are given here."""
+    """Raise a `UserError` if the third parameter looks like a column that TRL would pass, not like the rows.
+
+    Also raised if the function cannot be called with three lists.
+    """
     if not _takes_three(signature):
         raise UserError(f"reward {name}: takes {signature}; write it as (prompts, completions, rows).")
     places = [p.name for p in signature.parameters.values() if p.kind in POSITIONAL][:3]
@@ -214,7 +227,7 @@ def _trl_options(signature: inspect.Signature, name: str, options: Mapping[str, 
 
 
 def _column_parameters(function: RewardCallable, required: bool = False) -> list[str]:
-    """Parameters that name a column; with `required`, those without a default."""
+    """Return the parameters that name a column; with `required`, only those without a default."""
     parameters = inspect.signature(function).parameters.values()
     columns = [p for p in parameters if p.kind in NAMED and p.name not in (*GIVEN, STATE)]
     return [p.name for p in columns if not required or p.default is p.empty]
@@ -225,7 +238,10 @@ def _takes_any(signature: inspect.Signature) -> bool:
 
 
 def _cell(prompt: Prompt, column: str) -> Any:
-    """A column of the row; the answer goes by the name `answer` here, whatever the file calls it."""
+    """Return the value of a column in a row; None if the row lacks it.
+
+    The readers store the reference answer as `answer`, so that column is used for a missing one of `ALIASES`.
+    """
     if column not in prompt.meta and column in ALIASES:
         return prompt.meta.get(names.GOLD)
     return prompt.meta.get(column)
@@ -252,7 +268,7 @@ def _copied(batch: RewardBatch) -> RewardBatch:
 
 
 def _dropped(*args: object, **kwargs: object) -> None:
-    """Stands in for TRL's logging, which a run here has no place for."""
+    """Do nothing; passed in place of TRL's logging functions."""
 
 
 async def _result(returned: Any) -> Any:

@@ -1,17 +1,17 @@
-"""Decide from a reward whether an answer is right."""
+"""Decide from the reward of an answer whether the answer is correct."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 ROUNDING = 1e-9
-"""Tolerance below the threshold, for the rounding of a weighted sum."""
+"""Tolerance below the threshold, since a weighted sum of rewards is rounded."""
 
 
 def threshold_of(rewards: Iterable[float | None], correct_at: float | None) -> float | None:
-    """The smallest reward of a right answer: `correct_at`, or 1 if every reward is in [0, 1], or None.
+    """Return the smallest reward of a correct answer; None if there is no such threshold.
 
-    Missing rewards are None.
+    The threshold is `correct_at`, or 1 if all rewards are in [0, 1]. Missing rewards are None.
     """
     if correct_at is not None:
         return correct_at
@@ -19,5 +19,5 @@ def threshold_of(rewards: Iterable[float | None], correct_at: float | None) -> f
 
 
 def is_right(reward: float | None, threshold: float | None) -> bool | None:
-    """Whether a reward is that of a right answer; None where it is missing or no answer is right or wrong."""
+    """Return whether a reward reaches the threshold; None if either of them is None."""
     return None if reward is None or threshold is None else reward >= threshold - ROUNDING

@@ -1,9 +1,9 @@
-"""Judges as rewards: any judge that scores single answers, such as a reward model.
+"""Use a judge that scores single answers, such as a reward model, as a reward function.
 
     reward:
       - judge: {name: reward_model, model: runs/reward}
 
-A judge that compares two answers returns no number to learn from and is refused.
+A judge that compares two answers returns no number that could be a reward, and is refused.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from boresight.scorers.judges.endpoint import EndpointConfig
 from boresight.scorers.open_judge import open_judge
 
 LEDGER = "runs/judgements.sqlite"
-"""File that stores replies of endpoints, shared with evaluations."""
+"""File that stores the replies of endpoints; evaluations use it too."""
 
 
 def judge_settings(section: Mapping[str, Any]) -> JudgeConfig:
     """Parse the settings of a judge.
 
     Raises:
-        UserError: no name, no such judge, a wrong setting, a key in plain text, or a limit in dollars without
-            a known price.
+        UserError: no name, no such judge, a wrong setting, an API key in plain text, or a spending limit in
+            dollars without a known price.
     """
     settings = read_choice(judges, section, "recipe", "reward.judge")
     if isinstance(settings, EndpointConfig):
@@ -39,7 +39,7 @@ def judge_settings(section: Mapping[str, Any]) -> JudgeConfig:
 
 
 def judge_reward(section: Mapping[str, Any]) -> Scorer:
-    """The judge of a recipe's `reward.judge` section, loaded.
+    """Build the judge of a recipe's `reward.judge` section.
 
     Raises:
         UserError: the judge compares pairs, or as `judge_settings` does.
@@ -54,9 +54,10 @@ def judge_reward(section: Mapping[str, Any]) -> Scorer:
 
 
 class EndpointReward(Scorer):
-    """A judge behind an endpoint as a reward. The ledger of its replies is only open during a batch.
+    """A judge behind an endpoint as a reward.
 
-    One process at a time can open a ledger, and the preflight check uses the same one.
+    The ledger with its replies is opened for each batch and closed afterwards, because only one process at a
+    time can open a ledger, and the preflight check uses the same one.
     """
 
     def __init__(self, name: str, settings: EndpointConfig) -> None:
@@ -64,7 +65,10 @@ class EndpointReward(Scorer):
         self.name, self.settings = name, settings
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """One score per answer: `answers[i]` answers `prompts[i]`. `repeat` as in `Judge.compare`."""
+        """Return one score per answer; `answers[i]` answers `prompts[i]`.
+
+        `repeat` is described at `Judge.compare`.
+        """
         with open_judge(self.settings, LEDGER) as judge:
             assert isinstance(judge, Scorer)
             return judge.score(prompts, answers, repeat)

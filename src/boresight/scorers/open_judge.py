@@ -1,4 +1,4 @@
-"""Build a judge together with the ledger for its replies or scores."""
+"""Build a judge together with the ledger that stores its replies or scores."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_judge(settings: JudgeConfig, ledger: str | Path, console: Console | None = None) -> Iterator[Judge]:
-    """Context manager that yields the judge with these settings, and opens the ledger if the judge needs
-    one.
+    """Context manager that yields the judge with these settings.
+
+    The ledger is opened if the judge needs one.
 
     Raises:
-        UserError: the key of an endpoint is not set, or the price unknown that a limit in dollars needs.
+        UserError: the API key of an endpoint is not set, or there is a spending limit in dollars and the
+            price is unknown.
     """
     if isinstance(settings, EndpointConfig):
         refuse_unpriced(settings.budget, [settings])
@@ -34,7 +36,7 @@ def open_judge(settings: JudgeConfig, ledger: str | Path, console: Console | Non
         return
     with Ledger(ledger) as kept:
         if isinstance(settings, EndpointConfig):
-            if not kept.spent().requests:  # otherwise the ledger may have every reply, which needs no key
+            if not kept.spent().requests:  # else the ledger may have every reply, and no key is needed
                 read_key(settings.key_env)
             yield build(settings, LedgerCompleter(settings, kept, console), console)
         else:

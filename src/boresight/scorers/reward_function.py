@@ -2,11 +2,13 @@
 
     def reward(prompts, completions, rows) -> list[float | None]
 
-`prompts` (conversations: lists of messages with `role` and `content`), `completions` (text) and `rows` (each
-prompt's other columns, such as numbers and target) have one entry per completion. None or NaN means that the
-function gives no score. A function is named by its import path, `package.module:function`, or is one of
-`BUILTIN`. A `UserError` from a function reports data that lack what it needs; it stops the run. Functions
-written for TRL are called as TRL calls them (`conventions`).
+The arguments have one entry per completion: `prompts` are conversations (lists of messages with `role` and
+`content`), `completions` are texts, and `rows` are the other columns of each prompt, such as numbers and
+target. A reward of None or NaN is missing.
+
+The name of a function is its import path, `package.module:function`, or one of `BUILTIN`. If data lack what a
+function needs, it raises a `UserError`, which stops the run. Functions that were written for TRL are called
+as TRL calls them (`conventions`).
 """
 
 from __future__ import annotations
@@ -41,17 +43,21 @@ BUILTIN = {
 }
 
 SHORT_ANSWER = "It is 1."
-"""Answer that built-in functions score, to check that a row has the columns they need."""
+"""Answer that built-in functions score to check that a row has the columns they need."""
 
 
 class RewardFunction(Scorer):
-    """A reward function as a scorer. An answer on which it raises has no score; the others keep theirs."""
+    """Reward function as a scorer.
+
+    If the function raises on an answer, that answer has no score; the other answers keep theirs.
+    """
 
     def __init__(self, path: str, name: str | None = None, options: Mapping[str, Any] | None = None) -> None:
         """Load the function at `path`, a built-in name or an import path.
 
         Raises:
-            UserError: it is not found, fits no convention, or does not take one of `options`.
+            UserError: the function is not found, its signature fits no convention, or it does not take one of
+                `options`.
         """
         super().__init__()
         self.path, self.name = path, name or path
@@ -64,13 +70,18 @@ class RewardFunction(Scorer):
         repeat: int = 0,
         ids: Sequence[Sequence[int]] | None = None,
     ) -> list[Score]:
-        """Score the whole batch in one call. If that raises, one call per answer finds those that cannot be
-        scored.
+        """Score the whole batch in one call.
 
-        `ids` are the tokens of the answers, for a function with a parameter `completion_ids`.
+        If the call raises, the function is called once per answer, to find those that cannot be scored.
+
+        Args:
+            prompts: the prompt of each answer.
+            answers: the answers.
+            repeat: not used.
+            ids: token ids of each answer, for a function with a parameter `completion_ids`.
 
         Raises:
-            UserError: the function returned another number of rewards than there are answers, or raised a
+            UserError: the number of rewards differs from the number of answers, or the function raised a
                 `UserError`.
         """
         batch = RewardBatch(prompts, answers, ids)
@@ -78,14 +89,14 @@ class RewardFunction(Scorer):
             return self._scores(batch)
         except UserError:
             raise
-        except (Exception, SystemExit):  # `sys.exit` in a function must not end the run as if it were done
+        except (Exception, SystemExit):  # `sys.exit` in a function must not end the run without an error
             return [self._alone(batch.only(i)) for i in range(len(answers))]
 
     def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
-        """Raise a `UserError` for the first row that lacks what the function needs.
+        """Raise a `UserError` if rows lack what the function needs.
 
-        A built-in function is called with a short answer to every prompt. For a user's function, some row
-        must have each column that its signature requires.
+        A built-in function is called with a short answer to every prompt. For another function, each column
+        that its signature requires must occur in at least one row.
         """
         if lacking := self.reward.lacking(prompts):
             near = nearest(lacking[0], {key for prompt in prompts for key in prompt.meta})
@@ -118,12 +129,16 @@ class RewardFunction(Scorer):
 
 
 def _score(reward: float | None) -> Score:
-    """None and NaN decline to judge; anything else that is not a finite number is a failure."""
+    """Convert a reward to a score.
+
+    None and NaN mean that the function declined to judge; any other value that is not a finite number is a
+    failure.
+    """
     try:
         number = math.nan if reward is None else float(reward)
         if math.isinf(number) or isinstance(reward, str | bytes | complex):
             raise ValueError(f"the reward is {reward!r}, not a finite number")
-    except Exception as error:  # of the conversion, which a tensor of several elements refuses in its own way
+    except Exception as error:  # the conversion may raise any error, as for a tensor with several elements
         return _failed(error)
     return DECLINED if math.isnan(number) else Score(number)
 
@@ -133,10 +148,10 @@ def _failed(error: BaseException) -> Score:
 
 
 def load_reward(name: str) -> RewardCallable:
-    """The function called `name`: a built-in, or found by its import path.
+    """Return the function called `name`, which is built in or found by its import path.
 
     Raises:
-        UserError: no such built-in, module or function; the message names it.
+        UserError: there is no such built-in function, module or attribute; the message contains the name.
     """
     path = name if ":" in name else BUILTIN.get(name)
     if path is None:

@@ -1,8 +1,8 @@
-"""The rewards of a run: a weighted sum over scorers, which are reward functions and judges.
+"""The reward of a run: a weighted sum over scorers, which are reward functions and judges.
 
-A completion without a score is missing (NaN), never zero. With several scorers its total is missing when any
-score that counts is, since a partial sum does not compare with the full sums of the other completions. A
-scorer of weight 0 is logged and does not affect the total.
+A completion without a score is missing (NaN), never zero. With several scorers, its total is missing if any
+score with a weight is missing, since a partial sum is not comparable with the full sums of the other
+completions. A scorer of weight 0 is logged and does not affect the total.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from boresight.scorers.reward_function import BUILTIN, RewardFunction
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A completion that a scorer failed on: its index in the batch, and the error."""
+    """A completion that a scorer failed on.
+
+    `function` is the name of the scorer, and `index` the index of the completion in the batch.
+    """
 
     function: str
     index: int
@@ -30,10 +33,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Rewards:
-    """Rewards of a batch. Lists have one entry per completion; NaN is missing.
+    """Rewards of a batch. Lists have one entry per completion; NaN means missing.
 
-    `total` is the weighted sum, `by_function` the unweighted parts. `failures` are errors; completions
-    without a score by the scorer's choice are missing too, but are not failures.
+    `total` contains the weighted sums, and `by_function` the unweighted rewards of each scorer. `failures`
+    are errors; a completion that a scorer declined to judge is missing too, but is not a failure.
     """
 
     total: list[float]
@@ -42,18 +45,18 @@ class Rewards:
 
     @property
     def missing(self) -> int:
-        """Completions without a total reward."""
+        """Number of completions without a total reward."""
         return sum(map(math.isnan, self.total))
 
 
 class RewardSum:
-    """The weighted sum of a run's rewards, loaded and ready to score batches."""
+    """The weighted sum of a run's rewards, with all functions and judges loaded."""
 
     def __init__(self, configs: Sequence[RewardConfig]) -> None:
         """Load every function and judge.
 
         Raises:
-            UserError: no rewards, one named twice, or one that cannot be found.
+            UserError: there are no rewards, one is named twice, or one cannot be found.
         """
         check_rewards(configs)
         names = [config.name for config in configs]
@@ -66,7 +69,7 @@ class RewardSum:
 
     @property
     def of_user(self) -> bool:
-        """Whether some reward is not a built-in function."""
+        """Whether at least one reward is not a built-in function."""
         return any(
             not isinstance(scorer, RewardFunction) or scorer.path not in BUILTIN
             for scorer in self.scorers.values()
@@ -84,10 +87,10 @@ class RewardSum:
         completions: Sequence[str],
         ids: Sequence[Sequence[int]] | None = None,
     ) -> Rewards:
-        """Score completions; `completions[i]` answers `prompts[i]`, `ids[i]` are its tokens where known.
+        """Score completions; `completions[i]` answers `prompts[i]`, and `ids[i]` are its token ids, if known.
 
         Raises:
-            UserError: a function returned another number of rewards than there are completions.
+            UserError: the number of rewards of a function differs from the number of completions.
         """
         if len(prompts) != len(completions):
             raise ValueError(f"got {len(prompts)} prompts and {len(completions)} completions")
@@ -117,7 +120,7 @@ def check_rewards(configs: Sequence[RewardConfig]) -> None:
     """Check the weights, the settings of judges and the options of built-in functions; loads no model.
 
     Raises:
-        UserError: one of them is wrong.
+        UserError: one of them is invalid.
     """
     if configs and not any(config.weight for config in configs):
         raise UserError("reward: every weight is 0, so no answer earns anything; give one a weight above 0.")

@@ -1,1 +1,1 @@
-"""HTTP servers on loopback, and the ways to serve a run's model."""
+"""HTTP servers on loopback, and commands that serve a run's model."""

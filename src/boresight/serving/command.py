@@ -1,4 +1,4 @@
-"""`boresight serve`: the command for vLLM, or a small endpoint on this machine."""
+"""`boresight serve`: serve a model on this machine; `vllm_command` has the command for vLLM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def serve_here(run: Path, port: int, max_new_tokens: int, device: str | None, co
     """Serve the model of a run or a model folder on loopback until Ctrl-C.
 
     Raises:
-        UserError: a port that cannot be used, no such model, or a reward model.
+        UserError: the port or the device cannot be used, there is no such model, or it is a reward model.
     """
     from boresight.models.head import head_of
     from boresight.models.source import print_note_on_base, refuse_missing_model, refuse_unknown_device
@@ -29,7 +29,7 @@ def serve_here(run: Path, port: int, max_new_tokens: int, device: str | None, co
         refuse_missing_model(str(run))
     if any(head_of(folder) == "score" for folder in (run / "model", run)):
         raise UserError(f"{run}: a reward model gives scores and no answers; there is nothing to serve.")
-    from boresight.models.sampler.generate import load_chat_model  # slow; the options are right by now
+    from boresight.models.sampler.generate import load_chat_model  # slow; imported after the checks
     from boresight.serving.endpoint import ChatServer
 
     with naming("RUN", "model"), naming("--device", "device"):
@@ -45,7 +45,7 @@ def serve_here(run: Path, port: int, max_new_tokens: int, device: str | None, co
 
 
 def example(server: ChatServer) -> str:
-    """Text for the terminal: address, token, and an example request."""
+    """Return the text to print at the start: address, token, and an example request."""
     return (
         f"Serving {server.name} on {server.address}/v1 for this machine alone, API key {server.token}\n"
         f"curl {server.address}/v1/chat/completions -H 'Authorization: Bearer {server.token}' \\\n"

@@ -1,7 +1,7 @@
 """Serve a run's model through a small part of OpenAI's API: `/v1/models` and `/v1/chat/completions`.
 
-It is for trying a model out: one answer at a time, computed by the package's own sampler. A request for
-anything that is not supported, such as streaming or tools, is an error.
+The server is for trying a model: it computes one answer at a time, with the package's own sampler. A request
+for anything that is not supported, such as streaming or tools, is an error.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from boresight.models.policy import Policy
 
 LONGEST_CONVERSATION = 1_000_000
-"""Largest request body, bytes."""
+"""Maximum size of a request body, in bytes."""
 
 
 NOT_SERVED = {
     "stream": "streaming is not supported; leave it out or set it to false.",
     "n": "a request gets one answer; leave it out or set it to 1.",
 }
-"""Sentences for fields that have one value here, in place of pydantic's."""
+"""Error messages, by field, for fields that accept only one value; they replace pydantic's."""
 WRONG = {"extra_forbidden": "this field is not supported; leave it out.", "missing": "this field is missing."}
-"""The same by pydantic's type of error."""
+"""Error messages, by pydantic's type of error; they replace pydantic's."""
 
 
 class Fields(StrictModel):
-    """An object of a request, in which null means that a field is not given, as in OpenAI's API."""
+    """Base class of objects in a request. As in OpenAI's API, null is the same as a missing field."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,7 +49,7 @@ class Fields(StrictModel):
 
 
 class ChatTurn(Fields):
-    """One message."""
+    """One message of a request."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -65,8 +65,10 @@ class ChatTurn(Fields):
 
 
 class ChatRequest(Fields):
-    """The supported fields of a chat completion request; defaults are OpenAI's, except that of
-    `max_tokens`. Without a seed every answer is sampled anew."""
+    """The supported fields of a chat completion request.
+
+    Defaults are OpenAI's, except that of `max_tokens`. Without a seed, every answer uses a new random seed.
+    """
 
     messages: list[ChatTurn] = Field(min_length=1)
     model: str | None = None
@@ -81,7 +83,7 @@ class ChatRequest(Fields):
 
 
 class ChatServer(LoopbackServer):
-    """HTTP server for one model under `name`."""
+    """HTTP server for one model, which requests refer to by `name`."""
 
     def __init__(
         self, model: Policy, tokenizer: Tokenizer, name: str, port: int = 0, max_new_tokens: int = 256
@@ -92,11 +94,15 @@ class ChatServer(LoopbackServer):
         self.lock = Lock()
 
     def models(self) -> dict[str, Any]:
-        """The answer to `/v1/models`."""
+        """Return the response to `/v1/models`."""
         return {"object": "list", "data": [{"id": self.name, "object": "model", "owned_by": "boresight"}]}
 
     def complete(self, request: ChatRequest) -> dict[str, Any]:
-        """The completion of a request. Raises `Refused` for one that the model cannot answer."""
+        """Return the response to a chat completion request.
+
+        Raises:
+            Refused: the request names another model, or the model cannot answer it.
+        """
         from boresight.data.chat import encode_prompt
         from boresight.models.sampler.generate import decode, stopping_at_turns
         from boresight.models.sampler.params import SamplingParams
@@ -139,7 +145,7 @@ class ChatServer(LoopbackServer):
 
 
 class ChatHandler(LoopbackHandler):
-    """Handles one request in OpenAI's format."""
+    """Handles the requests of one connection, in OpenAI's format."""
 
     server: ChatServer
     longest_body = LONGEST_CONVERSATION
@@ -154,7 +160,7 @@ class ChatHandler(LoopbackHandler):
         self.serve(self._complete)
 
     def describe(self, refused: Refused) -> object:
-        """OpenAI's error object."""
+        """Return OpenAI's error object."""
         return {"message": str(refused), "type": "invalid_request_error", "param": None, "code": None}
 
     def _list(self) -> None:
@@ -174,7 +180,10 @@ class ChatHandler(LoopbackHandler):
         self.send_json(self.server.complete(request))
 
     def _admit(self, path: str) -> None:
-        """Token first, so that a stranger learns nothing."""
+        """Raise `Refused` for a wrong token or another path.
+
+        The token is checked first, so that a client without it learns nothing about the paths.
+        """
         self.check_token(self.headers.get("Authorization", "").removeprefix("Bearer "))
         if self.path != path:
             raise Refused(HTTPStatus.NOT_FOUND, "There are /v1/models and /v1/chat/completions here.")

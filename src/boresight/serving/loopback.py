@@ -1,4 +1,5 @@
-"""An HTTP server for this machine alone: loopback only, a token for every request, bounded bodies."""
+"""An HTTP server for this machine alone: bound to loopback, with a token in every request and limited
+bodies."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from boresight.core.errors import UserError
 
 LINGER_SECONDS = 2.0
 LONGEST_DISCARDED = 64_000_000
-"""Largest part of the body of a refused request that is read and discarded, bytes."""
+"""Maximum number of bytes that are read and discarded after a request was refused."""
 
 
 class Refused(Exception):
@@ -29,10 +30,13 @@ class Refused(Exception):
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Server on 127.0.0.1; port 0 takes a free one. Every request must contain `token`.
+    """HTTP server on 127.0.0.1. Every request must contain `token`.
+
+    Args:
+        port: port number; 0 for any free port.
 
     Raises:
-        UserError: a port that is taken or that does not exist.
+        UserError: the port is in use or does not exist.
     """
 
     daemon_threads = True
@@ -47,7 +51,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Its address, without the token."""
+        """URL of the server, without the token."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -57,22 +61,23 @@ class LoopbackServer(ThreadingHTTPServer):
 
 
 class LoopbackHandler(BaseHTTPRequestHandler):
-    """Handles one request. A subclass has `do_GET` and `do_POST`, which call `serve`."""
+    """Handles the requests of one connection. Subclasses define `do_GET` and `do_POST`, which call
+    `serve`."""
 
     server: LoopbackServer
     protocol_version = "HTTP/1.1"
     timeout = 60
     longest_body = 10_000
-    """Bytes."""
+    """Maximum size of a request body, in bytes."""
     wrong_token = "The token is missing or wrong; use the printed one."
 
     def log_message(self, *_: object) -> None:
-        """Log nothing: an address may contain the token."""
+        """Log nothing: a URL may contain the token."""
 
     def serve(self, act: Callable[[], None]) -> None:
-        """Call `act` to answer the request, or send its `Refused` error."""
+        """Call `act`, which sends the response; if it raises `Refused`, send that error."""
         try:
-            # A page elsewhere that resolves its own name to this machine is not let in.
+            # Refuse web pages whose host name resolves to this machine (DNS rebinding).
             if self.headers.get("Host") not in self.server.hosts:
                 raise Refused(HTTPStatus.FORBIDDEN, "This server answers to 127.0.0.1 alone.")
             act()
@@ -82,7 +87,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
             self._discard_unread()
 
     def describe(self, refused: Refused) -> object:
-        """The value of `error` in the body of an error response."""
+        """Return the value of `error` in the body of an error response."""
         return str(refused)
 
     def check_token(self, given: str) -> None:
@@ -91,7 +96,11 @@ class LoopbackHandler(BaseHTTPRequestHandler):
             raise Refused(HTTPStatus.FORBIDDEN, self.wrong_token)
 
     def read_body(self) -> dict[str, Any]:
-        """The JSON object in the body. Raises `Refused` without one, or where it is too long."""
+        """Return the JSON object in the request body.
+
+        Raises:
+            Refused: there is no body, it is too long, or it is not a JSON object.
+        """
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or len(length) > 9 or int(length) > self.longest_body:
             raise Refused(HTTPStatus.BAD_REQUEST, "The request has no body, or one that is too long.")
@@ -104,7 +113,10 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         return body
 
     def _discard_unread(self) -> None:
-        """Discard what still arrives: closing on unread bytes resets the connection, answer included."""
+        """Discard the rest of a request.
+
+        Closing a connection with unread bytes resets it, and the client may lose the response.
+        """
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(LINGER_SECONDS)
         discarded = 0
@@ -113,7 +125,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
                 discarded += len(block)
 
     def send_json(self, value: object, status: HTTPStatus = HTTPStatus.OK) -> None:
-        """Send a JSON value."""
+        """Send a value as JSON."""
         self.send_text(status, "application/json", json.dumps(value))
 
     def send_text(self, status: HTTPStatus, kind: str, text: str) -> None:
@@ -136,7 +148,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
 
 
 def check_port(port: int) -> None:
-    """Raise a `UserError` for a port that cannot be used, before anything is loaded or written."""
+    """Raise a `UserError` if the port cannot be used. Call it before anything is loaded or written."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except (OSError, OverflowError) as error:

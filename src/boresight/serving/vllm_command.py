@@ -13,21 +13,21 @@ from boresight.models.head import head_of
 from boresight.models.source import embedded_in
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""Permitted values of `--max-lora-rank`, besides 1."""
+"""Values that vLLM's option `--max-lora-rank` accepts, besides 1."""
 
 PORTS = 2**16
-"""Number of ports, from 0."""
+"""Number of TCP ports; valid ports are 0 to `PORTS` - 1."""
 
 
 def vllm_command(run: Path, port: int | None = None) -> str:
-    """The command that serves the run's model, as it was trained, under the name of its folder.
+    """Return the command that serves the run's model with vLLM, under the name of the run's folder.
 
     Args:
-        port: port of vLLM's server; None leaves its default.
+        port: port of vLLM's server; None for vLLM's default.
 
     Raises:
-        UserError: no such port, no trained model, a reward model, or an adapter that vLLM cannot apply to its
-            base model.
+        UserError: there is no such port or no trained model, or it is a reward model or an adapter that vLLM
+            cannot apply to its base model.
     """
     if port is not None and not 0 <= port < PORTS:
         raise UserError(f"--port: {port} is not a port; give one from 0 to {PORTS - 1}.")
@@ -59,7 +59,7 @@ def _adapter_command(run: Path, folder: Path) -> Iterator[str]:
 
 
 def _unservable(settings: Mapping[str, object], base: str) -> str | None:
-    """Why vLLM cannot put the adapter on its base, if it cannot."""
+    """Return the reason why vLLM cannot apply the adapter to its base model, or None if it can."""
     if embedded_in(base):
         return "the adapter's base comes with boresight, and vLLM cannot find it"
     if any((Path(base) / part / "adapter_config.json").is_file() for part in ("", "model")):
@@ -72,7 +72,7 @@ def _unservable(settings: Mapping[str, object], base: str) -> str | None:
 
 
 def _rank(settings: Mapping[str, object]) -> int:
-    """The adapter's rank; that of adapters of another kind than LoRA is beyond every limit."""
+    """Return the adapter's rank, or a number above every limit for adapters other than LoRA."""
     rank = settings.get("r")
     return rank if isinstance(rank, int) else sys.maxsize
 

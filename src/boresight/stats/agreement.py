@@ -1,4 +1,4 @@
-"""Agreement of two judges on the same comparisons: raw, beyond chance, and where they differ."""
+"""Measure the agreement of judges on the same comparisons: raw, beyond chance, and by type of difference."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from boresight.stats.intervals import Interval, clustered_share, grouped
 class Agreement:
     """Agreement of two judges, raw and beyond chance.
 
-    `accuracy` is the share of comparisons on which they agree, clustered by prompt; `comparisons` counts
-    those with both labels. `kappa` is None if both gave one and the same label to all of them.
+    `accuracy` is the share of comparisons on which they agree, clustered by prompt. `comparisons` is the
+    number of comparisons with both labels. `kappa` is None if both judges gave all of them the same label.
     """
 
     accuracy: Interval
@@ -26,7 +26,7 @@ class Agreement:
 def agreement(
     a: Sequence[Hashable | None], b: Sequence[Hashable | None], prompts: Sequence[str]
 ) -> Agreement:
-    """Agreement of two judges' labels, comparison by comparison: share that agree and Cohen's kappa.
+    """Compute the agreement of two judges from their labels: the share that are equal, and Cohen's kappa.
 
         kappa = (observed - chance) / (1 - chance), chance = Σ over labels of p_a(label) p_b(label)
 
@@ -56,11 +56,11 @@ def _kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> float | None:
 
 @dataclass(frozen=True)
 class PreferenceAgreement(Agreement):
-    """Agreement on which of two answers is better, and counts of comparisons without agreement by type.
+    """Agreement on which of two answers is better, and the number of comparisons without agreement by type.
 
-    `ties` are comparisons that one of the two calls a tie, `contradictions` those on which they name
-    different winners. `flips` are comparisons whose winner changed with the order of the answers: they are
-    not preferences, and `accuracy` excludes them.
+    `ties` is the number of comparisons that only one of the two calls a tie, `contradictions` that of
+    comparisons with different winners, and `flips` that of comparisons whose winner changed with the order of
+    the answers. These are no preferences, and `accuracy` excludes them.
     """
 
     ties: int
@@ -74,13 +74,15 @@ def preference_agreement(
     flipped: Sequence[bool],
     prompts: Sequence[str],
 ) -> PreferenceAgreement | None:
-    """Agreement of a judge's preferences with others' (1: the first answer, 0.5: a tie, 0: the second).
+    """Compute the agreement of a judge's preferences with those of others, such as human raters.
 
-    `flipped` marks the comparisons whose winner, by the judge, changed with the order of the answers. Kappa
-    counts every comparison in both orders of its answers. The order in the file is arbitrary; if the first
-    answer is always the better one, labels are constant and kappa in the file's order is 0 for every judge.
+    A preference is 1 for the first answer, 0.5 for a tie, 0 for the second, None if it is missing. Kappa
+    counts every comparison in both orders of its answers, since their order in the file is arbitrary: if the
+    first answer is always the better one, labels are constant, and kappa in the file's order is 0 for every
+    judge.
 
     Args:
+        flipped: whether the judge's winner of a comparison changed with the order of the answers.
         prompts: prompt of each comparison; comparisons with one prompt are one unit of the interval.
 
     Returns:
@@ -110,10 +112,10 @@ def preference_agreement(
 
 @dataclass(frozen=True)
 class RaterAgreement:
-    """How often two raters of one comparison prefer the same answer.
+    """Agreement of the raters of a comparison: how often two of them prefer the same answer.
 
-    `accuracy` is the mean over comparisons with at least two raters, clustered by prompt; `comparisons`
-    counts these. `alpha` is Krippendorff's, None where all verdicts are the same.
+    `accuracy` is the mean over comparisons with at least two raters, clustered by prompt, and `comparisons`
+    is their number. `alpha` is Krippendorff's alpha, None if all ratings are the same.
     """
 
     accuracy: Interval
@@ -122,23 +124,23 @@ class RaterAgreement:
 
 
 def rater_agreement(ratings: Sequence[Mapping[float, int]], prompts: Sequence[str]) -> RaterAgreement | None:
-    """Agreement of any number of raters, from counts of raters by side of each comparison.
+    """Compute the agreement of any number of raters, from the number of raters for each answer.
 
     Krippendorff's alpha of nominal data (Krippendorff 2011, "Computing Krippendorff's alpha-reliability"):
 
         alpha = 1 - D_o / D_e
         D_o = 1/n Σ_u Σ_{c≠k} n_uc n_uk / (m_u - 1)      D_e = Σ_{c≠k} n_c n_k / (n (n - 1))
 
-    with m_u ratings of comparison u, n of all. Like kappa above, it counts every comparison in both orders of
-    its answers.
+    with m_u ratings of comparison u, n of all comparisons, and n_c ratings with the value c. Every comparison
+    counts in both orders of its answers, as for kappa in `preference_agreement`.
 
     Args:
-        ratings: for each comparison, the number of raters by side: 1 the first answer, 0 the second, 0.5 a
-            tie.
+        ratings: for each comparison, the number of raters by preference: 1 is the first answer, 0 the second,
+            0.5 a tie.
         prompts: prompt of each comparison; comparisons with one prompt are one unit of the interval.
 
     Returns:
-        None where no comparison has two raters.
+        None if no comparison has two raters.
     """
     several = [(sides, prompt) for sides, prompt in zip(ratings, prompts, strict=True) if _size(sides) > 1]
     if not several:
@@ -163,5 +165,5 @@ def _size(sides: Mapping[float, int]) -> int:
 
 
 def _apart(sides: Mapping[float, int]) -> int:
-    """Ordered pairs of ratings that differ."""
+    """Return the number of ordered pairs of ratings that differ."""
     return _size(sides) ** 2 - sum(count**2 for count in sides.values())

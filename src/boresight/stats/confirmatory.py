@@ -1,9 +1,9 @@
-"""Verdicts on a family of questions that were fixed before the data were seen.
+"""Decide a family of questions that were fixed before the data were seen.
 
     decisions = decide([Question("online against offline", difference, margin=0.05), …])
 
-Each verdict is better, worse, equivalent or undecided; an undecided one has the numbers of seeds and prompts
-that would suffice.
+Each verdict is better, worse, equivalent, not worse or undecided. An undecided one comes with the numbers of
+seeds and prompts that would decide it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ Asks = Literal["difference", "not worse"]
 Conclusion = Literal["better", "worse", "equivalent", "not worse", "undecided"]
 
 MOST_TIMES = 100
-"""Factor on the present seeds and prompts above which the required number is not reported."""
+"""Maximum ratio of required to present seeds and prompts at which the required numbers are reported."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """Whether b differs from a, or is not worse than a by `margin`, which has the unit of the values."""
+    """The question whether b differs from a or, with `asks="not worse"`, is not worse than a by `margin`.
+
+    `margin` has the unit of the values.
+    """
 
     name: str
     difference: PooledDifference
@@ -47,7 +50,8 @@ class Question:
 
     @property
     def p(self) -> float:
-        """p-value of the question: two-sided against zero, or one-sided against worse by the margin."""
+        """Unadjusted p-value: two-sided test against a difference of zero or, for `not worse`, one-sided test
+        against b being worse by the margin."""
         if self.asks == "difference":
             return self.difference.p
         above = self.difference.p_above(-self.margin)
@@ -56,8 +60,10 @@ class Question:
 
 @dataclass(frozen=True)
 class EnoughData:
-    """Seeds of a and of b, and prompts, that would decide a question with 80 % power; `prompts` is None where
-    a run gives one number."""
+    """Numbers of seeds of a and of b, and of prompts, that would decide a question with 80 % power.
+
+    `prompts` is None if a run gives one number instead of one per prompt.
+    """
 
     seeds: tuple[int, int]
     prompts: int | None
@@ -68,8 +74,8 @@ class Decision:
     """The verdict on a question, with its p-values after Holm's adjustment.
 
     `p_equivalent` is None for questions that ask whether b is not worse. `enough` is None unless the question
-    is undecided and at most `MOST_TIMES` the present data would decide it. `within_margin` is whether a
-    difference that was shown is also smaller than the margin, by the tests of equivalence.
+    is undecided and at most `MOST_TIMES` times the present data would decide it. `within_margin` is whether a
+    significant difference is also smaller than the margin, by the tests of equivalence.
     """
 
     question: Question
@@ -81,17 +87,17 @@ class Decision:
 
     @property
     def verdict(self) -> str:
-        """The answer in words: `worse`, or `worse, within the margin`."""
+        """The answer as text, such as `worse` or `worse, within the margin`."""
         return f"{self.answer}, within the margin" if self.within_margin else self.answer
 
 
 def decide(questions: Sequence[Question], level: float = SIGNIFICANCE_LEVEL) -> list[Decision]:
-    """The verdicts on a family of questions, in their order.
+    """Decide a family of questions; return the verdicts in the order of the questions.
 
-    The tests of what the questions ask are adjusted by Holm's method over all of them, and the tests of
-    equivalence over all that ask for a difference. The chance of at least one false "better", "worse" or "not
-    worse" is at most `level`, and so is that of at least one false "equivalent". A difference that is
-    significant and smaller than the margin counts as better or worse, within the margin.
+    The p-values of the questions are adjusted by Holm's method over all questions, and those of the tests of
+    equivalence over all questions that ask for a difference. The probability of at least one false "better",
+    "worse" or "not worse" is at most `level`, and so is that of at least one false "equivalent". A difference
+    that is significant and smaller than the margin counts as better or worse, within the margin.
     """
     adjusted = holm([question.p for question in questions])
     asked = [question for question in questions if question.asks == "difference"]
@@ -118,15 +124,16 @@ def _answer(question: Question, p: float, p_equivalent: float | None, level: flo
 def enough_data(
     question: Question, level: float = SIGNIFICANCE_LEVEL, power: float = 0.8
 ) -> EnoughData | None:
-    """Seeds and prompts that would decide a question if the difference seen is the true one.
+    """Estimate the seeds and prompts that would decide a question if the observed difference is the true one.
 
-    k times as many of both divide the variance by k. Of k times the data,
+    k times as many seeds and prompts divide the variance by k. The necessary k is
 
-        k = variance · ((z(1 - level/2) + z(power)) / |d|)²         show a difference d
-        k = variance · ((z(1 - level) + z(power)) / (margin + d))²  show that it is not worse by the margin
+        k = variance · ((z(1 - level/2) + z(power)) / |d|)²         to show a difference d
+        k = variance · ((z(1 - level) + z(power)) / (margin + d))²  to show that b is not worse by the margin
 
-    and those of `_inverse_error_within` show that it is within the margin; of two ways the shorter counts.
-    None if k is more than `MOST_TIMES`, or if the variance is unknown.
+    and variance · `_inverse_error_within`² to show that the difference is within the margin. If a question
+    can be decided in two ways, the smaller k counts. The result is None if k is more than `MOST_TIMES`, or if
+    the variance is unknown.
     """
     difference, margin = question.difference, question.margin
     seen, beyond = question.sign * difference.center, float(norm.ppf(power))
@@ -147,13 +154,13 @@ def enough_data(
 
 
 def _inverse_error_within(margin: float, seen: float, level: float, power: float) -> float:
-    """x = 1 / standard error at which both one-sided tests show, with this power, that `seen` is within the
-    margin.
+    """Return 1 / standard error at which a true difference `seen` is shown to be within the margin.
+
+    Two one-sided tests (Schuirmann 1987) both have to reject. Their joint power at x = 1 / standard error is
 
         Φ((margin - d)·x - z) + Φ((margin + d)·x - z) - 1 = power,  z = z(1 - level)
 
-    The estimate has to lie between the two bounds (Schuirmann 1987). At d = 0 it may miss either of them, so
-    that more data are needed than for one test of this power.
+    At d = 0 either test may fail, so that more data are needed than for one test of this power.
     """
     z, room = float(norm.ppf(1 - level)), margin - abs(seen)
 
@@ -161,5 +168,5 @@ def _inverse_error_within(margin: float, seen: float, level: float, power: float
         near, far = (float(norm.cdf(bound * x - z)) for bound in (room, margin + abs(seen)))
         return power - (near + far - 1)
 
-    enough = (z + float(norm.ppf((1 + power) / 2))) / room  # each test may miss half of what both may
+    enough = (z + float(norm.ppf((1 + power) / 2))) / room  # each test may fail half as often as the pair
     return float(brentq(missing, 0.0, 2 * enough))

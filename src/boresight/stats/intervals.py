@@ -1,11 +1,11 @@
-"""Intervals, paired tests and sample sizes for comparing systems.
+"""Compute intervals, paired tests and sample sizes for comparing systems.
 
-Everything here is a pure function of numbers. Three rules hold throughout:
+All functions are pure functions of numbers. Three rules hold for all of them:
 
 - A missing value (None or NaN: a failed judgment, an answer that could not be scored) is excluded and counted
 in `Interval.missing`. It is never a zero, a loss or a tie.
 - Two systems are compared on the same prompts, by their difference per prompt.
-- Prompts are the independent unit. Several values of one prompt are kept together.
+- Prompts are the independent unit. Several values of one prompt are one cluster.
 
 Intervals of outcomes with known bounds (solved or not; won, tied or lost) never shrink to a point: 0 of 200
 solved does not mean that nothing is ever solved. `tests/stats/test_coverage.py` simulates how often every
@@ -29,7 +29,7 @@ SIGNIFICANCE_LEVEL = 0.05
 """p-value, adjusted for all comparisons that are made together, below which a difference is significant."""
 
 Value = float | int | bool | None
-"""One measurement; None or NaN when it is missing."""
+"""One measurement; None or NaN if it is missing."""
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ SHARE: Bounds = (0.0, 1.0)
 DIFFERENCE: Bounds = (-1.0, 1.0)
 """Bounds of the difference of two such outcomes."""
 MOST_GRADES = 5
-"""Largest number of distinct values of rewards in [0, 1] that count as grades, such as 0, 0.1 and 1."""
+"""Maximum number of distinct values of rewards in [0, 1] that count as grades, such as 0, 0.1 and 1."""
 
 Z95 = 1.959964
 """97.5 % quantile of the normal distribution: half-width of a 95 % interval in standard errors."""
@@ -62,17 +62,17 @@ class Interval:
         return self.low > 0 or self.high < 0
 
     def scaled(self, factor: float) -> Interval:
-        """The same interval in another unit, e.g. `scaled(100)` for points."""
+        """Return the interval multiplied by `factor`, e.g. `scaled(100)` for points."""
         low, high = sorted((self.low * factor, self.high * factor))
         return Interval(self.value * factor, low, high, self.n, self.missing)
 
     def transformed(self, increasing: Callable[[float], float]) -> Interval:
-        """The interval of an increasing function of the estimate."""
+        """Return the interval of an increasing function of the estimate."""
         limits = increasing(self.low), increasing(self.high)
         return Interval(increasing(self.value), *limits, self.n, self.missing)
 
     def as_dict(self) -> dict[str, float | int]:
-        """The interval as a dictionary, as in `evaluation.json`."""
+        """Return the interval as a dictionary, as in `evaluation.json`."""
         return asdict(self)
 
 
@@ -80,11 +80,12 @@ class Interval:
 
 
 def clopper_pearson(k: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval for k in n: never covers less than `level`. (0, 1) when n is 0.
+    """Return the exact binomial limits for the share k / n, whose coverage is at least `level`.
 
-    Limits are quantiles of Beta(k, n-k+1) and Beta(k+1, n-k). Clopper & Pearson 1934. k may be half-integer,
-    where only totals are known and ties count one half. The variance of ties is smaller than that of wins and
-    losses, so the interval is then conservative; `share_interval`, given the outcomes, is narrower.
+    Limits are quantiles of Beta(k, n-k+1) and Beta(k+1, n-k) (Clopper & Pearson 1934); (0, 1) if n is 0. k
+    may be half-integer if only totals are known and ties count one half. The variance of ties is smaller than
+    that of wins and losses, so the interval is then conservative. `share_interval`, which needs the outcomes,
+    is narrower.
     """
     _require_count(k, n)
     if n == 0:
@@ -96,10 +97,10 @@ def clopper_pearson(k: float, n: int, level: float = 0.95) -> tuple[float, float
 
 
 def share_interval(outcomes: Sequence[Value], level: float = 0.95) -> Interval:
-    """The mean of outcomes in [0, 1] (1 won, 0.5 tied, 0 lost).
+    """Compute the mean of outcomes in [0, 1] (1 won, 0.5 tied, 0 lost), with its interval.
 
-    The interval is Clopper and Pearson's where all outcomes are 0 or 1, and that of `mean_interval` with the
-    bounds 0 and 1 otherwise.
+    The interval is that of Clopper and Pearson if all outcomes are 0 or 1, and that of `mean_interval` with
+    the bounds 0 and 1 otherwise.
     """
     present, missing = _present(outcomes)
     if present.min() < 0 or present.max() > 1:
@@ -108,10 +109,10 @@ def share_interval(outcomes: Sequence[Value], level: float = 0.95) -> Interval:
 
 
 def mean_interval(values: Sequence[Value], level: float = 0.95, bounds: Bounds | None = None) -> Interval:
-    """The mean with Student's t interval: mean ± t(n-1) s/√n. One value alone has no interval (±∞).
+    """Compute the mean with Student's t interval: mean ± t(n-1) s/√n. The limits of a single value are ±∞.
 
-    With `bounds`, the limits are those of the values with one more at either bound (Agresti & Caffo 2000), so
-    that the interval of identical values has a width.
+    With `bounds`, the limits are computed after adding one value at each of the two bounds (Agresti & Caffo
+    2000), so that the interval of identical values does not have width 0.
     """
     present, missing = _present(values)
     low, high = _t_limits(present, level) if bounds is None else _bounded_limits(present, level, bounds)
@@ -119,29 +120,31 @@ def mean_interval(values: Sequence[Value], level: float = 0.95, bounds: Bounds |
 
 
 def clustered_share(outcomes_by_prompt: Sequence[Sequence[Value]], level: float = 0.95) -> Interval:
-    """The mean of all outcomes in [0, 1], of which a prompt has several.
+    """Compute the mean of outcomes in [0, 1] with an interval, for prompts with several outcomes each.
 
-    The interval is that of the prompts' means: ten answers to one prompt resemble each other, and are not ten
-    prompts. A prompt with more outcomes weighs more, as it does in the mean (ratio estimate, Cochran 1977,
-    §6.4). `n` counts prompts, `missing` counts outcomes.
+    The interval is over the means of the prompts, since ten answers to one prompt resemble each other and are
+    not ten independent prompts. A prompt with more outcomes has a larger weight, as in the mean (ratio
+    estimate, Cochran 1977, §6.4). `n` is the number of prompts, `missing` that of missing outcomes.
     """
     mean, units, missing = ratio_estimate(outcomes_by_prompt)
     return Interval(mean, *_share_limits(units, level), units.size, missing)
 
 
 def clustered_mean(values_by_prompt: Sequence[Sequence[Value]], level: float = 0.95) -> Interval:
-    """The mean of values without bounds, such as a reward model's scores, of which a prompt has several,
-    with Student's interval of the prompts' means."""
+    """Compute the mean of values without bounds, such as scores of a reward model, with an interval.
+
+    A prompt may have several values; the interval is Student's t over the means of the prompts.
+    """
     mean, units, missing = ratio_estimate(values_by_prompt)
     return Interval(mean, *_t_limits(units, level), units.size, missing)
 
 
 def ratio_estimate(values_by_prompt: Sequence[Sequence[Value]]) -> tuple[float, Array, int]:
-    """The mean of all values, one value per prompt that has any, and how many values are missing.
+    """Return the mean of all values, one value per prompt that has any, and the number of missing values.
 
-    A prompt's value is the mean of its own where all prompts have as many. A prompt with more of them weighs
-    more: the values of the prompts have the mean of all values, and the variance of its ratio estimate
-    (Cochran 1977, §6.4).
+    If all prompts have equally many values, the value of a prompt is the mean of its own values. Otherwise a
+    prompt with more values has a larger weight: the values of the prompts have the mean of all values, and
+    the variance of the ratio estimate of this mean (Cochran 1977, §6.4).
     """
     groups = [[v for v in values if v is not None and v == v] for values in values_by_prompt]
     total = sum(map(len, values_by_prompt))
@@ -155,7 +158,7 @@ def ratio_estimate(values_by_prompt: Sequence[Sequence[Value]]) -> tuple[float, 
 
 
 def grouped(values: Sequence[Value], prompts: Sequence[str]) -> list[list[Value]]:
-    """The values of each prompt, prompts in the order in which they first occur."""
+    """Group values by prompt, as `result[prompt][value]`; prompts in order of first occurrence."""
     groups: dict[str, list[Value]] = {}
     for value, prompt in zip(values, prompts, strict=True):
         groups.setdefault(prompt, []).append(value)
@@ -163,9 +166,10 @@ def grouped(values: Sequence[Value], prompts: Sequence[str]) -> list[list[Value]
 
 
 def bounds_of(unit: str, values: Iterable[Value]) -> Bounds | None:
-    """Bounds of values of a unit: shares lie in [0, 1], and so do rewards that are grades; others have none.
+    """Return the bounds of values in a unit: (0, 1) for shares and for rewards that are grades, else None.
 
-    Grades are few: at most `MOST_GRADES` distinct values, all in [0, 1]. A reward model's scores are many.
+    Rewards are grades if they have at most `MOST_GRADES` distinct values, all in [0, 1]. The scores of a
+    reward model have more.
     """
     if unit == "share":
         return SHARE
@@ -175,10 +179,10 @@ def bounds_of(unit: str, values: Iterable[Value]) -> Bounds | None:
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that at least one of k samples is right, from c right of n ≥ k: 1 - C(n-c, k) / C(n, k).
+    """Estimate the probability that at least one of k samples is right: 1 - C(n-c, k) / C(n, k).
 
-    Unbiased, unlike 1 - (1 - c/n)^k. Chen et al. 2021 (arXiv 2107.03374), equation 1. This is for one prompt:
-    `share_interval` averages over prompts.
+    c of n ≥ k samples were right. The estimate is unbiased, unlike 1 - (1 - c/n)^k (Chen et al. 2021, arXiv
+    2107.03374, equation 1). It is for one prompt; `share_interval` averages over prompts.
     """
     if not 0 <= c <= n or not 1 <= k <= n:
         raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
@@ -194,15 +198,15 @@ def paired_difference(
     level: float = 0.95,
     bounds: Bounds | None = None,
 ) -> Interval:
-    """The mean over prompts of b minus a, with its interval.
+    """Compute the mean over prompts of b minus a, with its interval.
 
-    Give two mappings prompt id -> value, or two sequences in the same prompt order. A prompt that lacks
-    either value is missing. The interval is
+    Pass two mappings of prompt id to value, or two sequences in the same order of prompts. A prompt that
+    lacks one of its two values is missing. The interval is
 
-    - for values that are all 0 or 1, Bonett & Price 2012 (equation 7): one is added to each discordant cell,
-      so the interval of five identical outcomes has a width;
+    - for values that are all 0 or 1, that of Bonett & Price 2012 (equation 7), which adds one to each
+      discordant cell, so that the interval of identical outcomes does not have width 0;
     - for other values with `bounds`, and for values that are all 0, ½ or 1, Student's t over the differences
-      with one more difference at either bound, for the same reason;
+      after adding one difference at each of the two bounds, for the same reason;
     - otherwise Student's t over the differences (Miller 2024, arXiv 2411.00640, §3.2).
     """
     x, y, missing = _paired(a, b)
@@ -219,7 +223,10 @@ def paired_difference(
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Two-sided p-value of wins against losses under a fair coin; leave ties out of both. Exact binomial."""
+    """Return the two-sided p-value of the exact binomial test that wins and losses are equally likely.
+
+    Ties count as neither.
+    """
     if wins + losses == 0:
         return 1.0
     return float(sps.binomtest(wins, wins + losses).pvalue)
@@ -227,7 +234,7 @@ def sign_test(wins: int, losses: int) -> float:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Agreement of two systems with right/wrong outcomes: counts, and the p-value."""
+    """Result of McNemar's test: numbers of prompts that only a, only b, or both or none solved; p-value."""
 
     only_a: int
     only_b: int
@@ -237,7 +244,7 @@ class McNemar:
 
 
 def mcnemar(a: Sequence[Value] | Mapping[str, Value], b: Sequence[Value] | Mapping[str, Value]) -> McNemar:
-    """Exact McNemar test on right/wrong outcomes per prompt: the sign test on prompts where a and b differ.
+    """Run the exact McNemar test on right/wrong outcomes: the sign test on prompts where a and b differ.
 
     McNemar 1947; the exact form conditions on the number of discordant prompts.
     """
@@ -250,7 +257,7 @@ def mcnemar(a: Sequence[Value] | Mapping[str, Value], b: Sequence[Value] | Mappi
 
 @dataclass(frozen=True)
 class Unpaired:
-    """Two shares of which only the totals are known: b minus a, and the score test's z and p."""
+    """The difference b minus a of two shares with known totals only, with z and p of the score test."""
 
     difference: Interval
     z: float
@@ -258,11 +265,11 @@ class Unpaired:
 
 
 def unpaired_difference(k_a: float, n_a: int, k_b: float, n_b: int, level: float = 0.95) -> Unpaired:
-    """Share k_b / n_b minus share k_a / n_a, as for independent samples of prompts.
+    """Compute the share k_b / n_b minus the share k_a / n_a, as for independent samples of prompts.
 
-    For totals alone: if outcomes per prompt are known, `paired_difference` has more power. The interval is
-    Agresti and Caffo's (2000), with one success and one failure added to each; the test pools both shares.
-    `n` is the smaller sample.
+    Use it if only totals are known; with outcomes per prompt, `paired_difference` has more power. The
+    interval is that of Agresti and Caffo (2000), which adds one success and one failure to each sample; the
+    test pools both shares. `n` is the size of the smaller sample.
     """
     a, b = (k_a + 1) / (n_a + 2), (k_b + 1) / (n_b + 2)
     reach = _z(level) * math.sqrt(a * (1 - a) / (n_a + 2) + b * (1 - b) / (n_b + 2))
@@ -279,9 +286,10 @@ def unpaired_difference(k_a: float, n_a: int, k_b: float, n_b: int, level: float
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted by Holm's method, which bounds the chance of any false finding, in the given order.
+    """Adjust p-values by Holm's method, which bounds the probability of any false positive.
 
-    p(i)* = max over j ≤ i of (m - j + 1) p(j), at most 1, for p sorted ascending. Holm 1979.
+    p(i)* = max over j ≤ i of (m - j + 1) p(j), at most 1, for p sorted ascending (Holm 1979). The result has
+    the order of `p_values`.
     """
     adjusted = [0.0] * len(p_values)
     running = 0.0
@@ -292,12 +300,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def n_to_resolve(difference: float, sd: float = 0.5, power: float = 0.8, level: float = 0.95) -> int:
-    """Number of prompts needed to distinguish a mean of `difference` from zero with the given power.
+    """Return the number of prompts needed to distinguish a mean of `difference` from zero with this power.
 
         n = ((z(level) + z(power)) · sd / difference)²
 
-    `sd` is the standard deviation per prompt, in the unit of `difference`: of the per-prompt difference when
-    two systems are compared, and 0.5 (a coin) for a win rate against one half.
+    `sd` is the standard deviation per prompt, in the unit of `difference`: that of the difference per prompt
+    if two systems are compared, and 0.5 (a fair coin) for a win rate against one half.
     """
     if difference == 0:
         raise ValueError("no number of prompts resolves a difference of zero")
@@ -305,11 +313,11 @@ def n_to_resolve(difference: float, sd: float = 0.5, power: float = 0.8, level: 
 
 
 def n_to_resolve_shares(p_a: float, p_b: float, power: float = 0.8, level: float = 0.95) -> int:
-    """Number of prompts per system, for two systems with different prompts, to distinguish share p_a from
-    p_b.
+    """Return the number of prompts per system needed to distinguish the shares p_a and p_b.
 
-    Fleiss, Levin & Paik 2003, equation 4.14, without continuity correction. The same prompts for both
-    (`n_to_resolve` with the sd of the paired difference) usually need fewer.
+    For systems that are measured on different prompts (Fleiss, Levin & Paik 2003, equation 4.14, without
+    continuity correction). With the same prompts for both, fewer usually suffice: see `n_to_resolve` with the
+    standard deviation of the paired difference.
     """
     if p_a == p_b:
         raise ValueError("no number of prompts resolves a difference of zero")
@@ -350,7 +358,7 @@ def _present(values: Sequence[Value]) -> tuple[Array, int]:
 def _paired(
     a: Sequence[Value] | Mapping[str, Value], b: Sequence[Value] | Mapping[str, Value]
 ) -> tuple[Array, Array, int]:
-    """Values of both systems on the prompts that have both, and how many prompts do not."""
+    """Return the values of both systems on the prompts that have both, and the number of other prompts."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         prompts = list(dict.fromkeys([*a, *b]))
         a, b = [a.get(p) for p in prompts], [b.get(p) for p in prompts]
@@ -381,13 +389,13 @@ def _share_limits(values: Array, level: float) -> tuple[float, float]:
 
 
 def _bounded_limits(values: Array, level: float, bounds: Bounds) -> tuple[float, float]:
-    """Student's t limits of the values with one more at either bound, cut at the bounds."""
+    """Return Student's t limits of the values with one value added at each bound, cut at the bounds."""
     low, high = _t_limits(np.append(values, bounds), level)
     return max(bounds[0], low), min(bounds[1], high)
 
 
 def _bonett_price(difference: Array, level: float) -> tuple[float, float]:
-    """Limits for a difference of paired shares; `difference` holds -1, 0 or 1 per prompt."""
+    """Return limits for a difference of paired shares; `difference` contains -1, 0 or 1 per prompt."""
     n = difference.size + 2
     up = (float((difference > 0).sum()) + 1) / n
     down = (float((difference < 0).sum()) + 1) / n

@@ -1,7 +1,8 @@
-"""Win rates that control for the length of answers.
+"""Compute win rates that control for the length of answers.
 
-Judges and reward models favor long answers. Two views are given: the win rate split by which answer was
-longer, which assumes nothing, and a logistic model of the win rate at equal lengths, which uses every prompt.
+Judges and reward models favor long answers. There are two methods: the win rate split by which answer was
+longer, which makes no assumption, and a logistic model of the win rate at equal lengths, which uses every
+prompt.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from boresight.core.wording import percent
 from boresight.stats.intervals import Array, Interval, Value, clustered_share, grouped
 
 LEAST_OVERLAP = 0.05
-"""Share of prompts that must lie on either side of equal length. The bound is not from the literature: for
-alpaca-7b against GPT-4 turbo, where 2 % do, the model turns a win rate of 2 % into 22 % at equal length."""
+"""Minimum share of prompts on which the answer is not shorter, and on which it is not longer.
+
+The bound is not from the literature. For alpaca-7b against GPT-4 turbo, where one of these shares is 2 %, the
+model turns a win rate of 2 % into 22 % at equal length.
+"""
 EXACT = 1e-8
-"""Largest difference of an outcome from a fit that reproduces it; outcomes are shares of few ratings."""
+"""Maximum absolute difference of outcomes from a fit that counts as exact; outcomes are shares of few
+ratings."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +45,24 @@ def length_controlled_win_rate(
     opponent_lengths: Sequence[int],
     prompts: Sequence[str] | None = None,
 ) -> LengthControlled:
-    """The win rate the system would have if its answers were as long as the opponent's.
+    """Estimate the win rate that the system would have if its answers were as long as the opponent's.
 
         logit P(win) = theta + phi · tanh(d / sd(d)),   d = length - opponent length per prompt
 
-    and the answer is sigmoid(theta). This is the length term of length-controlled AlpacaEval (Dubois et al.
+    The estimate is sigmoid(theta). This is the length term of length-controlled AlpacaEval (Dubois et al.
     2024, arXiv 2404.04475, equation 2) without its per-instruction difficulty, which exists only for their
-    805 prompts. Outcomes in [0, 1]; a tie is 0.5. Limits are Student's t on the logit scale, with the
-    variances of `_fit_logistic`. `prompts` is the prompt of each outcome, where some have several; n counts
-    prompts.
+    805 prompts. Limits are Student's t on the logit scale, with the variances of `_fit_logistic`.
 
-    Raises UserError when the data cannot answer: fewer than three prompts; no spread in the length
-    difference; answers of equal length outside the data (`LEAST_OVERLAP`); length decides every outcome, so
-    that no finite fit exists; or the outcomes do not vary around the fit, as when all are ties, so that no
-    interval does.
+    Args:
+        outcomes: outcomes in [0, 1], 0.5 for a tie.
+        prompts: prompt of each outcome, if some prompts have several; n of the intervals is the number of
+            prompts.
+
+    Raises:
+        UserError: the data do not allow an estimate. There are fewer than three prompts; the length
+            difference is constant; almost all answers are longer, or shorter (`LEAST_OVERLAP`); all outcomes
+            are equal; length decides every outcome, so that no finite fit exists; or the fit is exact, so
+            that there is no interval.
     """
     keys = _keys(prompts, len(outcomes))
     y, d, known = _present_games(outcomes, lengths, opponent_lengths)
@@ -86,7 +95,7 @@ def length_controlled_win_rate(
 
 @dataclass(frozen=True)
 class LengthSplit:
-    """Win rates where the answer was shorter, about as long, longer; None where there is no such prompt."""
+    """Win rates on prompts where the answer was shorter, about as long, or longer; None without prompts."""
 
     shorter: Interval | None
     similar: Interval | None
@@ -100,10 +109,10 @@ def length_matched_split(
     tolerance: float = 0.1,
     prompts: Sequence[str] | None = None,
 ) -> LengthSplit:
-    """Win rates by relative length. Lengths count as similar if they differ by at most `tolerance` times the
-    longer one.
+    """Compute win rates by relative length of the answer.
 
-    `prompts` as in `length_controlled_win_rate`.
+    Lengths are similar if they differ by at most `tolerance` times the longer one. The other arguments are
+    those of `length_controlled_win_rate`.
     """
     y, d, known = _present_games(outcomes, lengths, opponent_lengths)
     keys = np.asarray(_keys(prompts, len(outcomes)))[known]
@@ -119,14 +128,14 @@ def length_matched_split(
 
 
 def _keys(prompts: Sequence[str] | None, count: int) -> Sequence[str]:
-    """The prompts, or a prompt of its own for each outcome."""
+    """Return the prompt of each outcome; if `prompts` is None, each outcome has its own."""
     return [str(n) for n in range(count)] if prompts is None else prompts
 
 
 def _present_games(
     outcomes: Sequence[Value], lengths: Sequence[int], opponent_lengths: Sequence[int]
 ) -> tuple[Array, Array, np.ndarray]:
-    """Outcome and length difference of the answers that have an outcome, and a mask of these."""
+    """Return outcomes and length differences of the games with an outcome, and the mask of these games."""
     if not len(outcomes) == len(lengths) == len(opponent_lengths):
         raise ValueError(
             "give one outcome and two lengths per prompt, "
@@ -141,7 +150,10 @@ def _present_games(
 
 
 def _refuse_extrapolation(d: Array) -> None:
-    """Prompts of equal length count on either side."""
+    """Raise a `UserError` if almost all answers are longer, or almost all shorter (`LEAST_OVERLAP`).
+
+    Answers of equal length count as neither.
+    """
     shorter, longer = float((d < 0).mean()), float((d > 0).mean())
     most = max(shorter, longer)
     if 1 - most < LEAST_OVERLAP:
@@ -159,7 +171,7 @@ def _refuse_constant(y: Array) -> None:
 
 
 def _refuse_separation(y: Array, x: Array) -> None:
-    """The fit is finite only if neither direction of x splits what was won from what was lost.
+    """Raise a `UserError` if a threshold of x separates wins from losses, since the fit is then not finite.
 
     Albert & Anderson 1984, for one covariate and an intercept. A tie is part win, part loss.
     """
@@ -172,16 +184,19 @@ def _refuse_separation(y: Array, x: Array) -> None:
 
 
 def _fit_logistic(design: Array, y: Array, cluster: np.ndarray, steps: int = 50) -> tuple[Array, Array]:
-    """Maximum-likelihood coefficients by damped Newton, and their variances.
+    """Return maximum-likelihood coefficients by damped Newton steps, and their variances.
 
-    `cluster` numbers the prompt of each outcome, from 0; n below counts prompts.
+    A variance is the larger of two estimates. With n the number of prompts, they are
 
-    A variance is the larger of two estimates. The sandwich (White 1982), over prompts (Liang & Zeger 1986),
-    times n / (n - parameters) (HC1), is right for ties and whatever the variance of an outcome, but falls to
-    zero with few wins: at 1 of 53 its intervals for phi hold the truth in 40 % of studies. The information,
-    times the dispersion
-    Σ(y - p)² / Σp(1 - p), n / (n - parameters) as well (Wedderburn 1974), does not; it is multiplied by
-    what the outcomes of a prompt add to the sandwich, at least by 1.
+    - the sandwich (White 1982) over prompts (Liang & Zeger 1986), times n / (n - parameters) (HC1). It is
+      valid for ties and for any variance of an outcome, but goes to zero with few wins: with 1 win of 53, its
+      intervals for phi contain the true value in 40 % of studies;
+    - the inverse information, times the dispersion Σ(y - p)² / Σp(1 - p), times n / (n - parameters)
+      (Wedderburn 1974), which does not go to zero. It is multiplied by the ratio of the sandwich over prompts
+      to that over single outcomes, at least by 1.
+
+    Args:
+        cluster: index of the prompt of each outcome, from 0.
     """
     size = int(cluster.max()) + 1
     beta = np.zeros(design.shape[1])
@@ -205,7 +220,7 @@ def _fit_logistic(design: Array, y: Array, cluster: np.ndarray, steps: int = 50)
 
 
 def _refuse_exact(y: Array, p: Array) -> None:
-    """Without a residual, both estimates of a variance are zero or 0/0."""
+    """Raise a `UserError` if the fit is exact: without residuals there is no estimate of the variance."""
     if np.abs(y - p).max() < EXACT:
         raise UserError(
             f"The win rate cannot be controlled for length: the fit reproduces all {y.size} outcomes, so it "
@@ -214,5 +229,5 @@ def _refuse_exact(y: Array, p: Array) -> None:
 
 
 def _sigmoid(x: float) -> float:
-    """The share of these log-odds; NaN for NaN."""
+    """Convert log-odds to a share; NaN for NaN."""
     return 0.0 if x < -700 else 1 / (1 + math.exp(-x))

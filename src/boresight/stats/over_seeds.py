@@ -1,4 +1,4 @@
-"""Differences between systems trained with several seeds: intervals over seeds and prompts.
+"""Compare systems that were trained with several seeds: intervals over seeds and prompts.
 
 Another seed gives another model, and other prompts give another score. An interval over prompts alone is
 valid for the two trained models, not for their recipes.
@@ -19,16 +19,16 @@ from boresight.core.errors import UserError
 from boresight.stats.intervals import Bounds, Interval, Value
 
 SMALLEST_P = 1e-12
-"""Smallest p-value that is returned."""
+"""Minimum p-value that functions of this module return."""
 
 
 @final  # without subclasses, `mean and mean.mean` is an interval or None to a type checker
 @dataclass(frozen=True)
 class OverSeeds:
-    """A mean over seeds and prompts. `n` of the interval counts prompts.
+    """A mean over seeds and prompts. `n` of the interval is the number of prompts.
 
-    `seed_sd` is the standard deviation of the seeds' means, `seed_share` the share of the variance of the
-    mean that is due to seeds, `p` the two-sided test against zero.
+    `seed_sd` is the standard deviation of the means of the seeds, `seed_share` the share of the variance of
+    the mean that is due to seeds, and `p` the p-value of the two-sided test against zero.
     """
 
     mean: Interval
@@ -41,21 +41,22 @@ class OverSeeds:
 def over_seeds(
     values: Sequence[Mapping[str, Value]], level: float = 0.95, bounds: Bounds | None = None
 ) -> OverSeeds:
-    """The mean of a value per prompt, measured once for every seed on the same prompts.
+    """Compute the mean over seeds and prompts of values that every seed has for the same prompts.
 
-    With s²(seeds) the variance of the S seeds' means, s²(prompts) that of the n prompts' means and s²(rest)
-    what neither explains, the variance of the mean has two parts,
+    With s²(seeds) the variance of the means of the S seeds, s²(prompts) that of the means of the n prompts
+    and s²(rest) the residual variance, the variance of the mean has two parts,
 
         u = s²(seeds)/S     v = max(0, s²(prompts)/n - s²(rest)/(S n))
 
-    and the interval is mean ± √(t(S-1)² u + t(n-1)² v), Banerjee's (1961) for parts that are estimated with
-    different degrees of freedom. Two seeds say little about how seeds differ, so intervals over two seeds are
-    wide. s²(seeds) contains the rest already, hence the subtraction (Searle, Casella & McCulloch 1992, §4.3).
-    A prompt that lacks a value for any seed is missing. With one seed the interval is over prompts alone.
+    and the interval is mean ± √(t(S-1)² u + t(n-1)² v), that of Banerjee (1961) for parts that are estimated
+    with different degrees of freedom. Two seeds give a poor estimate of s²(seeds), so intervals over two
+    seeds are wide. s²(seeds) already contains the residual variance, hence the subtraction (Searle, Casella &
+    McCulloch 1992, §4.3). A prompt that lacks a value for any seed is missing. With one seed the interval is
+    over prompts alone.
 
-    With `bounds`, limits and p are those of the data with one prompt at either bound added (Bonett & Price
-    2012 for differences, Agresti & Caffo 2000 for shares), so that the interval of identical prompts has a
-    width.
+    With `bounds`, limits and p are computed after adding one prompt at each of the two bounds (Bonett & Price
+    2012 for differences, Agresti & Caffo 2000 for shares), so that the interval of identical values does not
+    have width 0.
 
     Raises:
         UserError: no prompt has a value for every seed.
@@ -90,7 +91,7 @@ def difference_over_seeds(
     level: float = 0.95,
     bounds: Bounds | None = None,
 ) -> OverSeeds:
-    """b minus a, paired by seed (in the order given) and by prompt; see `over_seeds`.
+    """Compute the mean of b minus a, paired by seed (in the order given) and by prompt; see `over_seeds`.
 
     Raises:
         UserError: unequal numbers of seeds, or no prompt has all values.
@@ -101,7 +102,7 @@ def difference_over_seeds(
 
 
 def difference_by_prompt(a: Mapping[str, Value], b: Mapping[str, Value]) -> dict[str, float]:
-    """b minus a for every prompt of either; NaN if one value is missing."""
+    """Return b minus a for every prompt in a or b; NaN if one of the two values is missing."""
     return {key: _number(b.get(key)) - _number(a.get(key)) for key in dict.fromkeys([*a, *b])}
 
 
@@ -114,7 +115,7 @@ class VariancePart:
 
 
 def _parts(table: np.ndarray) -> list[VariancePart]:
-    """Contributions of seeds and of prompts to the variance of the mean of `table`, `(seeds, prompts)`."""
+    """Return the parts of seeds and prompts in the variance of the mean of `table`, `(seeds, prompts)`."""
     seeds, n = table.shape
     by_seed, by_prompt = table.mean(axis=1), table.mean(axis=0)
     parts = []
@@ -130,14 +131,16 @@ def _parts(table: np.ndarray) -> list[VariancePart]:
 
 
 def half_width_of(parts: Sequence[VariancePart], alpha: float) -> float:
-    """Half-width of the interval that misses the mean with a chance of at most `alpha`."""
+    """Return the half-width of the interval of level 1 - `alpha` for a mean with these parts of variance."""
     return math.sqrt(sum(float(stdtrit(p.freedom, alpha / 2)) ** 2 * p.variance for p in parts))
 
 
 def two_sided_p(parts: Sequence[VariancePart], distance: float) -> float:
-    """The `alpha` whose interval just reaches `distance`; the interval of level 95 % excludes 0 below .05.
+    """Return the two-sided p-value of a mean at `distance` from the null value.
 
-    At least `SMALLEST_P`. Without any variance it is 1 at no distance, and `SMALLEST_P` at any other.
+    It is the `alpha` at which `half_width_of` equals `distance`, so that it is below 0.05 exactly if the 95 %
+    interval excludes the null value. It is at least `SMALLEST_P`. Without any variance it is 1 at distance 0
+    and `SMALLEST_P` at any other.
     """
     if distance == 0:
         return 1.0
@@ -147,8 +150,11 @@ def two_sided_p(parts: Sequence[VariancePart], distance: float) -> float:
 
 
 def table_by_seed(values: Sequence[Mapping[str, Value]]) -> tuple[np.ndarray, int]:
-    """Values `(seeds, prompts)` of the prompts that have a value for every seed, and the number of the
-    other prompts."""
+    """Return an array `(seeds, prompts)` of the prompts with all values, and the number of other prompts.
+
+    Raises:
+        UserError: no prompt has a value for every seed.
+    """
     prompts = list(dict.fromkeys(key for seed in values for key in seed))
     table = np.array([[_number(seed.get(key)) for key in prompts] for seed in values])
     whole = ~np.isnan(table).any(axis=0) if prompts else np.zeros(0, bool)

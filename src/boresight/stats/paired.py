@@ -1,7 +1,7 @@
-"""Held-out numbers before and after training, with intervals.
+"""Compare held-out numbers before and after training, with intervals.
 
 Held-out rows may share a prompt: two labeled answers, or several pairs. Prompts are the independent unit, so
-values of one prompt are one value in every interval (`SamePrompts`).
+every interval averages the values of one prompt first (`SamePrompts`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from boresight.stats.intervals import (
 )
 
 ByRow = dict[str, dict[str, float]]
-"""Metric name to row id to value."""
+"""Values as `result[metric][row id]`."""
 DuplicatePrompts = Mapping[str, str]
 """The id of each row that has the same prompt as an earlier row, mapped to the id of the first such row."""
 SAME_PROMPTS = "same_prompts"
 """Key of `SamePrompts` in `evaluation.json`."""
 OF_ROWS = ("accuracy", "margin", "kl_per_token", "nll_per_token")
-"""Metrics of held-out rows; all others are of prompts that the models answered."""
+"""Names of metrics of held-out rows; all other metrics are of prompts that the models answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,20 @@ class SamePrompts:
     answers: DuplicatePrompts = field(default_factory=dict)
 
     def of(self, metric: str) -> DuplicatePrompts:
-        """Duplicate prompts among the rows or answers that a metric is measured on."""
+        """Return the duplicate prompts among the rows or answers that a metric is measured on."""
         return self.rows if metric in OF_ROWS else self.answers
 
     def as_dict(self) -> dict[str, dict[str, str]]:
-        """The content of `same_prompts` in `evaluation.json`."""
+        """Return the content of `same_prompts` in `evaluation.json`."""
         return {"rows": dict(self.rows), "answers": dict(self.answers)}
 
     @classmethod
     def read(cls, evaluation: Mapping[str, Any]) -> SamePrompts | None:
-        """Read from the content of an `evaluation.json`; None in folders of earlier versions, which do not
-        store duplicate prompts and whose intervals are over rows."""
+        """Read duplicate prompts from the content of an `evaluation.json`.
+
+        The result is None for files of earlier versions, which do not contain duplicate prompts and whose
+        intervals are over rows.
+        """
         found = evaluation.get(SAME_PROMPTS)
         if not isinstance(found, Mapping):
             return None
@@ -64,15 +67,18 @@ def _stored(stored: object) -> dict[str, str]:
 
 
 def duplicate_prompts(ids: Sequence[str], prompts: Iterable[str]) -> dict[str, str]:
-    """Find duplicate prompts; `ids` and `prompts` are those of the rows, in order."""
+    """Return the duplicate prompts of rows with these `ids` and `prompts`, as `{later id: first id}`."""
     first: dict[str, str] = {}
     owners = {id: first.setdefault(prompt, id) for id, prompt in zip(ids, prompts, strict=True)}
     return {id: owner for id, owner in owners.items() if id != owner}
 
 
 def one_per_prompt(values: Mapping[str, float], same: DuplicatePrompts) -> dict[str, float]:
-    """One value per prompt, by the id of its first row, with the mean of all values (`ratio_estimate`); NaN
-    for a prompt without any. As given where no two rows share a prompt."""
+    """Return one value per prompt, by the id of its first row; NaN for a prompt without a value.
+
+    The values have the same mean as all `values` (`ratio_estimate`). They are unchanged if no two rows share
+    a prompt.
+    """
     groups: dict[str, list[float]] = {}
     for id, value in values.items():
         groups.setdefault(same.get(id, id), []).append(value)
@@ -85,7 +91,7 @@ def one_per_prompt(values: Mapping[str, float], same: DuplicatePrompts) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One metric before and after; `better` is the good direction."""
+    """One metric before and after training; `better` is `higher`, `lower` or `neither`."""
 
     name: str
     label: str
@@ -98,7 +104,7 @@ class Measured:
     """Values after training by prompt or row id."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The metric as a dictionary, as in `evaluation.json`, without the values by row."""
+        """Return the metric as a dictionary, as in `evaluation.json`, without the values by row."""
         found = asdict(self)
         del found["after_by_row"]
         return found
@@ -114,7 +120,7 @@ LABELS = {
 
 
 TIE = 0.5
-"""Outcome of a pair whose margin is 0, as all are before training."""
+"""Accuracy of a pair whose margin is 0, as are all margins before training if the policy is the reference."""
 
 
 def paired_metrics(
@@ -124,11 +130,13 @@ def paired_metrics(
     names: Mapping[str, str] | None = None,
     same: SamePrompts | None = None,
 ) -> list[Measured]:
-    """Every labeled metric of held-out rows, paired by prompt; margins are in `margin_unit`.
+    """Compare each metric in `LABELS` before and after training, paired by prompt.
 
     Args:
-        names: labels of metrics whose meaning differs from that for pairs.
-        same: rows that share a prompt; none by default.
+        before: values before training, as `before[metric][row id]`; `after` as well.
+        margin_unit: unit of the metric `margin`.
+        names: labels that replace those in `LABELS`, for methods that do not learn from pairs.
+        same: duplicate prompts; none by default.
     """
     names, same = names or {}, same or SamePrompts()
     units = {name: unit for name, (_, unit, _) in LABELS.items()} | {"margin": margin_unit}
@@ -150,11 +158,12 @@ def paired_metric(
     after: dict[str, float],
     same: DuplicatePrompts | None = None,
 ) -> Measured:
-    """One metric from values by prompt or row id; only ids present on both sides are paired.
+    """Compare one metric before and after training, from values by prompt or row id.
 
-    Values of the rows that share a prompt by `same` are one value in every interval, and n counts prompts.
-    Shares and graded rewards are given the intervals of outcomes, other values Student's; NaN is missing.
-    Where every share before is a tie, the difference has the interval of the share after, less one half.
+    The difference uses only ids with a value in both. Rows that share a prompt by `same` count as one value,
+    and n is the number of prompts. Shares and graded rewards have the intervals of outcomes
+    (`clustered_share`), other values Student's t; NaN is a missing value. If every share before is a tie, the
+    interval of the difference is that of the share after, minus one half.
     """
     bounds = bounds_of(unit, [*before.values(), *after.values()])
     return Measured(
@@ -177,13 +186,13 @@ def _interval(values: Mapping[str, float], bounds: Bounds | None, same: Duplicat
 
 
 def mean_of_known(values: Iterable[float]) -> float:
-    """Mean of the values that are not NaN; NaN without any."""
+    """Return the mean of the values that are not NaN, or NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
 
 
 def standard_error_of_known(values: Iterable[float]) -> float:
-    """Standard error of the mean of the values that are not NaN; NaN with fewer than two."""
+    """Return the standard error of the mean of the values that are not NaN; NaN with fewer than two."""
     known = [value for value in values if not math.isnan(value)]
     return stdev(known) / math.sqrt(len(known)) if len(known) > 1 else math.nan
 

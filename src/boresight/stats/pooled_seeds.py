@@ -1,7 +1,8 @@
-"""Differences between arms with few seeds each; the variance of seeds is pooled over the arms of a class.
+"""Compare arms with few seeds each; the variance between seeds is pooled over the arms of a class.
 
-Three seeds say little about how seeds differ. If the arms of a class (the same start model and prompts,
-recipes alike) differ by seed about equally, ten arms of three seeds measure it with 20 degrees of freedom.
+The seeds of one arm alone, such as three, give a poor estimate of the variance between seeds. The arms of a
+class have the same start model and prompts and similar recipes. If they vary by seed about equally, ten arms
+of three seeds give an estimate with 20 degrees of freedom.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from boresight.stats.intervals import Array, Bounds, Interval, Value
 from boresight.stats.over_seeds import VariancePart, difference_by_prompt, half_width_of, two_sided_p
 
 Indices = np.ndarray[Any, np.dtype[np.intp]]
-"""Index of the topic of each prompt."""
+"""Index of the topic of each prompt, `(prompts,)`."""
 Topics = Mapping[str, Hashable]
 """Topic of each prompt. Prompts of one topic are not independent of each other."""
 
 
 @dataclass(frozen=True)
 class SeedValues:
-    """An arm's value by prompt, once per seed. A model that was not `trained` has one entry and no
-    variance of seeds."""
+    """Values of an arm as `by_seed[seed][prompt]`.
+
+    A model that is not `trained`, such as a start model, has one entry and no variance between seeds.
+    """
 
     by_seed: Sequence[Mapping[str, Value]]
     trained: bool = True
@@ -39,16 +42,16 @@ class SeedValues:
 
     @property
     def weight(self) -> float:
-        """Factor between the variance of one seed's mean and that of the arm's mean."""
+        """Factor of the variance between seeds in that of the arm's mean: 1 / seeds, 0 without training."""
         return 1 / len(self.by_seed) if self.trained else 0.0
 
 
 @dataclass(frozen=True)
 class PooledDifference:
-    """b minus a over seeds and prompts. `n` of the interval counts prompts.
+    """The difference b minus a over seeds and prompts. `n` of the interval is the number of prompts.
 
-    `center` is the estimate of tests and limits: with bounds it is shrunk towards zero. `parts` are the parts
-    of its variance, None where it cannot be known. `seeds` are those of a and of b.
+    `center` is the estimate that tests and limits use; with bounds it is shrunk towards zero. `parts` are the
+    parts of its variance, None if the variance is unknown. `seeds` are the numbers of seeds of a and of b.
     """
 
     mean: Interval
@@ -57,31 +60,34 @@ class PooledDifference:
     seeds: tuple[int, int]
     topics: int
     seed_sd: float
-    """Standard deviation of a seed's mean, pooled over the class; NaN if no arm of it has two seeds."""
+    """Standard deviation between the means of seeds, pooled over the class; NaN if no arm has two seeds."""
 
     @property
     def variance(self) -> float:
-        """Variance of the mean; infinite where it cannot be known."""
+        """Variance of the mean difference; infinite if it is unknown."""
         return math.inf if self.parts is None else math.fsum(part.variance for part in self.parts)
 
     @property
     def p(self) -> float:
-        """Two-sided test against a difference of zero."""
+        """p-value of the two-sided test against a difference of zero."""
         return 1.0 if self.parts is None else two_sided_p(self.parts, abs(self.center))
 
     def p_above(self, value: float) -> float:
-        """One-sided test; small: the difference is larger than `value`."""
+        """Return the one-sided p-value that is small if the difference is larger than `value`."""
         if self.parts is None:
             return 1.0
         half = two_sided_p(self.parts, abs(self.center - value)) / 2
         return half if self.center > value else 1 - half
 
     def p_below(self, value: float) -> float:
-        """One-sided test; small: the difference is smaller than `value`."""
+        """Return the one-sided p-value that is small if the difference is smaller than `value`."""
         return 1.0 if self.parts is None else 1 - self.p_above(value)
 
     def p_within(self, margin: float) -> float:
-        """Two one-sided tests (Schuirmann 1987); small: the difference lies between -margin and margin."""
+        """Return the p-value that is small if the difference lies between -margin and margin.
+
+        It is the larger one of two one-sided tests (Schuirmann 1987).
+        """
         return max(self.p_above(-margin), self.p_below(margin))
 
 
@@ -93,28 +99,30 @@ def pooled_difference(
     level: float = 0.95,
     bounds: Bounds | None = None,
 ) -> PooledDifference:
-    """b minus a, each the mean over its own seeds, on the prompts that all seeds of both answered.
+    """Compute the difference b minus a of two arms, on the prompts that all seeds of both answered.
 
-    With s² the variance of a seed's mean about the mean of its arm, pooled over the arms of `pool` with
-    ν = Σ (S - 1) degrees of freedom, e the G topics' parts of the paired difference, and r² the variance that
-    seeds add to a topic's part, pooled in the same way,
+    The value of an arm is the mean over its own seeds. With s² the variance of a seed's mean about the mean
+    of its arm, pooled over the arms of `pool` with ν = Σ (S - 1) degrees of freedom, e the contributions of
+    the G topics to the paired difference, and r² the variance that seeds add to such a contribution, pooled
+    in the same way,
 
         u = s² (1/S_a + 1/S_b)      v = max(0, Σ e² / (G (G - 1)) - r² (1/S_a + 1/S_b) / G)
 
-    and the interval is mean ± √(t(ν)² u + t(G-1)² v), as `over_seeds` has it. The seeds of both arms are
-    taken for independent: where they share random numbers, the interval is too wide and not too narrow. The
-    variance is unknown and the interval infinite if no arm of the class has two seeds, or if many prompts
-    have one topic. One prompt alone, such as one number per run, adds nothing to the variance of seeds.
+    and the interval is mean ± √(t(ν)² u + t(G-1)² v), as in `over_seeds`. The seeds of both arms are treated
+    as independent: if they share random numbers, the interval is too wide rather than too narrow. The
+    variance is unknown and the interval infinite if no arm of the class has two seeds, or if all of several
+    prompts have the same topic. A single prompt, such as one number per run, adds nothing to the variance of
+    seeds.
 
     Args:
-        pool: the arms of the class, usually with a and b among them; those of one seed add nothing.
-        topics: None takes each prompt for a topic of its own.
-        bounds: smallest and largest possible value. Limits and p are then those of the data with two topics
-            of one prompt added whose differences are the least and the greatest possible, so that identical
-            values of all prompts do not give an interval of width 0 (Bonett & Price 2012).
+        pool: the arms of the class, usually with a and b among them; arms with one seed add nothing.
+        topics: topic of each prompt. With None, each prompt is its own topic.
+        bounds: smallest and largest possible value. Limits and p are then computed after adding two topics
+            of one prompt each, one with the smallest and one with the largest possible difference, so that
+            identical values of all prompts do not give an interval of width 0 (Bonett & Price 2012).
 
     Raises:
-        UserError: no prompt has a value for every seed of both arms, or one has no topic.
+        UserError: no prompt has a value for every seed of both arms, or a prompt has no topic.
     """
     prompts, missing = _prompts_of([*a.by_seed, *b.by_seed])
     gap = _table(b, prompts).mean(axis=0) - _table(a, prompts).mean(axis=0)
@@ -134,10 +142,10 @@ def pooled_mean(
     level: float = 0.95,
     bounds: Bounds | None = None,
 ) -> Interval:
-    """The mean of an arm over its seeds and prompts, with the interval of `pooled_difference`.
+    """Compute the mean of an arm over its seeds and prompts, with the interval of `pooled_difference`.
 
     Raises:
-        UserError: no prompt has a value for every seed, or one has no topic.
+        UserError: no prompt has a value for every seed, or a prompt has no topic.
     """
     prompts, missing = _prompts_of(arm.by_seed)
     group, values = _groups(prompts, topics), _table(arm, prompts).mean(axis=0)
@@ -152,12 +160,13 @@ def paired_by_seed(
     level: float = 0.95,
     bounds: Bounds | None = None,
 ) -> PooledDifference:
-    """b minus a, seed by seed in the order given, for runs of one seed that share random numbers.
+    """Compute the difference b minus a, paired by seed in the order given.
 
-    As `pooled_difference`, with the variance of the S pairs' differences, which has S - 1 degrees of freedom.
+    For arms whose runs with the same seed share random numbers. The interval is that of `pooled_difference`
+    with the variance between the differences of the S pairs, which has S - 1 degrees of freedom.
 
     Raises:
-        UserError: unequal numbers of seeds, or as `pooled_difference` does.
+        UserError: unequal numbers of seeds, or an error of `pooled_difference`.
     """
     if len(a.by_seed) != len(b.by_seed):
         raise UserError(f"Pairs need the same seeds of both, not {len(a.by_seed)} and {len(b.by_seed)}.")
@@ -170,7 +179,13 @@ def paired_by_seed(
 def _pooled(
     values: Array, group: Indices, weight: float, seeds: _SeedVariance, level: float, ends: Bounds | None
 ) -> PooledDifference:
-    """The mean of `values` by prompt; `ends` are the least and the greatest possible, None without bounds."""
+    """Compute the mean of `values`, one per prompt, with its interval.
+
+    Args:
+        values: values or differences by prompt, `(prompts,)`.
+        weight: factor of the variance between seeds in that of the mean.
+        ends: smallest and largest possible value; None without bounds.
+    """
     mean, n, found = float(values.mean()), len(values), len({*group.tolist()})
     least, greatest = ends or (-math.inf, math.inf)
     if ends is not None:
@@ -189,7 +204,11 @@ def _pooled(
 
 @dataclass(frozen=True)
 class _SeedVariance:
-    """Variance that seeds add to an arm's mean and to a topic's part of it, and its degrees of freedom."""
+    """Pooled variance between seeds.
+
+    `of_mean` is the variance of a seed's mean, with `freedom` degrees of freedom, and `of_part` that of a
+    topic's contribution to it.
+    """
 
     of_mean: float
     of_part: float
@@ -197,7 +216,7 @@ class _SeedVariance:
 
 
 def _seed_variance(pool: Sequence[SeedValues], prompts: Sequence[str], group: Indices) -> _SeedVariance:
-    """Pooled over the arms that have two seeds or more and these prompts."""
+    """Compute the variance between seeds, pooled over the arms with at least two seeds and these prompts."""
     of_mean = of_part = 0.0
     freedom = part_freedom = 0
     for arm in pool:
@@ -215,7 +234,11 @@ def _seed_variance(pool: Sequence[SeedValues], prompts: Sequence[str], group: In
 
 
 def _topic_parts(values: Array, group: Indices) -> Array:
-    """`(G,)`: sums over topics of deviations from the mean, times G/n; for n topics, the deviations."""
+    """Return the contributions of the G topics to the mean, `(G,)`.
+
+    They are sums over the prompts of a topic of deviations from the mean, times G/n. If each of the n prompts
+    is its own topic, they are the deviations.
+    """
     _, ids = np.unique(group, return_inverse=True)
     sums = np.zeros(int(ids.max()) + 1)
     np.add.at(sums, ids, values - values.mean())
@@ -226,7 +249,7 @@ def _topic_parts(values: Array, group: Indices) -> Array:
 def _difference_parts(
     gap: Array, group: Indices, weight: float, seeds: _SeedVariance
 ) -> tuple[VariancePart, ...] | None:
-    """Parts of the variance of the mean of `gap`; None if one is unknown."""
+    """Return the parts of seeds and topics in the variance of the mean of `gap`; None if one is unknown."""
     parts = []
     if weight > 0:
         if not seeds.freedom:
@@ -243,7 +266,11 @@ def _difference_parts(
 
 
 def _prompts_of(values: Sequence[Mapping[str, Value]]) -> tuple[list[str], int]:
-    """Prompts that all have a value for, and how many others there are. Raises `UserError` for none."""
+    """Return the prompts that have a value for every seed, and the number of the other prompts.
+
+    Raises:
+        UserError: no prompt has a value for every seed.
+    """
     known = dict.fromkeys(prompt for by_prompt in values for prompt in by_prompt)
     shared = [p for p in known if not any(math.isnan(_value(by_prompt, p)) for by_prompt in values)]
     if not shared:
@@ -252,7 +279,7 @@ def _prompts_of(values: Sequence[Mapping[str, Value]]) -> tuple[list[str], int]:
 
 
 def _table(arm: SeedValues, prompts: Sequence[str]) -> Array:
-    """Values `(seeds, prompts)`, NaN where one is missing."""
+    """Return the values of an arm as an array `(seeds, prompts)`, NaN where one is missing."""
     return np.array([[_value(by_prompt, prompt) for prompt in prompts] for by_prompt in arm.by_seed])
 
 
@@ -262,7 +289,7 @@ def _value(by_prompt: Mapping[str, Value], prompt: str) -> float:
 
 
 def _groups(prompts: Sequence[str], topics: Topics | None) -> Indices:
-    """Number of the topic of each prompt. Raises `UserError` for a prompt without one."""
+    """Return the index of the topic of each prompt. Raises `UserError` for a prompt without a topic."""
     if topics is None:
         return np.arange(len(prompts))
     if lacking := next((prompt for prompt in prompts if prompt not in topics), None):

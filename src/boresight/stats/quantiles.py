@@ -1,4 +1,4 @@
-"""Quantiles that are observed values, without interpolation, for lengths and scores that are displayed."""
+"""Compute quantiles without interpolation, which are observed values, for displayed lengths and scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Number = TypeVar("Number", int, float)
 
 
 def nearest_rank(values: Iterable[Number], at: Sequence[float]) -> list[Number]:
-    """The quantiles `at` (shares in [0, 1]) by nearest rank: always values that occur.
+    """Return the quantiles `at` (shares in [0, 1]) by nearest rank: each is one of the values.
 
     >>> nearest_rank([10, 30, 20], (0, 0.5, 0.9))
     [10, 20, 30]

@@ -1,11 +1,11 @@
-"""Bradley-Terry strengths of many systems from pairwise comparisons with ties.
+"""Fit Bradley-Terry strengths of many systems to pairwise comparisons with ties.
 
-Davidson's model (Davidson 1970, JASA 65:317), with theta the log-strength and nu >= 0 how common ties are:
+Davidson's model (Davidson 1970, JASA 65:317), with log-strengths theta and a parameter nu >= 0 for ties:
 
     P(i beats j) ∝ exp(theta_i)     P(j beats i) ∝ exp(theta_j)     P(tie) ∝ nu · exp((theta_i + theta_j) / 2)
 
-With nu = 0 it is Bradley & Terry 1952. Games of one prompt may be correlated (two judging orders, many
-pairs), so the covariance is a sandwich over prompts.
+With nu = 0 it is the model of Bradley & Terry 1952. Games of one prompt may be correlated (two judging
+orders, many pairs), so the covariance is a sandwich over prompts.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from boresight.stats.intervals import Array, Interval
 
 @dataclass(frozen=True)
 class Game:
-    """A comparison of a with b on a prompt: 1 when a won, 0.5 tied, 0 lost, None when judging failed.
+    """A comparison of a with b on a prompt. `outcome` is 1 if a won, 0.5 for a tie, 0 if a lost.
 
-    Any other value, such as the share of several raters, counts as part win and part loss.
+    None is a failed judgment. Any other value, such as a share of several raters, counts as part win and part
+    loss.
     """
 
     prompt: str
@@ -37,16 +38,17 @@ class Game:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Systems from strongest to weakest."""
+    """Fitted strengths of systems; `missing` is the number of games without an outcome."""
 
     strength: dict[str, Interval]
-    """Log-strength, nats, with mean zero over the systems; n is the number of prompts."""
+    """Log-strength by system, from strongest to weakest, in nats, with mean zero over the systems; n is the
+    number of prompts."""
     tie_rate: float
-    """Chance of a tie between two equal systems: nu / (2 + nu)."""
+    """Probability of a tie between two equal systems: nu / (2 + nu)."""
     missing: int
 
     def win_rate(self, a: str, b: str) -> float:
-        """Expected win rate of a over b, ties one half."""
+        """Return the expected win rate of a over b, with ties counted one half."""
         nu = 2 * self.tie_rate / (1 - self.tie_rate)
         gap = self.strength[a].value - self.strength[b].value
         up, down = math.exp(gap / 2), math.exp(-gap / 2)
@@ -54,10 +56,11 @@ class Ranking:
 
 
 def bradley_terry(games: Sequence[Game]) -> Ranking:
-    """Maximum-likelihood strengths with 95 % intervals.
+    """Compute maximum-likelihood strengths with 95 % intervals.
 
-    Raises UserError when no finite fit exists: some systems never beat or tied with the others (Ford 1957),
-    or every game is a tie.
+    Raises:
+        UserError: no finite fit exists, since some systems never won or tied, or never lost or tied, against
+            the others (Ford 1957), or since every game is a tie.
     """
     played = [g for g in games if g.outcome is not None]
     if not played:
@@ -86,7 +89,7 @@ def bradley_terry(games: Sequence[Game]) -> Ranking:
 
 @dataclass(frozen=True)
 class _Table:
-    """Games as arrays, one entry a game: indices of both systems and of the prompt, and the outcome."""
+    """Games as arrays `(games,)`: index of system a, of system b and of the prompt, and the outcome."""
 
     a: np.ndarray
     b: np.ndarray
@@ -112,7 +115,10 @@ class _Table:
 
 
 def _refuse_unconnected(table: _Table, names: list[str]) -> None:
-    """Strengths are finite only if every system can be reached from every other through wins or ties."""
+    """Raise a `UserError` unless every system can be reached from every other through wins or ties.
+
+    Only then are the strengths finite.
+    """
     beats = np.zeros((table.systems, table.systems))
     for a, b, outcome in zip(table.a, table.b, table.outcome, strict=True):
         beats[a, b] += outcome > 0
@@ -128,9 +134,10 @@ def _refuse_unconnected(table: _Table, names: list[str]) -> None:
 
 
 def _fit(table: _Table, steps: int = 100) -> tuple[Array, Array, Array]:
-    """Newton's method on (theta, log nu): parameters, score of each game, observed information.
+    """Fit (theta, log nu) by Newton's method; return parameters, score of each game, and information.
 
-    A game's outcome is a softmax over three utilities, theta_a, theta_b and (theta_a + theta_b)/2 + log nu.
+    The outcome of a game is a softmax over three utilities, theta_a, theta_b and (theta_a + theta_b)/2 + log
+    nu.
     """
     basis = _utility_basis(table)
     tied = table.outcome == 0.5
@@ -155,9 +162,10 @@ def _fit(table: _Table, steps: int = 100) -> tuple[Array, Array, Array]:
 
 
 def _gauge(table: _Table) -> Array:
-    """What the data leaves open, made definite: a constant added to every theta, and nu when nothing tied.
+    """Return a matrix that makes the information invertible in directions that the data do not determine.
 
-    Scores have no component in these directions, so this only holds mean(theta) at zero.
+    These are a constant added to every theta, and nu if there are no ties. Scores have no component in these
+    directions, so the matrix only keeps mean(theta) at zero.
     """
     gauge = np.ones((table.systems + 1, table.systems + 1))
     gauge[-1, :] = gauge[:, -1] = 0
@@ -166,7 +174,7 @@ def _gauge(table: _Table) -> Array:
 
 
 def _utility_basis(table: _Table) -> Array:
-    """(games, outcomes, parameters): how each outcome's utility depends on the parameters."""
+    """Return the derivative of each outcome's utility by each parameter, `(games, outcomes, parameters)`."""
     games = np.arange(table.a.size)
     basis = np.zeros((table.a.size, 3, table.systems + 1))
     basis[games, 0, table.a] = 1
@@ -178,7 +186,10 @@ def _utility_basis(table: _Table) -> Array:
 
 
 def _sandwich(table: _Table, scores: Array, information: Array) -> Array:
-    """Covariance that lets the games of one prompt be correlated (Liang & Zeger 1986), times n / (n - 1)."""
+    """Return the covariance that allows for correlated games of one prompt (Liang & Zeger 1986).
+
+    It is multiplied by n / (n - 1), with n the number of prompts.
+    """
     by_prompt = np.zeros((table.prompt.max() + 1, scores.shape[1]))
     np.add.at(by_prompt, table.prompt, scores)
     bread = np.linalg.inv(information)

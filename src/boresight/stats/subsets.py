@@ -1,11 +1,11 @@
-"""Exact expectations over k of the n samples of one problem: best of k and majority of k.
+"""Compute exact expectations over k of the n samples of one problem: best of k and majority of k.
 
     best_of_k(values, ranks, k=4)                   # value of the highest-ranked of 4
     majority_at_k(values, answers, k=4)             # value of the most frequent answer of 4
 
-Each is the expectation over all subsets of k samples, every one equally likely, as `intervals.pass_at_k` is:
-unbiased for k new samples, and nothing is drawn. Ties are averaged: of samples ranked alike, and of answers
-given equally often, each counts as much as the others.
+Like `intervals.pass_at_k`, these are expectations over all subsets of k samples, each equally likely. They
+are unbiased estimates for k new samples and involve no randomness. Ties are averaged: samples with the same
+rank have equal weights, and so have answers that are given equally often.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from boresight.stats.intervals import Array
 
 
 def best_of_k(values: Sequence[float], ranks: Sequence[float], k: int) -> float:
-    """Expected value of the sample with the highest rank among k; `values` and `ranks` are `(n,)`.
+    """Compute the expected value of the highest-ranked of k samples; `values` and `ranks` have length n.
 
-    With h samples ranked above and g ranked alike, the chance that the first of k is one of these g is
-    (C(n-h, k) - C(n-h-g, k)) / C(n, k), and it is each of them equally often.
+    For g samples with the same rank and h samples ranked above them, the probability that the highest of k
+    samples is one of the g is (C(n-h, k) - C(n-h-g, k)) / C(n, k), equally shared among the g.
     """
     n = len(values)
     _require_k(n, k, len(ranks))
@@ -41,7 +41,7 @@ def best_of_k(values: Sequence[float], ranks: Sequence[float], k: int) -> float:
 
 
 def majority_at_k(values: Sequence[float], answers: Sequence[Hashable | None], k: int) -> float:
-    """Expected value of the most frequent answer among k samples; `values` and `answers` are `(n,)`.
+    """Compute the expected value of the most frequent answer of k samples; both lists have length n.
 
     A sample whose answer is None does not vote; if none of the k votes, the result is the mean of their
     values. The value of an answer is the mean over the samples that give it.
@@ -67,10 +67,14 @@ def _require_k(n: int, k: int, others: int) -> None:
 
 @lru_cache(maxsize=4096)
 def _chances_to_win(sizes: tuple[int, ...], silent: int, k: int) -> dict[int, float]:
-    """For every size of a group of samples with one answer, the chance that this answer wins a vote of k.
+    """Return the probability that an answer wins the vote of k samples, by how many samples have the answer.
 
-    k of n samples are n independent ones, each taken with the chance k/n, given that k are taken: so the
-    counts of the groups are binomial, and no number here exceeds 1.
+    A random subset of k of n samples is the same as taking each sample independently with probability k/n,
+    given that k samples are taken. The counts of groups are therefore binomial, and no number exceeds 1.
+
+    Args:
+        sizes: number of samples of each distinct answer, sorted.
+        silent: number of samples without an answer.
     """
     n = sum(sizes) + silent
     share = k / n
@@ -90,7 +94,8 @@ def _chances_to_win(sizes: tuple[int, ...], silent: int, k: int) -> dict[int, fl
 
 
 def _others_at_most(votes: int, sizes: Sequence[int], taken: dict[int, Array], k: int) -> Array:
-    """`[u, x]`: chance that x samples of these groups are taken, u groups having `votes` and none more."""
+    """Return a table `[u, x]` for groups of these `sizes`: the probability that x of their samples are taken
+    such that u groups have exactly `votes` samples and no group has more."""
     table = _no_groups(k)
     for size in sizes:
         grown = np.zeros((len(table) + 1, k + 1))
@@ -102,7 +107,7 @@ def _others_at_most(votes: int, sizes: Sequence[int], taken: dict[int, Array], k
 
 
 def _no_groups(k: int) -> Array:
-    """The table of no groups: none of their samples is taken."""
+    """Return the table of `_others_at_most` for no groups: zero samples are taken with probability 1."""
     table = np.zeros((1, k + 1))
     table[0, 0] = 1.0
     return table

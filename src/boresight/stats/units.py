@@ -15,7 +15,10 @@ from boresight.stats.intervals import Interval
 
 @dataclass(frozen=True)
 class Unit:
-    """How numbers of one unit are written: a value, and a difference of two values."""
+    """Format of numbers in one unit: of values, and of differences of two values.
+
+    Numbers are multiplied by `factor` before they are written.
+    """
 
     factor: float = 1.0
     value_suffix: str = ""
@@ -24,42 +27,46 @@ class Unit:
     """Number of decimals of 0 and of numbers from 1 to 10."""
 
     def number(self, x: float, more: int = 0) -> str:
-        """A number without the unit's name, e.g. 62.5 for a share of 0.625."""
+        """Format a number without the unit's name, e.g. 62.5 for a share of 0.625.
+
+        `more` is a number of additional decimals, here and in the methods below.
+        """
         return format_number(x * self.factor, self.decimals, more)
 
     def value(self, x: float, more: int = 0) -> str:
-        """A value, e.g. 62.5 %."""
+        """Format a value, e.g. 62.5 %."""
         return f"{self.number(x, more)}{self.value_suffix}"
 
     def difference(self, x: float, more: int = 0) -> str:
-        """The size of a difference, e.g. 4.1 points."""
+        """Format the absolute value of a difference, e.g. 4.1 points."""
         suffix = self.difference_suffix
         text = self.number(abs(x), more)
         return f"{text} {suffix[:-1] if suffix == 'points' and text == '1.0' else suffix}".strip()
 
     def signed(self, x: float, more: int = 0) -> str:
-        """A difference with its sign, e.g. +4.1 points."""
+        """Format a difference with its sign, e.g. +4.1 points."""
         return ("+" if x > 0 else "-" if x < 0 else "") + self.difference(x, more)
 
     def limits(self, interval: Interval) -> str:
-        """[low, high] without the unit's name."""
+        """Format the limits of an interval as [low, high], without the unit's name."""
         more = self.more_decimals(interval)
         return f"[{self.number(interval.low, more)}, {self.number(interval.high, more)}]"
 
     def estimate(self, interval: Interval) -> str:
-        """A value with its limits."""
+        """Format a value with its limits, e.g. 62.5 % [40.0, 80.0]."""
         return f"{self.value(interval.value, self.more_decimals(interval))} {self.limits(interval)}"
 
     def change(self, interval: Interval) -> str:
-        """A difference with its sign and its limits."""
+        """Format a difference with its sign and its limits, e.g. +4.1 points [1.0, 7.2]."""
         return f"{self.signed(interval.value, self.more_decimals(interval))} {self.limits(interval)}"
 
     def lead(self, interval: Interval) -> str:
-        """The size of a difference with its limits, for sentences that name the better one."""
+        """Format the absolute value of a difference with its limits, for sentences that name the better
+        system."""
         return f"{self.difference(interval.value, self.more_decimals(interval))} {self.limits(interval)}"
 
     def more_decimals(self, interval: Interval) -> int:
-        """The fewest additional decimals with which both limits read otherwise than the value.
+        """Return the smallest number of additional decimals with which both limits differ from the value.
 
         A limit that equals the value, or is infinite, needs none.
         """
@@ -84,22 +91,25 @@ UNITS = {
 
 
 def unit_named(name: str) -> Unit:
-    """Shares are written as percentages, their differences as points, and rewards with two decimals.
+    """Return the unit with this name.
 
-    Other units keep their own name.
+    Shares are written as percentages, their differences as points, and rewards with two decimals. Any other
+    name is itself written after the number.
     """
     return UNITS.get(name) or Unit(1, f" {name}" if name else "", name)
 
 
 SMALLEST = 5e-7
-"""Numbers below it are written as 0, since `MOST_DECIMALS` are written."""
+"""Numbers with a smaller absolute value are written as 0, since they have no digit in `MOST_DECIMALS`
+decimals."""
 MOST_DECIMALS = 6
 
 
 def format_number(x: float, decimals: int = 1, more: int = 0) -> str:
-    """Enough digits to act on: one decimal from 1 up, two significant below, none from 1,000 up.
+    """Format a number with one decimal from 1 up, two significant digits below 1, no decimals from 1,000 up.
 
-    `decimals` is the number of decimals of 0 and of numbers from 1 to 10, `more` a number to add everywhere.
+    `decimals` is the number of decimals of 0 and of numbers from 1 to 10, `more` a number of decimals to add
+    to all numbers.
     """
     if not math.isfinite(x):
         return "∞" if x > 0 else "-∞" if x < 0 else "?"

@@ -1,4 +1,4 @@
-"""The result of a comparison in one sentence."""
+"""Describe the result of a comparison in one sentence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from boresight.stats.units import Unit, rounded_up, unit_named
 
 
 def prompts_needed(difference: Interval) -> int | None:
-    """Number of prompts at which a difference of this size would be significant with 80 % power; None if it
-    is impractical.
+    """Return the number of prompts at which a difference of this size would be significant with 80 % power.
 
-    The standard deviation per prompt is computed from the interval: half-width · √n / 1.96. None when the
-    interval is infinite or if more than 100 times the prompts would be needed.
+    The standard deviation per prompt is computed from the interval: half-width · √n / 1.96. The result is
+    None if the difference is 0, if the interval is infinite, or if more than 100 times as many prompts would
+    be needed.
     """
     half_width = (difference.high - difference.low) / 2
     if difference.value == 0 or not math.isfinite(half_width):
@@ -27,11 +27,11 @@ def prompts_needed(difference: Interval) -> int | None:
 
 
 def detectable_difference(difference: Interval, power: float = 0.8) -> float | None:
-    """The smallest true difference that is significant with as many prompts and the given power.
+    """Return the smallest true difference that as many prompts show to be significant with the given power.
 
         (z(95 %) + z(power)) · standard error
 
-    The standard error is computed from the interval. None when the interval is infinite.
+    The standard error is computed from the interval. The result is None if the interval is infinite.
     """
     half_width = (difference.high - difference.low) / 2
     return half_width * (1 + float(norm.ppf(power)) / Z95) if math.isfinite(half_width) else None
@@ -45,13 +45,13 @@ def verdict(
     better: str = "higher",
     length_controlled: Interval | None = None,
 ) -> str:
-    """The verdict of a paired difference b minus a, e.g.
+    """Describe a paired difference b minus a in one sentence, for example:
 
     "B beats A by 4.1 points [1.0, 7.2], n = 800; length-controlled 2.0 [-1.2, 5.1]: not significant, needs
     about 4,100 prompts."
 
     `difference` and `length_controlled` (the same difference at equal answer lengths) are in `unit`; pass
-    "share" for differences of shares in 0..1. With `better="lower"`, b beats a when it is below zero.
+    "share" for differences of shares in 0..1. With `better="lower"`, b beats a if the difference is negative.
     """
     style = unit_named(unit)
     sentence = _main_clause(difference, a, b, style, better)
@@ -63,8 +63,9 @@ def verdict(
 
 
 def after_holm(sentence: str, p: float, resolved: bool) -> str:
-    """A verdict among several, with its p-value adjusted by Holm; states if the adjustment makes a difference
-    insignificant.
+    """Append to a verdict its p-value after Holm's adjustment, and whether this makes it insignificant.
+
+    `resolved` is whether the difference is significant without the adjustment.
 
     >>> after_holm("B beats A.", 0.053, resolved=True)
     "B beats A; p = 0.053 after Holm's adjustment: not significant among so many comparisons."
@@ -85,7 +86,7 @@ def _main_clause(difference: Interval, a: str, b: str, style: Unit, better: str)
 
 
 def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> str:
-    # Written in the main clause's direction: the winner's, or b minus a where there is no winner.
+    # The sign is that of the main clause: positive for the winner, or b minus a if there is no winner.
     shown = controlled.scaled(-1) if difference.high < 0 else controlled
     value = style.number(shown.value, style.more_decimals(shown))
     clause = f"length-controlled {value} {style.limits(shown)}"
@@ -97,13 +98,13 @@ def _length_clause(difference: Interval, controlled: Interval, style: Unit) -> s
 
 
 def needed_prompts_in_words(difference: Interval, style: Unit) -> str:
-    """Text for an insignificant difference: the number of prompts needed, or the smallest detectable
-    difference."""
+    """Describe an insignificant difference by the number of prompts needed, or by an upper bound on it."""
     return f"not significant, {_needs(difference, style)}"
 
 
 def _of_this_size(difference: Interval, style: Unit) -> str:
-    """The same for a sentence that contains the verdict already."""
+    """Describe an insignificant difference as `needed_prompts_in_words`, without the words "not
+    significant"."""
     needs = _needs(difference, style)
     return f"a difference of this size {needs}" if needs.startswith("needs") else needs
 

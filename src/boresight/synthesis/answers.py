@@ -1,4 +1,4 @@
-"""Stage 2, answers: n answers of every source to every prompt."""
+"""Stage 2, answers: request n answers of every source to every prompt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAGE = "answers"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer; `source` is its name in the recipe, `key` its response in the ledger."""
+    """One answer; `source` is the name of its source in the recipe, `key` identifies its ledger entry."""
 
     source: str
     model: str
@@ -32,13 +32,13 @@ class Answer:
 
     @property
     def words(self) -> int:
-        """Number of words between white space, the unit of all length statistics in this package."""
+        """Number of words separated by white space, the unit of all length statistics in this package."""
         return len(self.reply.text.split())
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A prompt and all answers to it, failures included."""
+    """A prompt and all answers to it, including failed ones."""
 
     prompt: Prompt
     answers: tuple[Answer, ...]
@@ -51,9 +51,9 @@ def make_answers(session: Session, recipe: SynthesisRecipe, prompts: Sequence[Pr
 
 
 class Answers:
-    """All answers in the order of the prompts, read from the ledger anew at each iteration.
+    """Iterable over all prompts with their answers, in the order of the prompts.
 
-    Answers are not held in memory.
+    Each iteration reads the answers from the ledger, so that they are not all held in memory.
     """
 
     def __init__(self, ledger: Ledger, recipe: SynthesisRecipe, prompts: Sequence[Prompt]) -> None:
@@ -75,7 +75,7 @@ class Answers:
 
 
 def identical_samples(recipe: SynthesisRecipe, answered: Iterable[Answered]) -> list[str]:
-    """A warning for every source whose answers to one prompt are identical; empty if there is none."""
+    """Return a warning for every source whose answers to one prompt are identical."""
     alike = {name: IdenticalSamples() for name in recipe.answers}
     for row in answered:
         for name, counts in alike.items():
@@ -85,7 +85,7 @@ def identical_samples(recipe: SynthesisRecipe, answered: Iterable[Answered]) -> 
 
 
 def requests_to(recipe: SynthesisRecipe, section: AnswersSection, prompt: Prompt) -> list[Request]:
-    """The requests of one source for one prompt, one per sample."""
+    """Return the requests of one source for one prompt, one per sample."""
     endpoint = recipe.endpoints[section.by]
     messages = list(prompt.prompt)
     if section.system:

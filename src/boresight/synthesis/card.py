@@ -1,4 +1,4 @@
-"""Stage 5, card: contents, sources and cost of the data set, with warnings."""
+"""Stage 5, card: describe contents, sources and cost of the data set, with warnings."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from boresight.synthesis.recipe import Decoding, SynthesisRecipe
 
 EXAMPLES = 5
 LINE_END = re.compile(r"\r\n?|\n")
-"""Line endings of Markdown. What stands after one of them unindented is no code."""
+"""Pattern of line endings in Markdown. Text after each of them must be indented to stay in a code block."""
 LEAKY = 0.65
-"""AUC of predicting the label by length, over all answers or within pairs, above which a warning is
-written."""
+"""AUC of predicting the label by length, over all answers or within pairs, above which the card contains a
+warning."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Tally:
     scores: Counter[float] = field(default_factory=Counter)
 
     def add(self, row: Judged) -> None:
-        """Add one prompt."""
+        """Count one prompt with its judged answers."""
         self.prompts += 1
         for scored in row.scored:
             self.answers[scored.answer.source] += 1
@@ -62,7 +62,7 @@ def card(
     unpriced: Sequence[str],
     incomplete: str | None,
 ) -> str:
-    """The card as Markdown."""
+    """Return the card as Markdown."""
     sections = [
         ["# Data card", *_summary(recipe, pairs, incomplete)],
         ["## Prompt sources", *_prompts(recipe, tally)],
@@ -152,7 +152,7 @@ def _judge(recipe: SynthesisRecipe, tally: Tally) -> list[str]:
 
 
 def _judge_settings(recipe: SynthesisRecipe) -> str:
-    """Which model judged by what, or which check."""
+    """Describe the judge: its model, axes, scale and orders for a rubric, else its model, check or mode."""
     judge = recipe.judge
     if isinstance(judge, RubricConfig):
         axes = ", ".join(axis.name if axis.weight else f"{axis.name} (weight 0)" for axis in judge.axes)
@@ -242,7 +242,7 @@ def _examples(pairs: Sequence[Preference]) -> list[str]:
 
 
 def _inline(text: str) -> str:
-    """Untrusted text on one line: without Markdown tables, tags or links."""
+    """Return untrusted text on one line, escaped so that it forms no Markdown tables, tags or links."""
     flat = " ".join(text.split())
     for sign in "\\`*_[]<>|#":
         flat = flat.replace(sign, f"\\{sign}")
@@ -250,6 +250,6 @@ def _inline(text: str) -> str:
 
 
 def _quoted(turns: Sequence[Message]) -> str:
-    """Untrusted text as an indented block, which Markdown shows as it is."""
+    """Return untrusted text as an indented block, which Markdown shows literally."""
     text = "\n\n".join(m["content"] for m in turns)
     return "\n".join(f"    {line}" for line in LINE_END.split(text))

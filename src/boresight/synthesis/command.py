@@ -17,13 +17,13 @@ from boresight.synthesis.run import Made, run_synthesis
 def synthesize(
     path: Path, overrides: list[str], folder: Path | None, dry_run: bool, console: Console
 ) -> Made | list[Estimate]:
-    """Make the data set of a recipe, or print and return what that would take.
+    """Make the data set of a recipe or, with `dry_run`, print and return estimates of its requests and cost.
 
-    The folder has no time in its name: the same command resumes where it stopped.
+    The default folder has no time in its name: the same command resumes where it stopped.
 
     Raises:
         UserError: a wrong recipe, unreadable prompts, a spent budget, an endpoint that fails.
-        Interrupted: Ctrl-C; all replies received so far are stored.
+        Interrupted: after Ctrl-C; all replies received so far are stored.
     """
     recipe = SynthesisRecipe.load(path, overrides)
     folder = folder or Path("runs") / recipe_stem(path)

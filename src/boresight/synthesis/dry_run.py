@@ -1,7 +1,7 @@
-"""`--dry-run`: the requests of a run, those already in the ledger, and the cost of the rest.
+"""Estimate for `--dry-run` the requests of a run, those already in the ledger, and the cost of the others.
 
-Nothing is sent. Answers that do not exist yet have an unknown length: the lower estimate takes the mean
-length of the same stage and model in the ledger, or an eighth of `max_tokens`; the upper one takes
+Nothing is sent. The length of answers that do not exist yet is unknown: the lower estimate uses the mean
+length of the same stage and model in the ledger, or an eighth of `max_tokens`; the upper estimate uses
 `max_tokens`.
 """
 
@@ -35,13 +35,16 @@ from boresight.synthesis.judge_config import RubricConfig, endpoint_of
 from boresight.synthesis.recipe import NewPrompts, SynthesisRecipe
 
 UNSEEN = 1 / 8
-"""Share of `max_tokens` that an answer takes in the lower estimate, if the ledger has none."""
+"""Assumed length of an answer in the lower estimate, as a share of `max_tokens`, if the ledger has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Requests of one stage to one endpoint. Tokens and dollars are (low, high) for the requests still to
-    be sent."""
+    """Requests of one stage to one endpoint.
+
+    `cached` is the number of requests with a response in the ledger. Tokens and dollars are `(low, high)` for
+    the requests still to be sent.
+    """
 
     stage: str
     endpoint: EndpointSection
@@ -49,11 +52,11 @@ class Estimate:
     cached: int
     tokens: tuple[int, int]
     usd: tuple[float, float] | None
-    """None where the price is unknown."""
+    """None if the price is unknown."""
 
     @property
     def minutes(self) -> float | None:
-        """Duration at the endpoint's own rate limits; None if it has none, or uses batches."""
+        """Minimum duration under the endpoint's rate limits; None if it has none, or uses batches."""
         if self.endpoint.batch:
             return None
         limits, left = self.endpoint.limits, self.requests - self.cached
@@ -76,7 +79,7 @@ class Planned:
 
 
 def estimate(recipe: SynthesisRecipe, folder: Path, sieve: Sieve | None = None) -> list[Estimate]:
-    """Every stage and endpoint of the recipe, in order.
+    """Return one estimate for every stage and endpoint of the recipe, in order of the stages.
 
     Raises:
         UserError: the prompts cannot be read, or another process works in the folder.
@@ -109,7 +112,7 @@ def _plan(recipe: SynthesisRecipe, sieve: Sieve, ledger: Ledger | None) -> Itera
 def _written(
     recipe: SynthesisRecipe, new: NewPrompts, seeds: list[Prompt], sieve: Sieve, ledger: Ledger | None
 ) -> tuple[list[Request], list[Prompt]]:
-    """Requests for new prompts, and the prompts that are written already."""
+    """Return the requests for new prompts, and the new prompts that the ledger already contains."""
     asked: list[Request] = []
     if ledger is None:
         return asked, []
@@ -123,7 +126,7 @@ def _written(
 
 
 def _about(recipe: SynthesisRecipe, prompt: Prompt, ledger: Ledger | None) -> Iterator[Planned]:
-    """Answers to a prompt, and the judge's requests about them."""
+    """Yield the requests for answers to a prompt, and the judge's requests about these answers."""
     requests = [
         (request, section.by)
         for section in recipe.answers.values()
@@ -139,7 +142,7 @@ def _about(recipe: SynthesisRecipe, prompt: Prompt, ledger: Ledger | None) -> It
 
 
 def _later(recipe: SynthesisRecipe, prompt_tokens: int) -> Iterator[Planned]:
-    """Requests for one prompt that does not exist yet."""
+    """Yield the requests for answers to one prompt that does not exist yet, and those of the judge."""
     for section in recipe.answers.values():
         for _ in range(section.n):
             endpoint = recipe.endpoints[section.by]
@@ -148,7 +151,7 @@ def _later(recipe: SynthesisRecipe, prompt_tokens: int) -> Iterator[Planned]:
 
 
 def _judging(recipe: SynthesisRecipe, prompt_tokens: int) -> Iterator[Planned]:
-    """The judge's requests about the answers to one prompt, while they are not there."""
+    """Yield the judge's requests about the answers to one prompt, for answers that do not exist yet."""
     judge = _judge(recipe)
     if judge is None:
         return
@@ -165,7 +168,7 @@ def _judging(recipe: SynthesisRecipe, prompt_tokens: int) -> Iterator[Planned]:
 
 
 def _judge(recipe: SynthesisRecipe) -> EndpointSection | None:
-    """The endpoint that judges; None for judges that compute here."""
+    """Return the endpoint of the judge; None for judges without an endpoint."""
     if isinstance(recipe.judge, RubricConfig):
         return recipe.endpoints[recipe.judge.by]
     return endpoint_of(recipe.judge) if isinstance(recipe.judge, EndpointConfig) else None
@@ -206,7 +209,7 @@ def _estimate(stage: str, endpoint: EndpointSection, asked: list[Planned], ledge
 def print_estimate(
     estimates: list[Estimate], recipe: SynthesisRecipe, sieve: Sieve, console: Console
 ) -> None:
-    """Print the plan as a table, and which requests the budget would not cover."""
+    """Print the estimates as a table, and whether the budget may be too small."""
     table = Table("stage", "model", box=SIMPLE_HEAD)
     for heading in ("requests", "there", "1,000 tokens", "dollars", "time"):
         table.add_column(heading, justify="right")

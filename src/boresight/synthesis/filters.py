@@ -1,4 +1,4 @@
-"""Counts and examples of what was dropped, by reason."""
+"""Count dropped items by reason, with examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Sieve:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def drop(self, reason: str, example: str) -> None:
-        """Count a dropped item."""
+        """Count a dropped item, and keep it as an example if there are few for its reason."""
         self.counts[reason] += 1
         shown = self.examples.setdefault(reason, [])
         if len(shown) < SHOWN:
@@ -27,5 +27,5 @@ class Sieve:
             shown.append(line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…")
 
     def say(self) -> str:
-        """The counts as text, for instance `12 copies, 3 overlap with held-out data`."""
+        """Format the counts, for instance as `12 copies, 3 overlap with held-out data`."""
         return ", ".join(f"{count:,} {reason}" for reason, count in self.counts.most_common())

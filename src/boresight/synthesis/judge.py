@@ -1,8 +1,8 @@
-"""Stage 3, judge: a score for every answer, from a rubric, a reward model or a verifier.
+"""Stage 3, judge: score every answer by a rubric, a reward model or a verifier.
 
-Every judge of win rates that scores single answers can be used (`boresight.scorers.judges`). `rubric` exists
-only here: a language model rates all answers to a prompt side by side, once in their order and once reversed,
-since judges have a position bias.
+Every judge of win rates that scores single answers can be used (`boresight.scorers.judges`). The judge
+`rubric` exists only for synthesis: a language model rates all answers to a prompt side by side, once in their
+order and once in reverse order, since judges have a position bias.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ from boresight.synthesis.recipe import SynthesisRecipe
 
 STAGE = "judge"
 CHUNK = 512
-"""Answers per call of a scorer."""
+"""Number of collected answers at which a scorer is called."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A judged answer; `score` is None when judging failed, and `failure` is the reason."""
+    """A judged answer. `score` is None if it was not judged; `failure` is the reason if judging failed.
+
+    `axes` are the ratings by axis of a rubric, None for other judges.
+    """
 
     answer: Answer
     score: float | None
@@ -44,8 +47,11 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A prompt with its judged answers; `flipped`: the two orders disagree on which of the best and the
-    worst answer is better."""
+    """A prompt with its judged answers.
+
+    `flipped` is whether the second order rates the best answer of the first order below the worst one; None
+    unless a rubric was used in both orders.
+    """
 
     prompt: Prompt
     scored: tuple[Scored, ...]
@@ -53,7 +59,7 @@ class Judged:
 
 
 def judge_all(session: Session, recipe: SynthesisRecipe, answered: Answers) -> Iterator[Judged]:
-    """Every prompt with its judged answers, in order."""
+    """Judge all answers; yields every prompt with its judged answers, in order."""
     if recipe.judge is None:
         return (Judged(a.prompt, tuple(Scored(x, None) for x in a.answers)) for a in answered)
     if isinstance(recipe.judge, RubricConfig):
@@ -97,7 +103,7 @@ def _not_judged(answer: Answer) -> Scored:
 
 
 class _Recorder:
-    """Takes a judge's requests down and answers none."""
+    """Records the requests of a judge and returns failed replies, without sending anything."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
@@ -108,7 +114,10 @@ class _Recorder:
 
 
 def requests_about(recipe: SynthesisRecipe, a: Answered) -> list[Request]:
-    """The requests to a judge behind an endpoint about these answers, if every reply is well-formed."""
+    """Return the requests about these answers to a judge with an endpoint, without requests for corrections.
+
+    A malformed reply would lead to more requests.
+    """
     if isinstance(recipe.judge, RubricConfig):
         names = tuple(axis.name for axis in recipe.judge.axes)
         shown = _rubric_requests(recipe, recipe.judge, a)
@@ -164,7 +173,7 @@ def _by_rubric(
 def _rubric_requests(
     recipe: SynthesisRecipe, settings: RubricConfig, a: Answered
 ) -> list[tuple[Request, int]]:
-    """The request of each order, and how many answers it shows. Fewer than two need no judge."""
+    """Return the request of each order with the number of answers in it; empty for fewer than two answers."""
     texts = [answer.text for answer in a.answers if not answer.reply.failure]
     if len(texts) < 2:
         return []
@@ -201,7 +210,7 @@ def _rendered(settings: RubricConfig, prompt: Prompt, texts: Sequence[str]) -> s
 
 @lru_cache(maxsize=64)
 def _shape(names: tuple[str, ...], scale: int, count: int) -> type[BaseModel]:
-    """Class of a valid reply: `count` ratings from 1 to `scale` on every axis."""
+    """Return the class of a valid reply: `count` ratings from 1 to `scale` on every axis."""
     fields: dict[str, Any] = {name: (int, Field(ge=1, le=scale)) for name in names}
     rating: Any = create_model("Rating", reason=(str, ...), **fields)
     return create_model("Ratings", ratings=(list[rating], Field(min_length=count, max_length=count)))
@@ -213,7 +222,8 @@ async def _rate(asker: Asker, settings: RubricConfig, request: Request, count: i
 
 
 def _judged(a: Answered, settings: RubricConfig, ratings: Sequence[Parsed[Any]]) -> Judged:
-    """Mean over the orders. An order that failed leaves the prompt unjudged: half a mean is not one."""
+    """Average the ratings over the orders. If one order failed, the prompt is not judged, since the scores of
+    a single order contain its position bias."""
     usable = [answer for answer in a.answers if not answer.reply.failure]
     if failed := [r for r in ratings if r.value is None]:
         why = f"judge: {failed[0].failure} ({failed[0].detail})"
@@ -244,7 +254,7 @@ def _weighted(settings: RubricConfig, axes: dict[str, float]) -> float:
 
 
 def _flipped(settings: RubricConfig, by_order: Sequence[Sequence[Any]]) -> bool:
-    """Whether the answers that one order sets first and last are set the other way round by the other."""
+    """Whether the best answer of the first order has a lower score than its worst answer in the second."""
     one, other = ([_weighted(settings, rating.model_dump()) for rating in order] for order in by_order)
     best, worst = one.index(max(one)), one.index(min(one))
     return one[best] > one[worst] and other[best] < other[worst]

@@ -1,4 +1,4 @@
-"""The judges of synthesis: those that score single answers, and `rubric`."""
+"""Settings of the judges of synthesis: those that score single answers, and `rubric`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ RUBRIC = "rubric"
 
 
 PAIRWISE = ("llm", "recorded")
-"""Judges of pairs, which are refused: several answers to a prompt require scores."""
+"""Judges that compare pairs. They are refused, since several answers to a prompt require scores."""
 
 
 OF_ENDPOINT = ("model", "key_env", "token_limit", "timeout", "price", "limits")
-"""Settings of a judge behind an endpoint that are settings of the endpoint."""
+"""Names of settings of a judge with an endpoint that are settings of the endpoint itself."""
 
 
 def endpoint_of(judge: EndpointConfig) -> EndpointSection:
-    """The endpoint in the settings of a judge."""
+    """Return the endpoint that the settings of a judge describe."""
     return EndpointSection(base_url=judge.endpoint, **{name: getattr(judge, name) for name in OF_ENDPOINT})
 
 
@@ -78,9 +78,9 @@ class RubricConfig(JudgeConfig):
     """2 shows the answers in both orders and takes the mean; 1 costs half, and its scores contain the
     position bias."""
     max_tokens: int = Field(default=1024, gt=0)
-    """Longest reply, in tokens."""
+    """Maximum reply length, in tokens."""
     temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy decoding."""
 
     @field_validator("rubric")
     @classmethod
@@ -102,18 +102,18 @@ class RubricConfig(JudgeConfig):
 
 
 class Rubric:
-    """The judge `rubric`, which only synthesis has, with the interface of a `JudgeFile`."""
+    """The judge `rubric`, which exists only for synthesis, with the interface of a `JudgeFile`."""
 
     Config = RubricConfig
 
 
 def names() -> list[str]:
-    """Judges that score answers, sorted."""
+    """Return the names of all judges that score single answers, sorted."""
     return sorted({RUBRIC, *judges.names()}.difference(PAIRWISE))
 
 
 def get(name: str) -> JudgeFile | type[Rubric]:
-    """The judge called `name`. Raises `UserError` for a name that is unknown or compares pairs."""
+    """Return the judge called `name`. Raises `UserError` if it is unknown or compares pairs."""
     if name in PAIRWISE:
         raise UserError(f"judge.name: {name} compares pairs; use {RUBRIC}, which rates answers.")
     if name not in names():
@@ -122,5 +122,5 @@ def get(name: str) -> JudgeFile | type[Rubric]:
 
 
 def name_of(config: JudgeConfig) -> str:
-    """Name of the judge with these settings."""
+    """Return the name of the judge that these settings belong to."""
     return RUBRIC if isinstance(config, RubricConfig) else judges.name_of(config)

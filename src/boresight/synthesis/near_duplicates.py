@@ -1,4 +1,4 @@
-"""Prompts that are too similar to others: copies, near-duplicates, and overlaps with evaluation data."""
+"""Find prompts that are too similar to others: copies, near-duplicates, overlaps with evaluation data."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ TOKEN = re.compile(
     r"|(?<=\b\w\s)[-*/](?=\s\w\b)|(?<=\b\w)[-*/](?=\w\b)"  # between variables
     r"|(?<=\w)#|[^\w\s\x00-\x7f]"
 )
-"""Words, ASCII signs that are no punctuation where they stand, and all other characters."""
+"""Pattern of a word, of an ASCII sign that is not punctuation in its context, or of a non-ASCII character."""
 PERMUTATIONS = 128
 SHINGLE = 3
 FEWEST = 4
 
 
 def text_of(messages: Sequence[Message]) -> str:
-    """The text of the user's turns of a conversation."""
+    """Return the text of all messages of a conversation except system messages."""
     return "\n".join(m["content"] for m in messages if m["role"] != "system")
 
 
 def fingerprint(text: str) -> str:
-    """A key that is equal for texts that differ only in case, punctuation and white space.
+    """Return a key that is equal for texts that differ only in case, punctuation and white space.
 
-    Signs with a meaning of their own count: `17 + 5` and `17 - 5`, `3` and `-3`, `C` and `C++`, emoji.
+    Signs with a meaning are not ignored: `17 + 5` and `17 - 5`, `3` and `-3`, `C` and `C++` have different
+    keys, as have different emoji.
     """
     tokens = filter(_is_meant, TOKEN.findall(text.lower()))
     return hashlib.sha256(" ".join(tokens).encode("utf-8", "surrogatepass")).hexdigest()
@@ -46,9 +47,9 @@ def _is_meant(token: str) -> bool:
 class HeldOut:
     """Evaluation prompts, which must not occur in training data.
 
-    A text overlaps if it has `size` consecutive words in common with one of them. A shorter evaluation prompt
-    must occur completely, and one below `FEWEST` words must be the whole text: "Hello!" occurs in too many
-    others.
+    A text overlaps if it has `size` consecutive words in common with one of them. An evaluation prompt with
+    fewer words must occur completely in the text. One with fewer than `FEWEST` words must be the entire text,
+    since for example "Hello!" occurs in too many others.
     """
 
     def __init__(self, texts: Iterable[str], size: int) -> None:
@@ -58,8 +59,7 @@ class HeldOut:
             self._runs.setdefault(length, set()).update(shingles(words, size))
 
     def overlap(self, text: str) -> str | None:
-        """The longest run of words in common with an evaluation prompt, if it counts as an overlap; else
-        None."""
+        """Return a run of words by which the text overlaps with an evaluation prompt, or None."""
         words = word_list(text)
         for length in sorted(self._runs, reverse=True):
             if length < FEWEST and length != len(words):
@@ -71,7 +71,7 @@ class HeldOut:
 
 
 class NearDuplicates:
-    """Prompts seen so far, searched for near-duplicates by MinHash over word 3-grams (Broder 1997).
+    """Finds near-duplicates of earlier prompts by MinHash over word 3-grams (Broder 1997).
 
     Raises:
         UserError: the extra `dedup` is not installed.
@@ -89,7 +89,7 @@ class NearDuplicates:
         self._texts: list[str] = []
 
     def seen(self, text: str) -> str | None:
-        """An earlier text that is a near-duplicate; if there is none, adds `text` and returns None."""
+        """Return an earlier text that is a near-duplicate; if there is none, add `text` and return None."""
         sketch = self._MinHash(num_perm=PERMUTATIONS, seed=1)
         for shingle in shingles(word_list(text), SHINGLE):
             sketch.update(shingle.encode("utf-8", "surrogatepass"))
@@ -101,7 +101,7 @@ class NearDuplicates:
 
 
 def copies(texts: Iterable[str]) -> Iterator[bool]:
-    """For each text, whether a text with the same `fingerprint` occurred before."""
+    """Yield for each text whether a text with the same `fingerprint` occurred before."""
     seen: set[str] = set()
     for text in texts:
         print_ = fingerprint(text)

@@ -1,6 +1,7 @@
-"""Stage 4, pairs: the best answer against the worst of similar length; ties are dropped.
+"""Stage 4, pairs: pair the best answer with the worst one of similar length; ties are dropped.
 
-Judgments that the order of the answers changes are counted on the card (`Tally.flips`); their mean is used.
+Judgments that change with the order of the answers are used as their mean over both orders, and counted on
+the card (`Tally.flips`).
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ REFUSAL = re.compile(
     r"\s+(assist|help|provide|fulfil|comply|answer|do that)",
     re.IGNORECASE,
 )
-"""Beginnings of answers that refuse the request."""
+"""Pattern of the beginning of an answer that refuses the request."""
 
 
 def make_pairs(judged: Iterable[Judged], settings: PairsSection, sieve: Sieve) -> Iterator[Preference]:
-    """At most `per_prompt` pairs per prompt; with sides, one for each chosen answer.
+    """Yield at most `per_prompt` pairs per prompt; with sides, one pair for each chosen answer.
 
-    Among equally good pairs, the choice balances length: if so far the chosen answer was more often the
-    longer one, a pair with a shorter chosen answer is taken, and vice versa.
+    Among equally good pairs, the choice balances length: if the chosen answer has been the longer one more
+    often so far, a pair with a shorter chosen answer is preferred, and vice versa.
     """
     lean = 0
     for row in judged:
@@ -48,7 +49,7 @@ def make_pairs(judged: Iterable[Judged], settings: PairsSection, sieve: Sieve) -
 
 
 def _kept(row: Judged, settings: PairsSection, sieve: Sieve) -> Iterator[Scored]:
-    """Answers that may be in a pair."""
+    """Yield the answers that may be in a pair; count the others as dropped."""
     seen: set[str] = set()
     for scored in row.scored:
         if reason := _unfit(scored, settings, seen):
@@ -60,7 +61,7 @@ def _kept(row: Judged, settings: PairsSection, sieve: Sieve) -> Iterator[Scored]
 
 
 def _unfit(scored: Scored, settings: PairsSection, seen: set[str]) -> str | None:
-    """Why an answer is in no pair."""
+    """Return the reason why an answer must not be in a pair, or None if it may be."""
     answer = scored.answer
     if answer.reply.failure:
         return f"answers that failed ({answer.reply.failure})"
@@ -91,7 +92,10 @@ def _by_side(kept: Sequence[Scored], settings: PairsSection, sieve: Sieve) -> It
 def _by_score(
     kept: Sequence[Scored], settings: PairsSection, sieve: Sieve, row: Judged, lean: int
 ) -> list[ScoredPair]:
-    """The best pair, then the best of what is left. Only a prompt without any pair is counted as dropped."""
+    """Return the best pair, then the best one of the remaining answers, up to `per_prompt` pairs.
+
+    Only a prompt without any pair is counted as dropped.
+    """
     left = list(kept)
     pairs: list[ScoredPair] = []
     while len(pairs) < settings.per_prompt:
@@ -107,8 +111,10 @@ def _by_score(
 
 
 def _best_pair(kept: Sequence[Scored], settings: PairsSection, lean: int) -> ScoredPair | str:
-    """Of the best answers and those far enough below, the pair furthest apart that is alike in length; or
-    why there is none."""
+    """Return the pair of similar length with the largest difference of scores, or why there is none.
+
+    The better answer has the highest score; the worse one is lower by more than `margin`.
+    """
     if len(kept) < 2:
         return "prompts with fewer than two usable answers"
     best = max(_score(s) for s in kept)
@@ -134,7 +140,7 @@ def _score(scored: Scored) -> float:
 
 
 def _longer(better: Scored, worse: Scored) -> int:
-    """1 when the better answer has more words, -1 when it has fewer."""
+    """Return 1 if the better answer has more words than the worse one, -1 if fewer, 0 if as many."""
     a, b = better.answer.words, worse.answer.words
     return (a > b) - (a < b)
 
@@ -144,7 +150,7 @@ def _alike(one: Scored, other: Scored, settings: PairsSection) -> bool:
 
 
 def _gap(one: Scored, other: Scored) -> float:
-    """Difference in words, as a share of the longer."""
+    """Return the difference in number of words, as a share of the longer answer."""
     a, b = one.answer.words, other.answer.words
     return abs(a - b) / max(a, b, 1)
 
@@ -169,11 +175,11 @@ def _origin(scored: Scored) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How well length in words predicts the label. `auc` is 0.5 by chance, and 0 or 1 if length decides the
-    label.
+    """Statistics of how well the length in words predicts the label.
 
-    `auc` compares every chosen answer with every rejected one, `within_pairs` each chosen answer with that of
-    its pair.
+    `chosen` and `rejected` are mean lengths; `chosen_longer` and `chosen_shorter` are numbers of pairs. `auc`
+    compares every chosen answer with every rejected one, `within_pairs` only those of one pair: 0.5 is
+    chance, and 0 or 1 means that length decides the label.
     """
 
     chosen: float
@@ -185,12 +191,12 @@ class Lengths:
 
     @property
     def within_pairs(self) -> float:
-        """Share of pairs whose chosen answer is the longer, ties half."""
+        """Share of pairs whose chosen answer is the longer one; ties count one half."""
         return (self.chosen_longer + (self.pairs - self.chosen_longer - self.chosen_shorter) / 2) / self.pairs
 
 
 def lengths(pairs: Sequence[Preference]) -> Lengths:
-    """Means, how often the chosen answer is the longer one, and the AUC of guessing by length alone."""
+    """Compute the statistics of answer lengths in words over preference pairs."""
     import numpy as np
 
     chosen = np.array([_words(p.chosen) for p in pairs])
@@ -206,7 +212,8 @@ def lengths(pairs: Sequence[Preference]) -> Lengths:
 
 
 def auc(higher: ArrayLike, lower: ArrayLike) -> float:
-    """Chance that a draw from the first is above one from the second, ties half (Mann-Whitney).
+    """Compute the probability that a value of `higher` is above one of `lower`; ties count one half
+    (Mann-Whitney).
 
     >>> auc([2, 3], [1, 3])
     0.625

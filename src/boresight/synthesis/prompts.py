@@ -1,5 +1,7 @@
-"""Stage 1, prompts: from a file, or generated in the style of seeds; filtered before any request is sent
-for them."""
+"""Stage 1, prompts: read prompts from a file, or generate them in the style of seeds, and filter them.
+
+Prompts are filtered before any answer to them is requested.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from boresight.synthesis.recipe import NewPrompts, PromptsSection, SynthesisReci
 STAGE = "prompts"
 DEMO = "demo"
 ROUNDS = 8
-"""Largest number of rounds of requests for more prompts."""
+"""Maximum number of rounds of requests for more prompts."""
 
 ASK = """\
 Below are tasks that people have given to an assistant. Write {count} new ones of the same kind and
@@ -38,8 +40,8 @@ FORM = """
 Answer with nothing but one JSON object of the form {{"prompts": ["…", "…"]}}, whose list has the {count} new
 tasks as texts.
 """
-"""End of `ASK` where the endpoint does not enforce a JSON schema. Requests to others keep their keys in the
-ledger."""
+"""Text appended to `ASK` for endpoints that do not enforce a JSON schema. It is separate from `ASK` so that
+requests to other endpoints keep their keys in the ledger."""
 
 
 class PromptList(BaseModel):
@@ -51,7 +53,7 @@ class PromptList(BaseModel):
 
 
 def read_prompt_source(section: PromptsSection, seed: int) -> list[Prompt]:
-    """The prompts of `source`, or a draw of `limit` of them, in their order."""
+    """Read the prompts of `source`, or `limit` of them drawn at random, in the order of the source."""
     if section.source == DEMO:
         from boresight.data.demo.prompts import prompts
         from boresight.data.demo.topics import DEMO_TRAIN_TOPICS
@@ -68,7 +70,7 @@ def read_prompt_source(section: PromptsSection, seed: int) -> list[Prompt]:
 def make_prompts(
     session: Session, recipe: SynthesisRecipe, found: list[Prompt], sieve: Sieve
 ) -> list[Prompt]:
-    """The prompts of stage 1, filtered; `found` are the prompts of the source."""
+    """Return the filtered prompts of stage 1: `found`, the prompts of the source, or new ones like them."""
     if recipe.prompts.new is not None:
 
         async def ask(request: Request) -> None:
@@ -118,10 +120,12 @@ def new_prompts(
     sieve: Sieve,
     have: Callable[[Sequence[Request]], bool],
 ) -> list[Prompt]:
-    """Generate prompts in rounds until there are enough; the choice depends on the replies alone.
+    """Generate prompts in rounds until there are `new.count`, or for at most `ROUNDS` rounds.
 
-    `have` is called with the requests of a round and brings their replies into the ledger; it returns False
-    to stop.
+    Which prompts are accepted depends only on the replies.
+
+    Args:
+        have: called with the requests of a round; adds their replies to the ledger, or returns False to stop.
     """
     variety = Variety([text_of(seed.prompt) for seed in seeds], new.max_overlap)
     accepted: list[Prompt] = []
@@ -148,7 +152,8 @@ def new_prompts(
 
 
 class Variety:
-    """Rejects a text that shares too many of its word pairs with an earlier one."""
+    """Rejects a text that is too similar to an earlier one: the Jaccard similarity of word pairs exceeds
+    `most`."""
 
     def __init__(self, texts: Sequence[str], most: float) -> None:
         self.most = most
@@ -158,7 +163,7 @@ class Variety:
             self._add(text, shingles(word_list(text), 2))
 
     def too_near(self, text: str) -> str | None:
-        """An earlier text that is too similar; if there is none, adds `text` and returns None."""
+        """Return an earlier text that is too similar; if there is none, add `text` and return None."""
         pairs = shingles(word_list(text), 2)
         for i in sorted({i for pair in pairs for i in self._with.get(pair, ())}):
             earlier, its = self._texts[i]
@@ -174,7 +179,7 @@ class Variety:
 
 
 def request_for(recipe: SynthesisRecipe, new: NewPrompts, seeds: Sequence[Prompt], number: int) -> Request:
-    """Request `number`: its examples and topic are drawn from that number and the seed alone."""
+    """Return request `number` for new prompts; examples and topic depend only on `number` and the seed."""
     draw = random.Random(f"{recipe.seed}:{number}")
     shown = draw.sample(list(seeds), min(new.shots, len(seeds)))
     shots = "\n\n".join(f"Task {i}:\n{text_of(s.prompt)}" for i, s in enumerate(shown, 1))

@@ -23,16 +23,16 @@ class Decoding(Section):
     """How text is sampled."""
 
     max_tokens: int = Field(default=256, gt=0)
-    """Longest text, in tokens."""
+    """Maximum length of a text, in tokens."""
     temperature: float = Field(default=0.9, ge=0)
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy decoding."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Sampling uses the smallest set of tokens with this share of the probability."""
+    """Share of the probability in nucleus sampling, which uses the smallest set of tokens with this share."""
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     """Seed that is sent with requests if set; the sample's number is added to it."""
 
     def params(self) -> dict[str, Any]:
-        """The sampling parameters under their OpenAI names, without unset ones."""
+        """Return the sampling parameters under their OpenAI names, without unset ones."""
         chosen = {name: getattr(self, name) for name in Decoding.model_fields}
         return {name: value for name, value in chosen.items() if value is not None}
 
@@ -43,17 +43,18 @@ class NewPrompts(Decoding):
     by: str
     """Name of the endpoint that writes them."""
     count: int = Field(gt=0)
-    """Prompts wanted."""
+    """Number of new prompts."""
     shots: int = Field(default=4, gt=0)
-    """Seeds shown in one request, drawn again for each."""
+    """Number of seed prompts shown as examples in one request, drawn at random for each request."""
     per_request: int = Field(default=5, gt=0)
-    """Prompts asked for in one request."""
+    """Number of new prompts that one request asks for."""
     topics: list[str] = []
-    """Used in turn, one per request, for diversity."""
+    """Topics of the new prompts, for diversity; each request names the next one in turn."""
     max_overlap: float = Field(default=0.5, gt=0, le=1)
-    """A new prompt that shares more of its word pairs (Jaccard) with an earlier one or a seed is rejected."""
+    """Largest Jaccard similarity of word pairs with an earlier prompt or a seed; more similar new prompts are
+    rejected."""
     max_tokens: int = Field(default=1024, gt=0)
-    """Longest list of prompts, in tokens."""
+    """Maximum length of the reply to one request, in tokens."""
 
 
 class PromptsSection(Section):
@@ -63,16 +64,17 @@ class PromptsSection(Section):
     """Prompts as `data.train` names them (a file, a hub id, `generate:NAME`), or `demo`; the seeds, where new
     prompts are made."""
     limit: int | None = Field(default=None, gt=0)
-    """Use at most this many, drawn with the seed."""
+    """Maximum number of prompts to use from the source, drawn with the seed."""
     new: NewPrompts | None = None
     """Make new prompts in the style of `source`."""
     near_duplicates: float | None = Field(default=None, gt=0, lt=1)
-    """Drop a prompt whose word 3-grams have this Jaccard similarity with an earlier one's, estimated
-    by MinHash (extra `dedup`). Exact copies are always dropped."""
+    """Similarity with an earlier prompt from which a prompt is dropped: Jaccard similarity of word 3-grams,
+    estimated by MinHash (extra `dedup`). Exact copies are always dropped."""
     held_out: list[str] = []
-    """Evaluation data; a prompt that overlaps with one of theirs is dropped."""
+    """Files of evaluation prompts; a prompt that overlaps with one of these is dropped."""
     overlap_words: int = Field(default=8, gt=1)
-    """Consecutive words that count as an overlap; a shorter held-out prompt must occur completely."""
+    """Number of consecutive words that count as an overlap; a shorter held-out prompt must occur
+    completely."""
 
 
 class AnswersSection(Decoding):
@@ -81,9 +83,9 @@ class AnswersSection(Decoding):
     by: str
     """Name of the endpoint that generates the answers."""
     n: int = Field(default=4, gt=0)
-    """Answers per prompt."""
+    """Number of answers per prompt."""
     system: str | None = None
-    """A system message put before the prompt, and left out of the data."""
+    """A system message put before the prompt in requests; the data do not contain it."""
     side: Side | None = None
     """Take these answers as chosen or rejected without judging. Answers that are written to be good or bad
     leak the label through style; see `pairs.leaks`."""
@@ -120,7 +122,7 @@ class SynthesisRecipe(BaseRecipe):
     pairs: PairsSection = PairsSection()
     budget: BudgetSection = BudgetSection()
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seed of the draw of prompts, examples and orders."""
+    """Seed of the random draw of prompts, and of the examples in requests for new prompts."""
     stuck_after: float = Field(default=300.0, gt=0)
     """Seconds without any answer after which the run stops."""
 
@@ -148,7 +150,7 @@ class SynthesisRecipe(BaseRecipe):
         return self
 
     def without_effect(self) -> dict[str, str]:
-        """Settings of models in this process, of pairs and of the overlap that cannot act."""
+        """Return the settings that have no effect beside the others, each with the reason."""
         sided = any(answers.side for answers in self.answers.values())
         by_side = "with answers.side, which decides the pairs"
         rules: list[Rule] = [
@@ -170,7 +172,7 @@ class SynthesisRecipe(BaseRecipe):
 
     @property
     def leaking(self) -> str:
-        """How the two sides differ by construction; empty when they do not."""
+        """Settings in which the answers of the two sides differ, as text; empty if there are none."""
         sides: dict[str, set[str]] = {"chosen": set(), "rejected": set()}
         for answers in self.answers.values():
             if answers.side:
@@ -185,7 +187,8 @@ def _short(parts: list[str]) -> list[str]:
 
 
 def _require_names(recipe: SynthesisRecipe, source: str) -> None:
-    """Every `by` is the name of an endpoint, and a model at an address has one set of settings."""
+    """Raise a `UserError` if a `by` names no endpoint, or if two endpoints are one model at one address with
+    different settings."""
     named = {f"answers.{name}.by": answers.by for name, answers in recipe.answers.items()}
     if recipe.prompts.new:
         named["prompts.new.by"] = recipe.prompts.new.by
@@ -211,8 +214,10 @@ def _require_names(recipe: SynthesisRecipe, source: str) -> None:
 
 
 def _refuse_other_settings(judge: EndpointSection, name: str, used: EndpointSection, source: str) -> None:
-    """Raise a `UserError` if the judge, which is the model of the endpoint `name`, has settings of its own:
-    they would be ignored."""
+    """Raise a `UserError` if the judge and the endpoint `name`, which are one model, have different settings.
+
+    Those of the judge would be ignored.
+    """
     keys = [key for key in judge_config.OF_ENDPOINT if getattr(judge, key) != getattr(used, key)]
     if keys:
         raise UserError(

@@ -1,13 +1,13 @@
-"""`boresight synthesize`: prompts → answers → judge → pairs → card, in one folder.
+"""Run a synthesis in one folder: prompts → answers → judge → pairs → card.
 
     runs/NAME/
       config.yaml      the resolved recipe
       ledger.sqlite    every paid response; if it is deleted, all requests are sent again
       prompts.jsonl    the prompts
-      answers.jsonl    every answer with its score, or why it has none
+      answers.jsonl    every answer with its score, or the reason why it has none
       pairs.jsonl      the data for `boresight train`
       card.md          description of the data set
-      pairs.parquet    the pairs again, where Parquet can hold them and its package is installed
+      pairs.parquet    the same pairs, if Parquet can represent them and its package is installed
 
 Run the same command again to resume. Requests in the ledger are not sent again, so a change of the recipe
 costs only the requests that it changes.
@@ -47,7 +47,7 @@ from boresight.synthesis.recipe import SynthesisRecipe
 LEDGER = "ledger.sqlite"
 RESULTS = ("pairs.jsonl", "pairs.parquet", "card.md")
 SPENDING = ("budget", "stuck_after")
-"""Sections that decide how much is made, and nothing about what is made."""
+"""Sections of the recipe that affect how much data is made, but not its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ class Made(Printable):
 
 
 def run_synthesis(recipe: SynthesisRecipe, folder: Path, console: Console | None = None) -> Made:
-    """Make the data set, or complete it.
+    """Make the data set of a recipe in `folder`, or resume making it.
 
     Raises:
         Stopped: the budget is spent (pairs from the replies so far are written), or an endpoint fails.
-        UserError: unreadable prompts, or not one pair.
+        UserError: the prompts cannot be read, or there is no pair.
     """
     with continuing("run the same command again"):
         return _made(recipe, folder, console)
@@ -87,7 +87,7 @@ def _made(recipe: SynthesisRecipe, folder: Path, console: Console | None) -> Mad
     with Session(
         ledger, endpoints, recipe.budget, stuck_after=recipe.stuck_after, console=console
     ) as session:
-        # The ledger is locked now: nothing before this line has changed a file.
+        # No file is changed before this line: the session has locked the ledger.
         _begin(recipe, folder)
         say = partial(console.print, highlight=False, markup=False) if console else (lambda _: None)
         warn = partial(print_warning, console) if console else say
@@ -120,7 +120,7 @@ def _made(recipe: SynthesisRecipe, folder: Path, console: Console | None) -> Mad
 
 
 def used_endpoints(recipe: SynthesisRecipe) -> list[EndpointSection]:
-    """Endpoints that the recipe uses, each once, a judge's own included. Only these need a key."""
+    """Return the endpoints that the recipe uses, with that of a judge, each once. Only these need keys."""
     names = [answers.by for answers in recipe.answers.values()]
     names += [recipe.prompts.new.by] if recipe.prompts.new else []
     names += [recipe.judge.by] if isinstance(recipe.judge, RubricConfig) else []
@@ -133,9 +133,10 @@ def used_endpoints(recipe: SynthesisRecipe) -> list[EndpointSection]:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise a `UserError` if the folder holds something that is no synthesis, such as a run.
+    """Raise a `UserError` if the folder contains something that is no synthesis, such as a run.
 
-    A process may have been killed between its first file, the ledger, and the recipe.
+    A folder with a ledger is accepted, also without a recipe: a process may have been killed between writing
+    the ledger, its first file, and the recipe.
     """
     ledger = folder / LEDGER
     if not (ledger.exists() or ledger.with_suffix(".lock").exists()):
@@ -147,8 +148,10 @@ def _run_folder(folder: Path) -> RunFolder:
 
 
 def _begin(recipe: SynthesisRecipe, folder: Path) -> None:
-    """Write the recipe. Results of another recipe are deleted before: a run that fails would leave them
-    beside this one."""
+    """Delete the results of another recipe and write the recipe.
+
+    If this run fails, the folder must not contain a recipe with the results of another one.
+    """
     old = _run_folder(folder).recipe()
     if old is not None and _what(SynthesisRecipe.completed(old)) != _what(recipe.to_dict()):
         _remove(folder, ("answers.jsonl", *RESULTS))
@@ -165,8 +168,10 @@ def _remove(folder: Path, names: Sequence[str]) -> None:
 
 
 def _without_parquet(pairs: Sequence[Preference], folder: Path) -> str:
-    """Write `pairs.parquet`; returns the reason if it cannot be written, '' otherwise. No file of earlier
-    pairs is left."""
+    """Write `pairs.parquet`; return '' or, if it cannot be written, the reason.
+
+    An earlier `pairs.parquet` is deleted if the new one cannot be written.
+    """
     path = folder / "pairs.parquet"
     try:
         write_examples(pairs, path)
@@ -187,7 +192,7 @@ def _prompts(
 
 
 def _written(judged: Iterator[Judged], path: Path, tally: Tally) -> Iterator[Judged]:
-    """The rows as they pass, each counted and written to a file that appears when all have."""
+    """Count each row, write it to the file `path`, and yield it. The file appears after the last row."""
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         for row in judged:
             tally.add(row)

@@ -1,10 +1,10 @@
-"""Readers of rewards: the answer that a reward grades, its form, and rules that decide the grade.
+"""Answer readers of rewards: functions that extract the answer that a reward grades.
 
     @reads(reading)                     # reading(completion, row) -> AnswerReading, or the answer alone
     def correct(prompts, completions, rows): ...
 
-An evaluation uses the reader for votes (majority of k) and for the share of answers with the right form. A
-reward without a reader has neither.
+An evaluation uses the reader to count votes (majority of k) and to compute the share of answers with the
+required form. For a reward without a reader, neither is computed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ READING = "reading"
 
 @dataclass(frozen=True, slots=True)
 class AnswerReading:
-    """The answer extracted from one completion.
+    """The answer that was extracted from one completion.
 
-    `answer` is a normalized text, equal for equal answers, by which votes are counted; None without an
-    answer. `formatted`: whether the completion has the required form. `decided_by` names the rules of
-    extraction that decide the grade, such as "the last of several <answer>".
+    Attributes:
+        answer: normalized text, equal for equal answers, by which votes are counted; None without an answer.
+        formatted: whether the completion has the required form.
+        decided_by: names of the extraction rules that decide the grade, such as "the last of several
+            <answer>".
     """
 
     answer: str | None
@@ -32,8 +34,11 @@ class AnswerReading:
 
 
 AnswerReader = Callable[..., "AnswerReading | str | None"]
-"""A function that extracts the answer of a completion, given the row's other columns. It may return the
-answer alone. Options of the reward are passed by name if it has a parameter for them."""
+"""Function that extracts the answer of a completion, given the other columns of the row.
+
+It returns an `AnswerReading`, or the answer alone. Options of the reward are passed as keyword arguments if
+the reader has parameters for them.
+"""
 
 
 def reads(reader: AnswerReader) -> Callable[[F], F]:
@@ -47,14 +52,19 @@ def reads(reader: AnswerReader) -> Callable[[F], F]:
 
 
 def reader_of(function: Callable[..., Any]) -> AnswerReader | None:
-    """The reader that a reward function was decorated with, or has as its attribute `reading`."""
+    """Return the reader of a reward function: its attribute `reading`, which the decorator `reads` sets.
+
+    None if it has none.
+    """
     found = getattr(function, READING, None)
     return found if callable(found) else None
 
 
 def read_by(reader: AnswerReader, completion: str, row: Mapping[str, Any]) -> AnswerReading:
-    """Apply a reader to a completion; for a reader that returns the answer alone, `formatted` is whether
-    there is one."""
+    """Apply a reader to a completion.
+
+    If the reader returns the answer alone, `formatted` is whether there is an answer.
+    """
     found = reader(completion, row)
     if isinstance(found, AnswerReading):
         return found

@@ -1,1 +1,1 @@
-"""The training loop and what it needs: batches, optimizer, metrics and checks of the first step."""
+"""Train a model: loop, batches, optimizer, metrics, and checks of the first step."""

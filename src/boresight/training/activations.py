@@ -29,13 +29,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SPARE = 0.9
-"""Share of the free memory that an estimate may fill."""
+"""Maximum share of the free memory that an estimate may fill."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActivationChoice:
-    """The choice, and the estimates behind it, GB: memory with activations kept, with recomputation, and
-    free memory."""
+    """Whether activations are recomputed, and the estimates behind the choice, in GB.
+
+    `kept_gb` is the memory needed if activations are kept, `recomputed_gb` if they are recomputed, and
+    `free_gb` the free memory.
+    """
 
     recompute: bool
     kept_gb: float
@@ -44,7 +47,7 @@ class ActivationChoice:
     why: str
 
     def __str__(self) -> str:
-        """One sentence for the terminal."""
+        """Return the choice as one sentence for the terminal."""
         what = "recomputed in the backward pass" if self.recompute else "kept for the backward"
         return (
             f"Activations are {what} ({self.why}): training needs about {format_size(self.kept_gb)} more if "
@@ -53,10 +56,13 @@ class ActivationChoice:
 
 
 def largest_forward(recipe: Recipe, kind: InputKind, rows: Sequence[Row], limit: int) -> int:
-    """Tokens of the largest forward with a backward: a full micro-batch, or a whole batch if that is smaller.
+    """Return the number of tokens of the largest forward with a backward.
 
-    `limit` is the number of tokens of a full micro-batch. A row is never split, so a single row may exceed
-    it. For methods that sample, rows are prompts, and the longest possible answers are added.
+    It is a full micro-batch, or a whole batch if that is smaller. A row is never split, so a single row may
+    exceed the limit. For methods that sample, rows are prompts, and the longest possible answers are added.
+
+    Args:
+        limit: number of tokens of a full micro-batch.
     """
     answers = {None: 0, "pair": 2, "group": recipe.rollout.k}[kind.samples]
     sampled = answers * recipe.rollout.max_new_tokens
@@ -67,7 +73,7 @@ def largest_forward(recipe: Recipe, kind: InputKind, rows: Sequence[Row], limit:
 
 
 def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:
-    """The parameters of the memory model for training `policy`."""
+    """Return the memory model of a run that trains `policy`."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     dtype = resolve_dtype(recipe.model.dtype, policy.device)
     return Footprint(
@@ -88,13 +94,14 @@ def footprint_of(recipe: Recipe, policy: Policy) -> Footprint:
 def activation_choice(
     recipe: Recipe, policy: Policy, tokens: int, earlier: bool | None = None
 ) -> ActivationChoice:
-    """Choose whether `policy`, whose weights are loaded, recomputes activations, and switch that on.
+    """Choose whether `policy`, whose weights are loaded, recomputes activations, and enable that if so.
 
-    A frozen copy of it for the reference is made later, so its memory is still to be found.
+    The estimates include gradients, optimizer state and a frozen copy for the reference, which are allocated
+    later.
 
     Args:
-        tokens: tokens of the largest forward that has a backward.
-        earlier: the choice of the run before it was interrupted; None for a new run.
+        tokens: number of tokens of the largest forward that has a backward.
+        earlier: choice of the run before it was interrupted; None for a new run.
     """
     base, footprint = causal_model(policy), footprint_of(recipe, policy)
     beside = footprint.frozen_gb + footprint.state_gb
@@ -123,7 +130,10 @@ def activation_choice(
 
 
 def recompute_activations(model: PreTrainedModel, on: bool = True) -> None:
-    """Switch recomputation in the backward on or off; transformers renamed the methods in 5.23."""
+    """Enable or disable recomputation of activations in the backward.
+
+    transformers renamed the methods in 5.23; both names are supported.
+    """
     word = "enable" if on else "disable"
     name = f"activation_checkpointing_{word}"
     getattr(model, name if hasattr(model, name) else f"gradient_checkpointing_{word}")()

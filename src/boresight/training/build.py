@@ -1,4 +1,4 @@
-"""Build a run's batches, reference and probes, for given data and for sampled answers."""
+"""Build the batches, the reference and the probes of a run, for given data and for sampled answers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from boresight.training.rollouts.vllm import VllmRollouts
 
 @dataclass(frozen=True, slots=True)
 class OfflineBatches:
-    """Rows of a fixed data set in the planned order."""
+    """Rows of a fixed data set, in the planned order."""
 
     rows: Sequence[Row]
     plan: BatchPlan
@@ -58,16 +58,16 @@ class OfflineBatches:
         return self.plan.steps
 
     def batch(self, step: int) -> Batch:
-        """Rows of step `step`."""
+        """Return the rows of step `step`."""
         return Batch([self.rows[index] for index in self.plan.indices(step)])
 
     def used(self) -> Sequence[Row]:
-        """Every row that is used in some step."""
+        """Return every row that is used in any step."""
         return picked(self.rows, self.plan.used())
 
 
 def batch_plan(recipe: Recipe, rows: int) -> BatchPlan:
-    """Order of `rows` training rows under the recipe."""
+    """Return the order in which the recipe uses `rows` training rows."""
     train = recipe.train
     return plan(rows, train.batch, epochs=train.epochs, steps=train.steps, seed=train.seed)
 
@@ -82,7 +82,7 @@ def build_task(
     console: Console,
     outputs: LinearOutputs | None = None,
 ) -> Task:
-    """The run of a recipe: batches, reference and probes for a loaded policy and its data.
+    """Build the run of a recipe: batches, reference and probes for a loaded policy and its data.
 
     Args:
         prompts: held-out prompts; probes use some of them.
@@ -123,7 +123,7 @@ def build_task(
 def given_rows(
     recipe: Recipe, kind: InputKind, data: Prepared, console: Console
 ) -> tuple[Sequence[Row], Sequence[Row]]:
-    """Training and held-out rows, each with a mismatched answer if the method needs one.
+    """Return the training and the held-out rows, each with a mismatched answer if the method needs one.
 
     Raises:
         UserError: there is no other answer for a row.
@@ -153,8 +153,10 @@ def offline(
     held_out: Sequence[Row],
     console: Console,
 ) -> tuple[Batches, Reference | None]:
-    """Batches of given answers, and the reference, whose log-probabilities are computed here for every row
-    that will be used."""
+    """Return the batches of given answers, and the reference; None if the method uses no reference.
+
+    The reference's log-probabilities are computed here for every row that will be used.
+    """
     batches = OfflineBatches(train, batch_plan(recipe, len(train)))
     reference = None
     if kind.needs_reference and recipe.method.wants_reference:
@@ -172,14 +174,15 @@ def offline(
 
 
 def reference_origin(own: StoredReference) -> str:
-    """`24 read from the cache`, `20 read from the cache and 4 computed`, `24 computed`; rows count once."""
+    """Return the origin of the reference's log-probabilities as text, such as `24 read from the cache`, `24
+    computed`, or `20 read from the cache and 4 computed`. Equal rows count once."""
     computed = len(own.table) - own.cached
     parts = [f"{own.cached:,} read from the cache"] * (own.cached > 0)
     return " and ".join([*parts, *[f"{computed:,} computed"] * (computed > 0 or not parts)])
 
 
 def _of_all(own: StoredReference) -> StoredReference:
-    """The reference of all rows: every process has looked up or computed its share."""
+    """Return the log-probabilities of all rows: each process has looked up or computed a share of them."""
     if collectives.world() == 1:
         return own
     parts = collectives.gather_tensors({key.hex(): sums for key, sums in own.table.items()})
@@ -187,7 +190,7 @@ def _of_all(own: StoredReference) -> StoredReference:
 
 
 def rewards_of(recipe: Recipe) -> RewardSum | None:
-    """The rewards of a recipe, loaded; None where it names none and needs none.
+    """Load the rewards of a recipe; None if it names none and needs none.
 
     Raises:
         UserError: a reward cannot be loaded, or the method learns from rewards and none is named.
@@ -206,7 +209,7 @@ def online(
     rewards: RewardSum,
     outputs: LinearOutputs | None = None,
 ) -> tuple[Batches, Reference | None]:
-    """Batches of sampled completions, and the reference that samples or scores them."""
+    """Return the batches of sampled completions, and the reference that samples or scores them."""
     temperature = recipe.rollout.temperature
     ends = stop_token_ids(policy)
     dtype = resolve_dtype(recipe.model.dtype, policy.device)
@@ -254,7 +257,11 @@ def _batches(
     ends: tuple[int, ...],
     reference_sampler: Sampler | None = None,
 ) -> GroupRollouts | PairRollouts:
-    """Groups, or pairs. `frozen` without adapters samples their other side where no sampler is given."""
+    """Return batches of groups or of pairs, as the method needs.
+
+    If one side of a pair is sampled from the reference and there is no `reference_sampler`, it is sampled
+    from `frozen` without adapters.
+    """
     if kind.samples == "group":
         return GroupRollouts(rollouts, recipe.rollout.k, recipe.rollout.updates)
     replay = Replay(recipe.method.replays, recipe.train.seed) if recipe.method.replays else None
@@ -267,7 +274,7 @@ def _batches(
 
 
 def _without_adapters(frozen: Policy, recipe: Recipe, ends: tuple[int, ...]) -> Sampler:
-    """A sampler from `frozen` without its adapters."""
+    """Return a sampler from `frozen` without its adapters."""
     from_frozen = _sampler_of(frozen, recipe, ends)
 
     def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:

@@ -1,5 +1,4 @@
-"""Settings that a recipe leaves open, as chosen before the first step and stored in the run folder
-(`choices.json`).
+"""Store the settings that a recipe leaves open, as chosen before the first step (`choices.json`).
 
 A resumed run keeps them where possible and prints those that change.
 """
@@ -27,7 +26,7 @@ class Choices:
     recompute: bool
     """Whether activations are recomputed in the backward (`train.activations`)."""
     eval_every: int
-    """Steps between evaluations (`train.eval_every`)."""
+    """Number of steps between evaluations (`train.eval_every`)."""
     dtype: str | None = None
     """Precision of the computation (`model.dtype`); None in runs of earlier versions."""
     base: str | None = None
@@ -36,14 +35,14 @@ class Choices:
     """Library of each kind of matrix product on a CPU (`models.kernels.libraries`); None on other devices."""
 
     reuse: bool | None = None
-    """Whether outputs of linear layers are reused after sampling; None in runs in which they cannot be."""
+    """Whether outputs of linear layers are reused after sampling; None in runs where they cannot be."""
 
     def write(self, path: Path) -> None:
         """Write the choices to a file."""
         write_state(path, asdict(self))
 
     def differences(self, earlier: Choices) -> str:
-        """`device was cuda:0 and is cpu`; '' if all are equal."""
+        """Return the changed choices as text, such as `device was cuda:0 and is cpu`; '' if all are equal."""
         known = [f.name for f in fields(self) if getattr(earlier, f.name) is not None]
         changed = [name for name in known if getattr(self, name) != getattr(earlier, name)]
         return ", ".join(
@@ -52,12 +51,12 @@ class Choices:
 
 
 def read_choices(path: Path) -> Choices | None:
-    """Choices of the run in a folder; None if there are none, as for a run of an earlier version.
+    """Return the choices in a file; None if there is no file, as in runs of earlier versions.
 
     Choices that this version does not have are ignored.
 
     Raises:
-        UserError: the file is torn or was edited, or lacks choices.
+        UserError: the file is incomplete or was edited, or lacks choices.
     """
     if not path.is_file():
         return None

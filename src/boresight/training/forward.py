@@ -1,7 +1,7 @@
-"""From rows to the input of a loss: one function per kind of input.
+"""Convert rows to the input of a loss, with one function per kind of input.
 
-`KINDS` is the only place that refers to rows and losses. A new pairwise method needs no change here; a new
-kind of input needs its dataclass in `methods/inputs.py` and one entry below.
+`INPUT_KINDS` is the only place that refers to both rows and losses. A new pairwise method needs no change
+here; a new kind of input needs its dataclass in `methods/inputs.py` and one entry below.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ RowSequence = Sequence[Row]
 class InputKind:
     """Requirements of an input type, and how it is computed.
 
-    `build` runs the policy. `unmoved` makes the same input without a forward, from stored log-probabilities
-    that are still those of the policy: the reference's before the first step, the sampler's for fresh
-    samples; None if there are none. `data` is the kind of training data. With `prompt`, answers are sampled
-    during training; `samples` is then what is sampled per prompt: a group from the policy, or a pair, one of
-    which may be from the reference. `head` is the output of the model: that of a language model, or one
-    scalar per sequence. `mismatched`: rows contain an answer to another prompt, from which the KL is
-    estimated over the batch.
+    `data` is the kind of training data. With `prompt`, answers are sampled during training; `samples` is then
+    what is sampled per prompt: a group from the policy, or a pair, one of which may be from the reference.
+    `head` is the output of the model: that of a language model, or one scalar per sequence. `mismatched`:
+    rows contain an answer to another prompt, from which the KL is estimated over the batch.
+
+    `build` runs the policy. `unmoved` returns the same input without a forward, from stored log-probabilities
+    that are still those of the policy: the reference's before the first step, or the sampler's for fresh
+    samples. It returns None if no such log-probabilities are stored.
     """
 
     data: str
@@ -98,7 +99,7 @@ def _labeled(
     assert reference is not None
     logps = completion_logprobs(model, rows, temperature=temperature)
     policy = logps.sums[:, 0]
-    kl = torch.full_like(policy, math.nan)  # of the whole batch, which is not seen here
+    kl = torch.full_like(policy, math.nan)  # the KL is estimated from the whole batch, not from these rows
     return LabeledLogps(
         policy, like(reference(rows), policy)[:, 0], logps.lengths[:, 0], _labels(rows, policy), kl
     )
@@ -112,7 +113,7 @@ def _unmoved_labeled(reference: Reference | None, rows: RowSequence) -> LabeledL
 
 
 def _labels(rows: RowSequence, logps: Tensor) -> Tensor:
-    """Whether each row's answer is a good one, bool `(rows,)`, where `logps` are."""
+    """Return whether each row's answer is a good one, bool `(rows,)`, on the device of `logps`."""
     return to_device(torch.tensor([row.scores[0] > 0 for row in rows]), logps.device)
 
 
@@ -154,8 +155,10 @@ def _token_group(
 
 
 def _old_token_logps(rows: RowSequence, now: Tensor) -> Tensor:
-    """The trainer's log-probabilities before the first update, of the shape of `now`, which they are until
-    then."""
+    """Return the trainer's token log-probabilities before the first update, in the shape of `now`.
+
+    Rows without stored ones have had no update, so theirs are the values in `now`.
+    """
     old = now.detach().clone()
     for i, row in enumerate(rows):
         for j, completion in enumerate(row.completions):
@@ -174,7 +177,10 @@ def _fields(x: LossInput) -> dict[str, Tensor]:
 
 
 def _unmoved_group(reference: Reference | None, rows: RowSequence) -> GroupLogps | None:
-    """With a reference there is none: its log-probabilities of fresh samples are not stored."""
+    """Return the input from the sampler's log-probabilities, without a forward.
+
+    None with a reference, since its log-probabilities of fresh samples are not stored.
+    """
     old = _sampled_logps(rows)
     if reference is not None or old.isnan().any():
         return None
@@ -198,12 +204,15 @@ def _group_of(rows: RowSequence, policy: Tensor, old: Tensor, ref: Tensor, lengt
 
 
 def _sampled_logps(rows: RowSequence) -> Tensor:
-    """Log-probabilities that the sampler drew with, `(rows, k)`; NaN for other text."""
+    """Return the log-probabilities with which completions were sampled, `(rows, k)`; NaN for given text."""
     return _or_nan([[c.sampled_logp for c in row.completions] for row in rows])
 
 
 def _old_logps(rows: RowSequence) -> Tensor:
-    """The trainer's log-probabilities before the first update on these rows, `(rows, k)`; NaN until then."""
+    """Return the trainer's log-probabilities before the first update on these rows, `(rows, k)`.
+
+    They are NaN before that update.
+    """
     return _or_nan([[c.old_logp for c in row.completions] for row in rows])
 
 
@@ -212,7 +221,7 @@ def _or_nan(values: Sequence[Sequence[float | None]]) -> Tensor:
 
 
 def _lengths(rows: RowSequence) -> Tensor:
-    """Scored tokens of each completion, `(rows, k)`."""
+    """Return the number of scored tokens of each completion, `(rows, k)`."""
     return torch.tensor([[float(c.scored) for c in row.completions] for row in rows])
 
 
@@ -243,12 +252,12 @@ INPUT_KINDS: dict[type[LossInput], InputKind] = {
 
 
 def kind_of(recipe: Recipe) -> InputKind:
-    """Kind of the inputs of the recipe's method."""
+    """Return the kind of input of the recipe's method."""
     return INPUT_KINDS[methods.get(recipe.method_name).Input]
 
 
 def at_reference(x: LossInput) -> LossInput:
-    """The inputs with the policy's log-probabilities replaced by the reference's.
+    """Return the inputs with the policy's log-probabilities replaced by the reference's.
 
     Before the first step both are equal, so `loss(at_reference(x))` is the value that the check of the
     initial loss expects for every method. Inputs without a reference are returned unchanged.
@@ -261,8 +270,10 @@ def at_reference(x: LossInput) -> LossInput:
 
 
 def log_ratios(x: PairLogps | LabeledLogps) -> tuple[Tensor, Tensor]:
-    """`(log_ratios, tokens)` of every completion of the batch: log pi - log ref, nats, without gradient,
-    and numbers of tokens."""
+    """Return `(log-ratios, numbers of tokens)` of every completion of the batch.
+
+    The log-ratios are log pi - log ref in nats, without gradient.
+    """
     if isinstance(x, LabeledLogps):
         return x.logratio.detach(), x.length
     ratios, lengths = (x.chosen_logratio, x.rejected_logratio), (x.chosen_len, x.rejected_len)

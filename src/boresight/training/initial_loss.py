@@ -1,8 +1,8 @@
-"""Checks before the first update, for every method.
+"""Check the loss and the log-probabilities before the first update, for every method.
 
-The policy equals the reference, so every log-ratio is zero and the loss is that of the method's own formula
-with the policy's log-probabilities replaced by the reference's: ln 2 for DPO, (1 / 2 tau)^2 for IPO. A run
-with another initial loss compares two different models or two different texts, and its curves are
+The policy equals the reference then, so every log-ratio is zero and the loss is that of the method's own
+formula with the policy's log-probabilities replaced by the reference's: ln 2 for DPO, (1 / 2 tau)^2 for IPO.
+A run with another initial loss compares two different models or two different texts, and its curves are
 meaningless.
 """
 
@@ -32,18 +32,17 @@ CAUSES = (
 
 
 LARGEST_LOG_RATIO = 1e-3
-"""Largest difference between policy and reference before training, nats, both computed in float32."""
+"""Maximum |log-ratio| of a completion before training, in nats, if both models are computed in float32."""
 LARGEST_GAP = 1e-4
-"""Largest difference between sampler and trainer, nats per token, both in float32; SmolLM2-135M shows a
-tenth of it."""
+"""Maximum difference between sampler and trainer, in nats per token, both in float32; a tenth of it is usual
+for SmolLM2-135M."""
 KL_TOKENS = 100
-"""Assumed number of tokens of the answers behind an estimate of the KL, unless those of the batch are
-longer."""
+"""Number of tokens that is assumed for the answers of a KL estimate, unless those of the batch are longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepZero:
-    """Outcome of the check: `loss` against `expected`, and the largest |log-ratio| in nats."""
+    """Result of the check: the loss, the expected loss, and the largest |log-ratio| in nats."""
 
     loss: float
     expected: float
@@ -57,18 +56,20 @@ class StepZero:
 
 
 def check_sampler(policy: Tensor, drawn: Tensor, length: Tensor, *, noise: float, step: int = 0) -> str:
-    """Check that the policy gives fresh samples the log-probabilities with which they were drawn; returns a
-    sentence for the log.
+    """Check that the policy gives fresh samples the log-probabilities with which they were sampled.
 
     Args:
         policy: log-probabilities of the completions under the policy, nats.
         drawn: log-probabilities with which the sampler drew them, nats, of the same shape.
-        length: scored tokens of each completion, of the same shape.
-        noise: standard deviation that rounding gives a token's log-probability, nats; 0 for float32.
+        length: number of scored tokens of each completion, of the same shape.
+        noise: standard deviation of the rounding error of a token's log-probability, nats; 0 for float32.
         step: number of updates so far.
 
+    Returns:
+        A sentence for the log.
+
     Raises:
-        UserError: sampler and trainer disagree, with the likely causes in order.
+        UserError: sampler and trainer disagree; the message lists the likely causes.
     """
     gap = policy.detach() - drawn.to(policy)
     largest = float(sampler_gap(policy.detach(), drawn.to(policy), length).max())
@@ -77,8 +78,13 @@ def check_sampler(policy: Tensor, drawn: Tensor, length: Tensor, *, noise: float
 
 
 def check_fresh(measured: RowMetrics, *, completions: int, noise: float, step: int) -> None:
-    """As `check_sampler`, from the metrics of a step's rows, each of `completions` completions; does
-    nothing if no answer was sampled."""
+    """Check as `check_sampler` does, from the metrics of a step's rows.
+
+    Does nothing if no answer was sampled.
+
+    Args:
+        completions: number of completions per row.
+    """
     if "sampler_gap" not in measured:
         return
     tokens = measured["length"].double() * completions
@@ -91,8 +97,11 @@ def check_fresh(measured: RowMetrics, *, completions: int, noise: float, step: i
 
 
 def _refuse_gap(largest: float, found: Disagreement, noise: float, step: int) -> None:
-    """Raise a `UserError` where `largest`, nats per token, is above its limit, or in half precision
-    `found`."""
+    """Raise a `UserError` if sampler and trainer differ too much.
+
+    In float32 `largest`, nats per token, is compared with its limit; in half precision `found` must be within
+    rounding errors.
+    """
     beyond = found.beyond_rounding(noise) if noise else None
     if beyond is None and (noise or largest <= LARGEST_GAP):
         return
@@ -113,16 +122,19 @@ def check_initial_loss(
     drawn: Tensor | None = None,
     reference: Tensor | None = None,
 ) -> str | None:
-    """Check the loss of the first micro-batch; returns a sentence for the log, None if there is nothing to
-    compare with.
+    """Check the loss of the first micro-batch.
 
-    `reference` are log-probabilities of sampled groups under the reference, if the method has one. `drawn`
-    are the log-probabilities `(rows, 2)` with which sampled pairs were drawn by this process; before the
-    first update both sides are drawn by the same model. `noise` is the standard deviation that rounding gives
-    a token's log-probability, nats; 0 for float32.
+    Args:
+        noise: standard deviation of the rounding error of a token's log-probability, nats; 0 for float32.
+        drawn: log-probabilities `(rows, 2)` with which this process sampled pairs, nats; before the first
+            update both sides are sampled from the same model. None for other rows.
+        reference: log-probabilities of sampled groups under the reference, nats; None if the method has none.
+
+    Returns:
+        A sentence for the log; None if there is nothing to compare with.
 
     Raises:
-        UserError: the loss or a log-ratio is off, with the likely causes in order.
+        UserError: the loss or a log-ratio is not as expected; the message lists the likely causes.
     """
     if isinstance(x, GroupLogps):
         ref = x.policy if reference is None else reference.to(x.policy)
@@ -143,15 +155,16 @@ def check_initial_loss(
 
 
 def _largest_log_ratio(x: PairLogps | LabeledLogps) -> float:
-    """max |log pi - log ref| over the batch, nats, and over its estimate of the KL."""
+    """Return the largest |log pi - log ref| of the batch, in nats, including its estimate of the KL."""
     gap, _ = log_ratios(x)
     return float((torch.cat([gap, x.kl]) if isinstance(x, LabeledLogps) else gap).abs().max())
 
 
 def _beyond_start(x: PairLogps | LabeledLogps, found: StepZero, noise: float) -> str | None:
-    """The deviation of a first loss from that of the reference, as text; None if there is none.
+    """Return the deviation of the first loss from that of the reference, as text; None if there is none.
 
-    In half precision the log-ratios are judged alone: how far rounding moves the loss depends on its method.
+    In half precision only the log-ratios are compared, since the effect of rounding on the loss depends on
+    the method.
     """
     gap, length = log_ratios(x)
     if beyond := _beyond_zero(gap, length, noise):
@@ -166,7 +179,12 @@ def _beyond_start(x: PairLogps | LabeledLogps, found: StepZero, noise: float) ->
 
 
 def _beyond_zero(gap: Tensor, length: Tensor, noise: float) -> str | None:
-    """The deviation of log-ratios `gap`, nats, of completions of `length` tokens from 0, as text, or None."""
+    """Return the deviation of log-ratios from 0, as text; None if it is within the limit.
+
+    Args:
+        gap: log-ratios of completions, nats.
+        length: number of tokens of each completion.
+    """
     if noise:
         return Disagreement.of(gap, length).beyond_rounding(noise)
     largest = float(gap.detach().abs().max())

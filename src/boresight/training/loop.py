@@ -1,4 +1,4 @@
-"""The training loop, independent of the method.
+"""Run the training loop, independent of the method.
 
 Rows are converted into the method's input (`forward`), and the input into a loss. Gradients of `loss *
 weight` are summed over micro-batches and processes, and divided once by the summed weight, which gives the
@@ -66,17 +66,17 @@ from boresight.training.rollouts.replay import Replay
 from boresight.training.rollouts.reuse import fault_of
 
 STOPPING = "boresight: stopping after this step, with a checkpoint; Ctrl-C again stops without one"
-"""Reply to the first signal, since the step and its evaluation may take minutes."""
+"""Message after the first signal, since the step and its evaluation may take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of one step, metrics of how they were sampled, and failures of rewards."""
+    """Rows of one step, metrics of their sampling, and failures of rewards."""
 
     rows: Sequence[Row]
     numbers: dict[str, float] = field(default_factory=dict)
     failures: Sequence[dict[str, Any]] = ()
-    """Completions for which a reward failed; their scores are missing in the rows."""
+    """Completions for which a reward failed; their scores are NaN in the rows."""
 
 
 class Batches(Protocol):
@@ -88,17 +88,17 @@ class Batches(Protocol):
         ...
 
     def batch(self, step: int) -> Batch:
-        """Rows of step `step`, `0 <= step < steps`."""
+        """Return the rows of step `step`, `0 <= step < steps`."""
         ...
 
 
 Probe = Callable[[int], ByRow]
-"""Function that measures held-out rows after a number of steps."""
+"""Function that is called with the number of steps so far, and returns measurements by row."""
 
 
 @dataclass(slots=True)
 class Task:
-    """One run in memory: the model, its batches, probes, and the run folder."""
+    """One run in memory: the model, its batches, its probes, and the run folder."""
 
     recipe: Recipe
     policy: Policy
@@ -110,28 +110,28 @@ class Task:
     probes: Sequence[Probe] = ()
     """Held-out measurements besides the method's own loss and metrics on `eval_rows`."""
     same_prompts: SamePrompts = field(default_factory=SamePrompts)
-    """Which of `eval_rows`, and which prompts that are answered, share a prompt."""
+    """Rows of `eval_rows` with equal prompts, and equal prompts among those that are answered."""
     tracker: RunLog = field(default_factory=collectives.Silent)
-    """Log of metrics; silent until the run folder exists."""
+    """Log of metrics; it ignores everything until the run folder exists."""
     moved: bool = False
-    """Whether an update has changed the policy, which equals the reference until then."""
+    """Whether an update has changed the policy; until then it equals the reference."""
     kl: Tensor | None = None
     """Estimate of the KL to the reference, nats, for the current batch, if the method uses one."""
     old_logps: OldLogps = field(default_factory=dict)
-    """Log-probabilities before the first update on the current rollout, if several updates use it."""
+    """Log-probabilities before the first update on the current rollout; empty if it has only one update."""
     replay: Replay | None = None
-    """Pairs of earlier steps, where the method trains on them again; part of every checkpoint."""
+    """Pairs of earlier steps, if the method trains on them again; they are part of every checkpoint."""
     outputs: LinearOutputs | None = None
     """Storage for the outputs of linear layers during sampling, for reuse in the first update on a
     rollout."""
     loss_scale: LossScale = field(init=False)
-    """Factor on the loss in float16, 1 in other precisions."""
+    """Factor on the loss in float16; 1 in other precisions."""
     guard: Guard | None = None
-    """The guard, which may stop the run; set after the start model has been measured."""
+    """The guard, which may stop the run; set after the start model has been measured. None if it is off."""
     method: Method = field(init=False)
     kind: InputKind = field(init=False)
     eval_every: int = field(init=False)
-    """Steps between evaluations."""
+    """Number of steps between evaluations."""
 
     def __post_init__(self) -> None:
         self.method, self.kind = methods.get(self.recipe.method_name), kind_of(self.recipe)
@@ -150,56 +150,66 @@ class Task:
 
     @property
     def token_noise(self) -> float:
-        """Standard deviation that rounding gives a token's log-probability, nats; 0 in float32, where
+        """Standard deviation of the rounding error of a token's log-probability, nats; 0 in float32, where
         limits are strict."""
         return token_noise(self.dtype)
 
     def arithmetic(self) -> AbstractContextManager[None]:
-        """Context in which the policy computes as in the run: precision, padded lengths of forwards, and
-        kernels."""
+        """Context manager in which the policy computes as in the run.
+
+        It sets precision, padded lengths of forwards, and kernels.
+        """
         model = self.recipe.model
         return arithmetic(self.policy, model.dtype, self.tokens_per_forward, model.kernels)
 
     @property
     def tokens_per_forward(self) -> int:
-        """Largest number of tokens of a micro-batch."""
+        """Maximum number of tokens of a micro-batch."""
         return forward_tokens(self.recipe.train, self.policy.device)
 
     @property
     def current_reference(self) -> Reference | None:
-        """The reference of the next step; None for groups sampled from a policy without any update.
+        """The reference of the next step; None for sampled groups until the policy has had an update.
 
-        Without a reference, log-ratios are exactly zero. Computed, they would be about 1e-6 nats because of
-        rounding, which makes equal rewards of a group differ, and Adam scales any gradient up to a full step.
+        All log-ratios are exactly zero without a reference. If they were computed, rounding would make them
+        about 1e-6 nats; equal rewards of a group would then differ, and Adam scales any gradient up to a full
+        step.
         """
         return self.reference if self.moved or self.kind.samples != "group" else None
 
     def build(self, rows: Sequence[Row]) -> LossInput:
-        """The method's input for `rows`."""
+        """Compute the method's input for `rows`."""
         x = self.kind.build(self.policy, self.current_reference, rows, self.temperature)
         if isinstance(x, LabeledLogps) and self.kl is not None:
             return replace(x, kl=like(self.kl, x.policy).expand_as(x.policy))
         return x
 
     def is_fresh(self, step: int) -> bool:
-        """Whether the policy at `step` is the one that sampled its rows; False after an update on them."""
+        """Return whether the policy at `step` is the one that sampled its rows.
+
+        It is not after an update on them, nor with given rows.
+        """
         return self.kind.online and step % self.recipe.rollout.updates == 0
 
     def build_at_start(self, rows: Sequence[Row]) -> LossInput:
-        """The method's input before the first step; stored log-probabilities of the reference are used in
-        place of a forward."""
+        """Compute the method's input before the first step.
+
+        Stored log-probabilities of the reference are used in place of a forward.
+        """
         unmoved = self.kind.unmoved(self.reference, rows)
         return self.build(rows) if unmoved is None else unmoved
 
 
 def run_steps(task: Task, resume_from: Path | None = None) -> ByRow | None:
-    """Run all steps; writes weights, metrics, checkpoints and the last held-out numbers to the run folder.
+    """Run all steps; write weights, metrics, checkpoints and the last held-out numbers to the run folder.
 
-    Returns those numbers by row; None if the guard has stopped the run, whose trained model is then an
-    earlier one than that of `task`.
+    Returns:
+        The last held-out numbers, by row. None if the guard has stopped the run; the trained model is then
+        from an earlier step than the policy of `task`.
 
     Raises:
-        Interrupted: a signal asked the run to stop; it did so at a checkpoint, or with the trained model.
+        Interrupted: a signal requested the run to stop; it stopped at a checkpoint, or with the trained
+            model.
     """
     optimizer = make_optimizer(task.policy, task.recipe.optim)
     progress = _start(task, optimizer, resume_from)
@@ -210,7 +220,7 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow | None:
         if task.guard and progress.get(STOPPED_BY_GUARD) and task.guard.end():
             after = None
         else:
-            if after is None:  # cut between its last checkpoint and its end, whose log has this evaluation
+            if after is None:  # interrupted after its last checkpoint; the log has this evaluation already
                 after = measure_again(task, progress["step"])
             _keep_final(task, after, progress["step"])
         if collectives.any_process(stop.made):
@@ -219,7 +229,7 @@ def run_steps(task: Task, resume_from: Path | None = None) -> ByRow | None:
 
 
 def _start(task: Task, optimizer: torch.optim.Optimizer, resume_from: Path | None) -> dict[str, Any]:
-    """Bring policy and optimizer to where the steps begin; returns the progress there."""
+    """Prepare policy and optimizer for the first step to take, and return the progress at that point."""
     progress: dict[str, Any] = {"step": 0, "lr_sum": 0.0}
     if resume_from:
         in_parts = is_sharded(task.policy) or is_sharded_checkpoint(resume_from)
@@ -229,7 +239,7 @@ def _start(task: Task, optimizer: torch.optim.Optimizer, resume_from: Path | Non
         task.loss_scale.restore(progress.pop(LOSS_SCALE, None))
         if task.replay is not None:
             task.replay.restore(checkpoint.load_replay(resume_from))
-        _drop_older(task, progress)  # a run killed right after a checkpoint has not done so
+        _drop_older(task, progress)  # not done yet if the run was killed right after writing a checkpoint
     replicas.check_replicas(task.policy, "at the start")
     task.policy.train()
     if task.guard:
@@ -242,9 +252,10 @@ def _start(task: Task, optimizer: torch.optim.Optimizer, resume_from: Path | Non
 def _remaining_steps(
     task: Task, optimizer: torch.optim.Optimizer, progress: dict[str, Any], stop: StopRequest
 ) -> ByRow | None:
-    """Take the steps from `progress` on, which is kept up to date, to the end or to where the run is stopped.
+    """Take the remaining steps, until the end or until the run is stopped; `progress` is updated.
 
-    Returns the last held-out numbers by row; None if no step was left.
+    Returns:
+        The last held-out numbers, by row; None if no step was left.
     """
     recipe, steps, timer = task.recipe, task.batches.steps, CheckpointTimer()
     after: ByRow | None = None
@@ -270,7 +281,10 @@ def _remaining_steps(
 
 
 def _evaluate_and_decide(task: Task, progress: dict[str, Any]) -> ByRow:
-    """Evaluate; note in `progress` whether the guard stops the run here, or this model is the best so far."""
+    """Evaluate, and return the held-out numbers by row.
+
+    `progress` is updated if the guard stops the run here, or if this model is the best so far.
+    """
     held_out, now = evaluate_now(task, progress["step"])
     stopped = leaves_bounds(task, progress["step"], now)
     progress |= {STOPPED_BY_GUARD: True} if stopped else best.found(task.recipe, held_out, progress)
@@ -282,16 +296,19 @@ def _time_to_save(recipe: Recipe, timer: CheckpointTimer) -> bool:
 
 
 def measure_again(task: Task, step: int) -> ByRow:
-    """Held-out numbers by row after `step` steps, for a policy whose evaluation has been logged already."""
+    """Return the held-out numbers by row after `step` steps, without logging them.
+
+    It is for a policy whose evaluation has been logged already.
+    """
     with whole(task.policy):
         return measure_held_out(task, step)[1]
 
 
 def leaves_bounds(task: Task, step: int, now: ByRow) -> bool:
-    """Whether the guard stops the run at this evaluation; then prints the finding and writes it to the
-    findings.
+    """Return whether the guard stops the run at this evaluation.
 
-    Returns False between two updates on one rollout, where no checkpoint can be written.
+    If so, the finding is printed and written to the findings of the run. The result is False between two
+    updates on one rollout, where no checkpoint can be written.
     """
     if task.guard is None or step % task.recipe.rollout.updates:
         return False
@@ -302,7 +319,10 @@ def leaves_bounds(task: Task, step: int, now: ByRow) -> bool:
 
 
 def _keep_final(task: Task, after: ByRow, step: int) -> None:
-    """Write the last numbers, then the model, which ends the training, then its hashes."""
+    """Write the last held-out numbers, then the trained model, then its hashes.
+
+    The existence of the model marks the run as trained.
+    """
     if collectives.is_first():
         trained.write_numbers(task.run, after, step)
     save_policy(task, trained.model_folder(task.run))
@@ -311,18 +331,19 @@ def _keep_final(task: Task, after: ByRow, step: int) -> None:
 
 
 def resume_sentence(run: Path) -> str:
-    """How to resume, for an error. Under torchrun the option is `--run-folder`, since torchrun has a `--run`
-    option."""
+    """Return the part of an error message that describes how to resume.
+
+    Under torchrun the option is `--run-folder`, since torchrun has an option `--run`.
+    """
     if collectives.world() > 1:
         return f"run the same command with --run-folder {run} to resume"
     return f"`{resume_command(run)}` resumes it"
 
 
 def save_policy(task: Task, folder: Path) -> None:
-    """Write the policy in standard formats: adapters, whole weights, or a reward model with its adapters
-    merged.
+    """Write the policy in standard formats: adapters, whole weights, or a reward model with merged adapters.
 
-    To be called by all processes. The adapters of a reward model are merged permanently.
+    All processes must call it. The adapters of a reward model are merged permanently.
     """
     final = lora.merge(task.policy) if task.kind.head == "score" else task.policy
     with whole(final):
@@ -332,7 +353,10 @@ def save_policy(task: Task, folder: Path) -> None:
 
 
 def _save_due(recipe: Recipe, progress: dict[str, Any], wanted: bool) -> bool:
-    """Whether a checkpoint is due. Never between two updates on one rollout: it could not be redrawn."""
+    """Return whether a checkpoint is due.
+
+    None is due between two updates on one rollout, since the rollout could not be sampled again.
+    """
     step, every = progress["step"], recipe.train.save_every
     wanted = wanted or progress.get("best_step") == step or progress.get(STOPPED_BY_GUARD, False)
     return step % recipe.rollout.updates == 0 and (wanted or (every is not None and step % every == 0))
@@ -358,7 +382,7 @@ def _drop_older(task: Task, done: dict[str, Any]) -> None:
 
 
 def evaluate_now(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
-    """Log the held-out numbers after `step` steps; returns them as means and by row."""
+    """Log the held-out numbers after `step` steps, and return them as means and by row."""
     with whole(task.policy):
         numbers, by_row = measure_held_out(task, step)
     if numbers:
@@ -368,7 +392,7 @@ def evaluate_now(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
 
 
 def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: float) -> dict[str, float]:
-    """Take one optimizer step; returns its metrics."""
+    """Take one optimizer step, and return its metrics."""
     started = time.perf_counter()
     batch = task.batches.batch(step)
     if batch.failures and step % task.recipe.rollout.updates == 0 and collectives.is_first():
@@ -376,7 +400,7 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
     replicas.reseed(task.recipe.train.seed, step)
     trainable = [p for group in optimizer.param_groups for p in group["params"]]
     gathered, norm, clipped = gradient(task, batch, step, trainable)
-    if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: nothing to learn from
+    if gathered.weight == 0:  # only ties were sampled, or nothing could be scored: there is no gradient
         optimizer.zero_grad(set_to_none=True)
         return _without_loss(gathered) | batch.numbers | {"skipped": 1.0}
     if not math.isfinite(norm):
@@ -406,8 +430,10 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
 
 
 def _without_loss(gathered: Gathered) -> dict[str, float]:
-    """Means over the rows of a step that has no loss: the shares of their answers that were cut, without a
-    score or of equal rewards are the reason."""
+    """Return means over the rows of a step that has no loss.
+
+    They show why it has none: the shares of answers that were truncated, had no score, or had equal rewards.
+    """
     numbers = gathered.summary() if gathered.ids else {}
     return {name: value for name, value in numbers.items() if name != "loss"}
 
@@ -418,12 +444,13 @@ def gradient(
     """Compute the mean gradient of a batch into the trainable weights.
 
     Returns:
-        The metrics of the rows, the norm of the gradient before clipping, and whether it was clipped. The
-        norm is 0 where the weights of the rows sum to 0, and the gradient is not divided; it is not finite
-        where a float16 gradient has overflowed, which the next step's lower loss scale may prevent.
+        The metrics of the rows, the norm of the gradient before clipping, and whether it was clipped. If the
+        weights of the rows sum to 0, the norm is 0 and the gradient is not divided. If a float16 gradient
+        overflowed, the norm is not finite; the loss scale has then been lowered for the next step.
 
     Raises:
-        UserError: a check of the first step fails, or the gradient is not finite.
+        UserError: a check of the first step fails, or the gradient is not finite and a lower loss scale
+            cannot prevent that.
     """
     gathered = accumulate(task, batch.rows, step).of_all() if batch.rows else Gathered()
     if task.is_fresh(step) and batch.rows:
@@ -446,14 +473,18 @@ def gradient(
 
 
 def first_gradient(task: Task) -> None:
-    """Compute the gradient of the first step and change no weight. Raises `UserError` as `gradient` does."""
+    """Compute the gradient of the first step without changing the weights.
+
+    Raises:
+        UserError: for the reasons of `gradient`.
+    """
     task.policy.train()
     trainable = [p for p in task.policy.parameters() if p.requires_grad]
     gradient(task, task.batches.batch(0), 0, trainable)
 
 
 def _not_finite(task: Task, gathered: Gathered, step: int) -> str:
-    """The error for a step that is not finite: likely causes, and the path of the last good weights."""
+    """Return the error for a gradient that is not finite: likely causes, and the last good checkpoint."""
     measured = ("margin", "nll_per_token", "logp_per_token")
     by_row = gathered.by_row()
     broken = [
@@ -466,13 +497,16 @@ def _not_finite(task: Task, gathered: Gathered, step: int) -> str:
 
 
 def accumulate(task: Task, rows: Sequence[Row], step: int) -> Gathered:
-    """Forward and backward over this process's micro-batches; gradients are sums of `loss * weight`."""
+    """Run forward and backward over this process's micro-batches, and return the metrics of their rows.
+
+    The resulting gradients are sums of `loss * weight`.
+    """
     cfg = task.recipe.method.at(step / task.batches.steps)
     gathered = Gathered()
     old: OldLogps = {}
     first_of_several = task.is_fresh(step) and task.recipe.rollout.updates > 1
     if task.is_fresh(step):
-        # Later updates compare every group with this one, so a KL term keeps them all in it.
+        # Later updates need the old log-probabilities of every group, so with a KL term none is skipped.
         reference = task.reference if first_of_several else task.current_reference
         rows = zero_advantage.skip_zero_advantage(task.kind, task.method, reference, rows, cfg, gathered)
     else:
@@ -523,7 +557,10 @@ def _estimate_kl(task: Task, forwards: Sequence[tuple[list[Row], bool]]) -> Tens
 
 
 def _outputs_of(task: Task, rows: Sequence[Row], step: int) -> LinearOutputs | None:
-    """Outputs of linear layers that sampling kept for the first update on `rows`; None at a fault."""
+    """Return the outputs of linear layers that sampling stored for the first update on `rows`.
+
+    None if none are stored, or if they cannot be reused, which is then logged.
+    """
     if task.outputs is None or not rows or not task.is_fresh(step):
         return None
     with task.arithmetic():
@@ -534,7 +571,7 @@ def _outputs_of(task: Task, rows: Sequence[Row], step: int) -> LinearOutputs | N
 
 
 def _reference_of_groups(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:
-    """Log-probabilities of sampled groups under the reference; None for other rows, or without one."""
+    """Return the reference's log-probabilities of sampled groups; None for other rows or without one."""
     if task.kind.samples != "group" or task.reference is None:
         return None
     with task.arithmetic():
@@ -542,7 +579,10 @@ def _reference_of_groups(task: Task, rows: Sequence[Row]) -> torch.Tensor | None
 
 
 def _drawn_here(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:
-    """Log-probabilities that pairs were drawn with; None where a server or another program sampled them."""
+    """Return the log-probabilities with which this process sampled the pairs, `(rows, 2)`.
+
+    None if they were sampled by a server, or are not sampled pairs.
+    """
     drawn = [[c.sampled_logp for c in row.completions] for row in rows]
     if task.kind.samples != "pair" or task.recipe.rollout.backend != "local":
         return None
@@ -550,10 +590,10 @@ def _drawn_here(task: Task, rows: Sequence[Row]) -> torch.Tensor | None:
 
 
 def _own_groups(task: Task, rows: Sequence[Row]) -> list[tuple[list[Row], bool]]:
-    """This process's micro-batches, and whether each counts.
+    """Return this process's micro-batches, each with whether it counts.
 
-    Sharded weights are put together by all processes at once, so those with fewer micro-batches than
-    others run a short row that counts for nothing.
+    Sharded weights are gathered by all processes at once, so every process must run the same number of
+    forwards. Those with fewer micro-batches run a short row several times, with weight 0.
     """
     limit = task.tokens_per_forward
     own = [(group, True) for group in micro_batches(collectives.share(rows), limit)]
@@ -566,9 +606,12 @@ def _own_groups(task: Task, rows: Sequence[Row]) -> list[tuple[list[Row], bool]]
 
 @torch.no_grad()
 def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: bool = False) -> Gathered:
-    """The method's loss and metrics on `rows`, dropout off, no gradient.
+    """Compute the method's loss and metrics on `rows`, without dropout and gradient.
 
-    `unmoved`: the policy has not been trained yet, and need not be run where a reference is stored.
+    Args:
+        progress: fraction of the run that is done, for schedules.
+        unmoved: whether the policy is still the start model, so that stored log-probabilities of the
+            reference are used in place of a forward.
     """
     gathered, limit = Gathered(), task.tokens_per_forward
     build = task.build_at_start if unmoved else task.build
@@ -587,7 +630,7 @@ def evaluate_rows(task: Task, rows: Sequence[Row], progress: float, *, unmoved: 
 
 
 def measure_held_out(task: Task, step: int) -> tuple[dict[str, float], ByRow]:
-    """All held-out numbers at this step: means, and values by row."""
+    """Return all held-out numbers at this step, as means and by row."""
     numbers: dict[str, float] = {}
     by_row: ByRow = {}
     if task.eval_rows:

@@ -1,9 +1,9 @@
-"""Dynamic loss scaling, without which small gradients are zero in float16.
+"""Scale the loss dynamically in float16, where small gradients would otherwise be zero.
 
-The smallest float16 above zero is 6e-8; gradients of single activations are often below it. The loss is
-multiplied by a power of two and the summed gradient divided by it. A gradient that overflows despite it is
-dropped with its step and halves the scale; many steps without overflow double it (Micikevicius et al. 2018,
-arXiv 1710.03740). Multiplying by a power of two is exact as long as the result is within range.
+The smallest float16 above zero is 6e-8, and gradients of single activations are often smaller. The loss is
+multiplied by a power of two, and the summed gradient is divided by it. If a gradient overflows, its step is
+skipped and the scale is halved; after many steps without overflow the scale is doubled (Micikevicius et al.
+2018, arXiv 1710.03740). Multiplying by a power of two is exact as long as the result is within range.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 LOSS_SCALE = "loss_scale"
-"""Key of a checkpoint's progress."""
+"""Key of the scale in a checkpoint's progress."""
 START, LARGEST = 2.0**16, 2.0**24
 GROW_AFTER = 2000
-"""Steps without overflow after which the scale doubles."""
+"""Number of steps without overflow after which the scale doubles."""
 
 
 @dataclass(slots=True)
 class LossScale:
-    """The current scale, and how many steps it has held."""
+    """The current scale (`value`), and the number of steps since it last changed (`held`)."""
 
     value: float = 1.0
     held: int = 0
@@ -29,11 +29,11 @@ class LossScale:
 
     @classmethod
     def of(cls, dtype: str) -> LossScale:
-        """The scale at the start of a run that computes in `dtype`."""
+        """Return the initial scale of a run that computes in `dtype`."""
         return cls(START, acts=True) if dtype == "float16" else cls()
 
     def lower(self) -> bool:
-        """Halve the scale after an overflow; False if it is 1 already."""
+        """Halve the scale after an overflow; return False if it is 1 already."""
         if not self.acts or self.value <= 1:
             return False
         self.value, self.held = self.value / 2, 0
@@ -48,7 +48,7 @@ class LossScale:
             self.value, self.held = self.value * 2, 0
 
     def state(self) -> dict[str, float]:
-        """The values for a checkpoint."""
+        """Return the values for a checkpoint."""
         return {"value": self.value, "held": self.held}
 
     def restore(self, state: dict[str, Any] | None) -> None:

@@ -1,4 +1,4 @@
-"""Free memory of a device, and memory that this process holds there."""
+"""Measure the free memory of a device, and the memory of this process on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLOAT = 4
 
 
 def available_gb(device: torch.device) -> float:
-    """Free memory of a GPU, or else of the machine, within its container's limit."""
+    """Return the free memory of a GPU, else of the machine within its container's limit, in GB."""
     if device.type == "cuda":
         return free_gpu_bytes(device) / 1e9
     free = _meminfo("MemAvailable")
@@ -27,7 +27,7 @@ def available_gb(device: torch.device) -> float:
 
 
 def held_gb(device: torch.device) -> float:
-    """Memory of this process, GB: tensors on a GPU, else resident memory."""
+    """Return the memory of this process in GB: that of tensors on a GPU, else resident memory."""
     import torch
 
     if device.type == "cuda":
@@ -40,7 +40,7 @@ def held_gb(device: torch.device) -> float:
 
 
 def peak_memory_gb(device: torch.device) -> float:
-    """Peak memory of this process, GB: tensors on a GPU, else resident memory."""
+    """Return the peak memory of this process in GB: that of tensors on a GPU, else resident memory."""
     import torch
 
     if device.type == "cuda":
@@ -53,7 +53,7 @@ def _meminfo(field: str) -> float:
     try:
         lines = list(read_lines(Path("/proc/meminfo")))
     except OSError:
-        return float("inf")  # not Linux: say nothing rather than something wrong
+        return float("inf")  # not Linux: unknown, so no limit
     return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith(field)), float("inf"))
 
 

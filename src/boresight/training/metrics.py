@@ -1,4 +1,4 @@
-"""Metrics by row for every kind of input, and their means over rows.
+"""Compute metrics by row for every kind of input, and their means over rows.
 
 Values are collected per row and averaged once, so a metric does not depend on the division of a batch into
 micro-batches, and a short last batch is not over-weighted.
@@ -31,12 +31,12 @@ from boresight.training.distributed import collectives
 
 RowMetrics = dict[str, Tensor]
 SHORTEST = 100
-"""Tokens below which the rounding of a sum is not proportional to its length."""
+"""Minimum number of tokens from which the rounding error of a sum is proportional to its length."""
 
 
 @singledispatch
 def row_metrics(x: LossInput) -> RowMetrics:
-    """Metrics of an input kind, each `(batch,)`, detached."""
+    """Return the metrics of an input, each `(rows,)`."""
     raise TypeError(f"no metrics for {type(x).__name__}")
 
 
@@ -76,7 +76,10 @@ def _(x: PairLogps) -> RowMetrics:
 
 @row_metrics.register
 def _(x: LabeledLogps) -> RowMetrics:
-    """Good answers as chosen ones, bad ones as rejected; a row has no value on the other side."""
+    """Return metrics in which good answers are the chosen ones and bad answers the rejected ones.
+
+    A row has NaN in the metrics of the other side.
+    """
     known = {"logps": x.policy, "logratio": x.logratio, "len": x.length}
     sides = {
         f"{side}_{name}": torch.where(on_side, value, math.nan)
@@ -110,22 +113,27 @@ def _(x: GroupLogps) -> RowMetrics:
 
 
 def sampler_gap(policy: Tensor, drawn: Tensor, length: Tensor) -> Tensor:
-    """|policy - drawn| of each completion, nats per token, all of one shape such as `(rows, k)`; completions
-    shorter than `SHORTEST` count as `SHORTEST` tokens."""
+    """Return |policy - drawn| / tokens of each completion, nats per token, in the shape of the arguments.
+
+    The shape is `(rows, k)`, for example. Completions shorter than `SHORTEST` count as `SHORTEST` tokens.
+    """
     return (policy - drawn).abs() / length.clamp(min=SHORTEST)
 
 
 def _wins(margin: Tensor) -> Tensor:
-    """1 where the chosen answer leads, one half on ties; rounding (a thousandth of a nat) is a tie."""
+    """Return 1 where the chosen answer has the higher value, else 0; one half for ties.
+
+    A margin below a thousandth of a nat is within rounding errors and counts as a tie.
+    """
     leads = torch.where(margin.abs() < 1e-3, 0.0, margin.sign())
     return (leads + 1) / 2
 
 
 class Gathered:
-    """Rows' metrics and the loss, collected over micro-batches.
+    """Metrics of rows and the loss, collected over micro-batches.
 
-    Values stay on their device and are fetched in one transfer: a read per micro-batch would make the host
-    wait for the device, and the device afterwards for the host.
+    Values stay on their device and are transferred once: a read per micro-batch would make the host wait for
+    the device, and the device afterwards for the host.
     """
 
     def __init__(self) -> None:
@@ -136,7 +144,7 @@ class Gathered:
         self.ids: list[str] = []
 
     def add(self, ids: Sequence[str], x: LossInput, out: LossOutput) -> None:
-        """Add one micro-batch; `ids` are the ids of its rows."""
+        """Add one micro-batch with its input and loss; `ids` are the ids of its rows."""
         self.ids += ids
         rows = {**row_metrics(x), **out.metrics}
         loss, weight = out.loss.detach(), out.weight
@@ -157,7 +165,7 @@ class Gathered:
         return self._loss
 
     def _look(self) -> None:
-        """Take over what was added since the last time."""
+        """Transfer the values that were added since the last call to the host."""
         if not self._added:
             return
         tensors = [t for rows, loss, weight in self._added for t in (*rows.values(), loss, weight)]
@@ -174,7 +182,7 @@ class Gathered:
         self._added.clear()
 
     def of_all(self) -> Gathered:
-        """The metrics of all processes."""
+        """Return the metrics of all processes together."""
         if collectives.world() == 1:
             return self
         self._look()
@@ -191,16 +199,16 @@ class Gathered:
         return whole
 
     def rows(self) -> RowMetrics:
-        """Every metric as one tensor `(rows,)`, in the order of the micro-batches."""
+        """Return every metric as one tensor `(rows,)`, in the order in which the micro-batches were added."""
         self._look()
         return {name: torch.cat([part[name] for part in self._rows]) for name in self._rows[0]}
 
     def by_row(self) -> ByRow:
-        """Every metric by row id."""
+        """Return every metric as a dictionary from row id to value."""
         return {name: dict(zip(self.ids, v.tolist(), strict=True)) for name, v in self.rows().items()}
 
     def summary(self) -> dict[str, float]:
-        """Means over rows, quantiles of the margin, and the loss as the method averages it."""
+        """Return means over rows, quantiles of the margin, and the weighted mean of the loss."""
         rows = self.rows()
         numbers = {"loss": self._loss / self._weight if self._weight else float("nan")}
         numbers |= {name: float(value.nanmean()) for name, value in rows.items()}
@@ -211,5 +219,5 @@ class Gathered:
 
 
 def quantiles(values: Tensor, at: Sequence[float]) -> list[float]:
-    """Quantiles of `values` `(n,)` by linear interpolation, ignoring NaN."""
+    """Return the quantiles `at` of `values` `(n,)` by linear interpolation, ignoring NaN."""
     return torch.nanquantile(values, torch.tensor(at, dtype=values.dtype)).tolist()

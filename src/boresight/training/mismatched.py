@@ -1,9 +1,9 @@
-"""Answers to other prompts, and the KL between policy and reference that is estimated from them.
+"""Add answers to other prompts, and estimate the KL between policy and reference from them.
 
     KL(pi || ref) ~ mean of log pi(y'|x) - log ref(y'|x)
 
-over the rows of a batch, y' being an answer to another prompt. The choice of y' is fixed, so that the
-reference scores it once, together with the row's own answer after the same prompt.
+over the rows of a batch, where y' is an answer to another prompt (the mismatched answer). The choice of y' is
+fixed, so that the reference scores it only once, together with the row's own answer after the same prompt.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from boresight.training.distributed import collectives
 def with_mismatched(
     rows: Sequence[Row], max_length: int, others: Sequence[Row] = ()
 ) -> tuple[Sequence[Row], int]:
-    """`(rows, count)`: rows with an answer to another prompt, truncated to `max_length` tokens including the
-    row's own prompt.
+    """Return `(rows with a mismatched answer, count)`.
 
-    It is the answer of the next row whose prompt and answer both differ, in the order of `rows` and then
-    `others`, cyclically; if there is none, of the next row whose answer differs. `count` is the number of
-    rows of the second kind.
+    The mismatched answer is that of the next row whose prompt and answer both differ, in the order of `rows`
+    and then `others`, cyclically. If there is none, it is that of the next row whose answer differs; `count`
+    is the number of such rows. Answers are truncated so that a row's prompt and the answer have at most
+    `max_length` tokens.
 
     Raises:
-        UserError: no two rows have different answers, as where there is one row alone, or no other answer
-            has a scored token that fits.
+        UserError: all rows have the same answer (for example because there is only one row), or no other
+            answer has a scored token that fits.
     """
     pool = concatenated(rows, others)
     circle = _Pool(pool)
@@ -61,7 +61,7 @@ def with_mismatched(
 
 
 class _Pool:
-    """Rows with one answer each, in a circle."""
+    """Rows with one answer each, searched cyclically for a mismatched answer."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
@@ -69,10 +69,12 @@ class _Pool:
         self.answers = _Circle(_digests(row.completions[0].ids for row in rows))
 
     def partner(self, place: int, room: int) -> tuple[int, bool]:
-        """Place of the row whose answer the row at `place` is given, and whether it has the same prompt.
+        """Return the index of the row whose answer row `place` receives.
+
+        The second value is whether both rows have the same prompt.
 
         Raises:
-            UserError: there is none.
+            UserError: there is no such row.
         """
         for circles in ((self.prompts, self.answers), (self.answers,)):
             found = self._next(place, room, *circles)
@@ -89,7 +91,10 @@ class _Pool:
         )
 
     def _next(self, place: int, room: int, *circles: _Circle) -> int | None:
-        """The next row whose answer differs in all `circles` and is scored among its first `room` tokens."""
+        """Return the index of the next row that differs from row `place` in all `circles`.
+
+        Its answer must have a scored token among the first `room` tokens. None if there is no such row.
+        """
         on = 1
         while on < len(self.rows):
             alike = [
@@ -103,7 +108,7 @@ class _Pool:
 
 
 def _digests(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """16 bytes for each array, `(n,)`: equal for equal arrays."""
+    """Return a digest of 16 bytes for each array, `(n,)`; equal arrays have equal digests."""
     joined_digests = bytearray()
     for values in arrays:
         joined_digests += blake2b(values.tobytes(), digest_size=16).digest()
@@ -111,7 +116,10 @@ def _digests(arrays: Iterable[np.ndarray]) -> np.ndarray:
 
 
 class _Circle:
-    """Values in a circle, and after how many places each of them changes: all are counted once."""
+    """Values in cyclic order, with the distance from each to the next different value.
+
+    All distances are computed once, in linear time.
+    """
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -123,16 +131,19 @@ class _Circle:
             self._after[here] = 1 if changes else min(count, 1 + self._after[following])
 
     def equal(self, one: int, other: int) -> bool:
-        """Whether the values at two places are equal."""
+        """Return whether the values at two places are equal."""
         return bool(self.values[one % len(self.values)] == self.values[other % len(self.values)])
 
     def changes_after(self, place: int) -> int:
-        """Number of places until the next different value; the number of all places if there is none."""
+        """Return the distance to the next different value; the number of all values if there is none."""
         return self._after[place % len(self.values)]
 
 
 def together(rows: Sequence[Row]) -> Sequence[Row]:
-    """Rows with a mismatched answer as rows of two completions, the row's own first; other rows unchanged."""
+    """Return rows with a mismatched answer as rows of two completions, the row's own first.
+
+    Other rows are unchanged.
+    """
     return each_changed(rows, lambda r: replace(r, completions=_both(r)) if r.mismatched else r)
 
 
@@ -141,13 +152,15 @@ def _both(row: Row) -> tuple[Completion, ...]:
 
 
 def mismatched_alone(rows: Sequence[Row]) -> list[Row]:
-    """Rows with their mismatched answer in place of their own."""
+    """Return the rows that have a mismatched answer, with it in place of their own."""
     return [replace(row, completions=(row.mismatched,)) for row in rows if row.mismatched]
 
 
 def each_alone(reference: StoredReference, rows: Sequence[Row]) -> StoredReference:
-    """Reference log-probabilities of every answer, own and mismatched, as rows of one completion, from
-    those of `together(rows)`."""
+    """Return the reference's log-probabilities of each answer, own or mismatched, as a row of one completion.
+
+    They are taken from the log-probabilities of `together(rows)`.
+    """
     alone = {}
     for row, sums in zip(rows, reference(together(rows)), strict=True):
         count = len(row.completions)
@@ -161,9 +174,9 @@ def each_alone(reference: StoredReference, rows: Sequence[Row]) -> StoredReferen
 def estimate_kl(
     policy: Policy, reference: Reference, forwards: Sequence[tuple[Sequence[Row], bool]]
 ) -> Tensor:
-    """Estimate of the KL, nats, float64 and without gradient, from the mismatched answers of a batch.
+    """Estimate the KL from the mismatched answers of a batch, in nats, float64 and without gradient.
 
-    To be called by all processes. Dropout is off. With one process the device is not synchronized.
+    All processes must call it. Dropout is off. With one process the device is not synchronized.
 
     Args:
         forwards: this process's share of `mismatched_alone(rows)`, as `(rows of one forward, whether it

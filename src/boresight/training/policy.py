@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every generator a run may draw from."""
+    """Seed every random generator that a run may use."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -56,19 +56,19 @@ def seed_everything(seed: int) -> None:
 def load_policy(
     recipe: Recipe, kind: InputKind, tokenizer: Tokenizer, *, split: bool | None = None
 ) -> tuple[Policy, Mapping[str, Leftovers]]:
-    """The model to train, on its device: adapters attached, stop tokens set, trained weights in float32.
+    """Load the model to train onto its device, with adapters, stop tokens, and trained weights in float32.
 
     It is built on the CPU, so that the device never holds more than the run needs.
 
     Args:
-        split: store trained float32 weights as two 16-bit halves; None decides by the recipe.
+        split: whether to store trained float32 weights as two 16-bit halves; None decides by the recipe.
 
     Returns:
-        The model, and the weights that the recipe allowed to be missing or left over, by model or adapter.
+        The model, and the weights that the recipe allows to be missing or left over, by model or adapter.
 
     Raises:
-        UserError: the model cannot be loaded, adapters are wanted on weights drawn at random, the device
-            has no kernels of the kind that the recipe names, or `model.low_bits: host` has no effect.
+        UserError: the model cannot be loaded, adapters would be added to randomly initialized weights, the
+            device lacks kernels of the kind that the recipe sets, or `model.low_bits: host` has no effect.
     """
     name, dropout = recipe.model.name, recipe.model.dropout
     device = device_called(recipe.model.device)
@@ -98,10 +98,12 @@ def load_policy(
 
 
 def _split_where_possible(model: torch.nn.Module, low_on_host: bool) -> None:
-    """Split the weights; those of a model that needs some in float32 all stay so, under autocast.
+    """Split the trained weights, if the model allows it.
+
+    If a model needs some weights in float32, all stay in float32, under autocast.
 
     Raises:
-        UserError: they stay so, and the recipe wants their second halves in host memory.
+        UserError: the weights stay in float32, but the recipe sets their second halves to be in host memory.
     """
     if obstacle := split_obstacle(model):
         if low_on_host:
@@ -112,8 +114,10 @@ def _split_where_possible(model: torch.nn.Module, low_on_host: bool) -> None:
 
 
 def refuse_random_base(allowed: Allowed) -> None:
-    """Raise a `UserError` if base weights under adapters would be initialized at random, differently at every
-    load."""
+    """Raise a `UserError` if base weights under adapters would be initialized at random.
+
+    They would differ at every load of the adapters.
+    """
     if allowed.missing:
         raise UserError(
             f"model.lora: {allowed.missing[0]} is missing from the checkpoint and would be drawn at random, "
@@ -122,10 +126,10 @@ def refuse_random_base(allowed: Allowed) -> None:
 
 
 def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
-    """Whether the weights are to be sharded over the processes of this run.
+    """Return whether the weights should be sharded over the processes of this run.
 
     Raises:
-        UserError: they are to be by the recipe, and cannot be.
+        UserError: the recipe sets sharding, but the weights cannot be sharded.
     """
     parallel = recipe.train.parallel
     if collectives.world() == 1 or parallel == "ddp":
@@ -139,7 +143,10 @@ def wants_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> bool:
 
 
 def _obstacle_to_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> str | None:
-    """Why the weights of this run cannot be sharded, after the word `fsdp`; None if they can be."""
+    """Return why the weights of this run cannot be sharded; None if they can be.
+
+    The text continues a sentence that begins with `fsdp`.
+    """
     if not can_write_parts():
         return f"needs torch 2.9 or newer, and this is {torch.__version__}"
     if recipe.optim.states == "8bit":
@@ -155,11 +162,11 @@ def _obstacle_to_shards(recipe: Recipe, kind: InputKind, policy: Policy) -> str 
 
 
 def held_out_in_words(recipe: Recipe, rows: int, prompts: int) -> str:
-    """`8 held out`, `16 evaluation prompts`: what numbers before and after training are measured on.
+    """Return what the run is evaluated on, as text such as `8 held out` or `16 evaluation prompts`.
 
     Args:
-        rows: held-out rows.
-        prompts: prompts that can be answered, of `evaluate.prompts` or of those rows.
+        rows: number of held-out rows.
+        prompts: number of prompts that can be answered, from `evaluate.prompts` or from those rows.
     """
     most = max(recipe.evaluate.rewarded if recipe.reward else 0, recipe.evaluate.samples, recipe.check.probes)
     asked = plural(min(prompts, most), "evaluation prompt")
@@ -172,7 +179,8 @@ def describe_policy(
 ) -> None:
     """Print the main facts of the run: model, trained parameters, data and steps.
 
-    `prompts` are all that may be answered before and after training.
+    Args:
+        prompts: all prompts that may be answered before and after training.
     """
     print_note_on_base(recipe.model.name, console)
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
@@ -195,9 +203,13 @@ def describe_policy(
 def choose_activations(
     recipe: Recipe, policy: Policy, data: Prepared, console: Console, earlier: bool | None = None
 ) -> bool:
-    """Keep activations or recompute them, by the recipe or an estimate, and print the choice.
+    """Choose whether activations are recomputed, by the recipe or an estimate, and print the choice.
 
-    Returns whether they are recomputed; `earlier` is the choice of a run to resume.
+    Args:
+        earlier: the choice of the run to resume; None for a new run.
+
+    Returns:
+        Whether activations are recomputed.
     """
     limit = forward_tokens(recipe.train, policy.device)
     tokens = activations.largest_forward(recipe, kind_of(recipe), data.train.rows, limit)
@@ -209,11 +221,16 @@ def choose_activations(
 def choose_reuse(
     recipe: Recipe, policy: Policy, data: Prepared, console: Console, recompute: bool, earlier: Choices | None
 ) -> ReuseChoice | None:
-    """Choose by an estimate of memory whether outputs of linear layers are reused after sampling, and print
-    it.
+    """Choose by an estimate of memory whether outputs of linear layers are reused after sampling.
 
-    None if nothing can be reused. `recompute`: whether activations are recomputed. `earlier`: choices of the
-    run to resume, which are kept.
+    The choice is printed.
+
+    Args:
+        recompute: whether activations are recomputed.
+        earlier: choices of the run to resume, which are kept; None for a new run.
+
+    Returns:
+        The choice; None if nothing can be reused.
     """
     before = None if earlier is None else bool(earlier.reuse)
     choice = reuse_choice(recipe, policy, data.train.rows, recompute=recompute, earlier=before)

@@ -1,5 +1,8 @@
-"""`boresight data check FILE --reward NAME`: print the report and the rows that the reward contradicts,
-and write the confirmed rows."""
+"""Implement `boresight data check FILE --reward NAME`.
+
+The command prints the report of the file and the rows that the reward contradicts, and writes the rows that
+it confirms.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,11 @@ def check_by_reward(
         options: arguments of the reward, each as `name=value`.
 
     Returns:
-        Every row with its scores.
+        All rows of the file with their scores.
 
     Raises:
-        UserError: as `verify`, `refuse_output` and `VerifiedFile.write_clean` do; nothing is written.
+        UserError: for the reasons of `verify`, `refuse_output` and `VerifiedFile.write_clean`; nothing is
+            written then.
     """
     if write is not None:
         refuse_output(write, report.loaded.source)

@@ -1,4 +1,4 @@
-"""Examples as they were read, before tokenization: the input of the data checks."""
+"""Hold the examples before tokenization, as read from their files: the input of the data checks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from boresight.data.stored.view import picked
 
 SAMPLE = 1000
 FEWEST = 30
-"""Fewest examples for which shares are judged: below it their intervals are too wide."""
+"""Minimum number of examples to judge a share; the interval is too wide with fewer."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Training and held-out examples as they were read; `asked` are the prompts of `evaluate.prompts`."""
+    """Training and held-out examples, before tokenization.
+
+    `asked` holds the prompts of `evaluate.prompts`.
+    """
 
     train: Sequence[Example]
     eval: Sequence[Example] = ()
@@ -32,11 +35,11 @@ class Examples:
     all_train: Sequence[Example] | None = None
     """All training examples, if `train` is a sample of them; None if `train` holds all."""
     shortage: str = ""
-    """Why fewer rows are held out than `data.eval_rows`; "" where there are as many."""
+    """Reason why fewer than `data.eval_rows` rows are held out; "" if there are as many."""
 
     @property
     def trained_on(self) -> Sequence[Example]:
-        """All training examples, also where `train` is a sample of them."""
+        """All training examples, also if `train` is a sample of them."""
         return self.train if self.all_train is None else self.all_train
 
     @cached_property
@@ -51,17 +54,17 @@ class Examples:
 
     @cached_property
     def answers(self) -> list[tuple[str, str]]:
-        """Chosen and rejected text of every training pair."""
+        """`(chosen text, rejected text)` of every training pair."""
         return [(said(pair.chosen), said(pair.rejected)) for pair in self.pairs]
 
     @cached_property
     def scored(self) -> list[Preference]:
-        """Training pairs that carry both scores."""
+        """The training pairs that have a score for both answers."""
         return [p for p in self.pairs if p.chosen_score is not None and p.rejected_score is not None]
 
     @cached_property
     def prompts(self) -> list[str]:
-        """The prompt of every training example."""
+        """The prompt of every training example, as text."""
         return [said(prompt_of(example)) for example in self.train]
 
     @cached_property
@@ -71,10 +74,11 @@ class Examples:
 
 
 def some_in_memory(examples: Sequence[Example]) -> list[Example]:
-    """The examples; if they take more than `IN_MEMORY` bytes, those of as many prompts as fit.
+    """Return the examples, or a sample of them if they take more than `IN_MEMORY` bytes.
 
-    The prompts are chosen by their digests, and all examples of a chosen prompt are taken, so that repeated
-    prompts and contradicting labels are as frequent as in the whole data.
+    The sample holds all examples of as many prompts as fit, and possibly some of one more. Prompts are chosen
+    by their digests, so that repeated prompts and contradicting labels are as frequent in the sample as in
+    the whole data.
     """
     if MEASURED_EVERY * sum(map(example_bytes, examples[::MEASURED_EVERY])) <= stored_examples.IN_MEMORY:
         return [*examples]
@@ -85,7 +89,7 @@ def some_in_memory(examples: Sequence[Example]) -> list[Example]:
 
 
 def said(turns: Iterable[Message]) -> str:
-    """The text of some turns: their content, tool calls and reasoning."""
+    """Return the text of some messages: their content, tool calls and reasoning, joined by line breaks."""
     return "\n".join(part for message in turns for part in (message["content"], *_beside(message)))
 
 
@@ -94,7 +98,7 @@ def _beside(message: Message) -> list[str]:
 
 
 def turns_of(example: Example) -> Iterator[Message]:
-    """Every message of an example."""
+    """Iterate over every message of an example, those of all of its answers included."""
     if isinstance(example, Demonstration):
         return iter(example.messages)
     return chain(example.prompt, *answers_of(example))

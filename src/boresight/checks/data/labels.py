@@ -1,4 +1,4 @@
-"""Labels that contradict the scores or each other, or that carry no information."""
+"""Check labels: whether they contradict the scores or each other, or carry no information."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from boresight.findings.finding import Finding, error, graded, warning
 from boresight.stats.intervals import Interval, clopper_pearson
 
 LEAST_NOISE = 0.01
-"""Share of contradicted labels below which there is no finding: the lower 95 % limit must reach it."""
+"""Minimum share of contradicted labels for the finding `labels-noisy`; the lower limit of the 95 % interval
+must reach it."""
 
 
 def identical_pairs(data: Examples) -> Finding | None:
-    """Chosen and rejected are the same answer."""
+    """Return the finding `identical-pairs` if any pair has the same answer on both sides, else None."""
     ids = [p.id for p, (a, b) in zip(data.pairs, data.answers, strict=True) if a.split() == b.split()]
     if not ids:
         return None
@@ -29,7 +30,10 @@ def identical_pairs(data: Examples) -> Finding | None:
 
 
 def labels_swapped(data: Examples) -> Finding | None:
-    """The scores in the data contradict most labels."""
+    """Return the finding `labels-swapped` if the scores contradict most labels, else None.
+
+    Most are at least 75 % of the pairs with different scores.
+    """
     ids, share = _inverted(data)
     if share is None or share.value < 0.75:
         return None
@@ -43,7 +47,7 @@ def labels_swapped(data: Examples) -> Finding | None:
 
 
 def labels_random(data: Examples) -> Finding | None:
-    """The scores in the data contradict about half of the labels."""
+    """Return the finding `labels-random` if the scores contradict about half of the labels, else None."""
     ids, share = _inverted(data)
     if share is None or not _is_coin_toss(share):
         return None
@@ -57,7 +61,7 @@ def labels_random(data: Examples) -> Finding | None:
 
 
 def labels_noisy(data: Examples) -> Finding | None:
-    """The scores in the data contradict some labels."""
+    """Return the finding `labels-noisy` if the scores contradict some of the labels, else None."""
     ids, share = _inverted(data)
     if share is None or share.value >= 0.75 or _is_coin_toss(share) or share.low < LEAST_NOISE:
         return None
@@ -71,8 +75,11 @@ def labels_noisy(data: Examples) -> Finding | None:
 
 
 def conflicting_labels(data: Examples) -> Finding | None:
-    """One pair of answers to a prompt is preferred both ways, or one answer to it is labeled both good and
-    bad."""
+    """Return the finding `conflicting-labels` if two rows label the same answers differently, else None.
+
+    Two pairs conflict if each prefers the answer that the other one rejects, for the same prompt. Two labeled
+    answers conflict if the same answer to the same prompt is good in one row and bad in another.
+    """
     return _labeled_both_ways(data) if data.labeled else _preferred_both_ways(data)
 
 
@@ -118,7 +125,7 @@ def _preferred_both_ways(data: Examples) -> Finding | None:
 
 
 def equal_scores(data: Examples) -> Finding | None:
-    """Pairs whose scores do not differ."""
+    """Return the finding `equal-scores` if at least 1 % of the scored pairs have equal scores, else None."""
     ids = [p.id for p in data.scored if p.chosen_score == p.rejected_score]
     share = len(ids) / max(1, len(data.scored))
     if share < 0.01 or len(data.scored) < FEWEST:
@@ -135,7 +142,10 @@ def equal_scores(data: Examples) -> Finding | None:
 
 
 def _inverted(data: Examples) -> tuple[list[str], Interval | None]:
-    """Ids of pairs whose rejected answer scores higher, and their share of pairs with different scores."""
+    """Return the ids of the pairs whose rejected answer has the higher score, and the share of such pairs.
+
+    The share is of the pairs with different scores; None, without ids, if there are fewer than `FEWEST`.
+    """
     apart = [p for p in data.scored if p.chosen_score != p.rejected_score]
     if len(apart) < FEWEST:
         return [], None

@@ -1,4 +1,4 @@
-"""Malformed rows: empty turns, chosen and rejected answers to different prompts, damaged text."""
+"""Check for malformed rows: empty turns, answers to different prompts in one pair, damaged text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from boresight.findings.finding import Finding, error, graded
 
 
 def scores_not_finite(data: Examples) -> Finding | None:
-    """A score of NaN or infinity."""
+    """Return the finding `scores-not-finite` if any score is NaN or infinite, else None."""
     ids = [p.id for p in data.scored if not (_finite(p.chosen_score) and _finite(p.rejected_score))]
     if not ids:
         return None
@@ -27,7 +27,7 @@ def scores_not_finite(data: Examples) -> Finding | None:
 
 
 def empty_turns(data: Examples) -> Finding | None:
-    """An empty message."""
+    """Return the finding `empty-turns` if any training example contains an empty message, else None."""
     ids = [e.id for e in data.train if any(not said([m]).strip() for m in turns_of(e))]
     if not ids:
         return None
@@ -44,7 +44,7 @@ def empty_turns(data: Examples) -> Finding | None:
 
 
 def prompts_differ(data: Examples) -> Finding | None:
-    """The two sides of a pair answer different conversations."""
+    """Return the finding `prompts-differ` if any pair's answers reply to different turns, else None."""
     ids = [p.id for p in data.pairs if _asked_otherwise(p)]
     if not ids:
         return None
@@ -61,7 +61,10 @@ def prompts_differ(data: Examples) -> Finding | None:
 
 
 def template_in_text(data: Examples) -> Finding | None:
-    """Text that already carries a chat template's markers."""
+    """Return the finding `template-in-text` if at least 1 % of examples contain markers, else None.
+
+    The markers are those of chat templates, such as `<|im_start|>`.
+    """
     ids = [e.id for e in data.train if any(text.has_markers(m["content"]) for m in turns_of(e))]
     share = len(ids) / max(1, len(data.train))
     if share < 0.01:
@@ -78,7 +81,10 @@ def template_in_text(data: Examples) -> Finding | None:
 
 
 def encoding_damage(data: Examples) -> Finding | None:
-    """Characters that come from decoding with the wrong encoding."""
+    """Return the finding `encoding-damage` if text was decoded with the wrong encoding, else None.
+
+    At least 0.5 % of the examples must contain such characters.
+    """
     ids = [e.id for e in data.train if any(text.is_damaged(m["content"]) for m in turns_of(e))]
     share = len(ids) / max(1, len(data.train))
     if share < 0.005 or len(data.train) < FEWEST:
@@ -95,16 +101,16 @@ def encoding_damage(data: Examples) -> Finding | None:
 
 
 def _asked_otherwise(pair: Preference) -> bool:
-    """Whether an answer of one side follows other words of the user than the same answer of the other side.
+    """Return whether corresponding assistant turns of the two sides of a pair follow different user turns.
 
-    A side with more turns than the other has the same prompt.
+    Assistant turns that only one side has are ignored.
     """
     both = zip(_asked(pair.chosen), _asked(pair.rejected), strict=False)
     return any(mine != others for mine, others in both)
 
 
 def _asked(turns: Sequence[Message]) -> list[tuple[str, ...]]:
-    """The user's turn before each of the assistant's turns."""
+    """For each assistant turn, return the contents of the user turns before it."""
     said = [tuple(m["content"] for m in turns[:n] if m["role"] == "user") for n in range(len(turns))]
     return [before for before, m in zip(said, turns, strict=True) if m["role"] == "assistant"]
 

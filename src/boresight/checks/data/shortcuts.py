@@ -1,8 +1,7 @@
-"""What a model could learn, or a metric could measure, instead of the preference: duplicates, length,
-phrases.
+"""Check for shortcuts: what a model could learn, or a metric measure, in place of the preference.
 
-All of it is exact and runs over every example, except `prompts_shuffled` and `foreign_answers`, which draw
-`SAMPLE` of them.
+Shortcuts are duplicates, length and phrases. The checks read every example, except `prompts_shuffled` and
+`foreign_answers`, which read up to `SAMPLE` of them.
 """
 
 from __future__ import annotations
@@ -19,14 +18,16 @@ from boresight.data.reading.same_prompt import prompt_key
 from boresight.findings.finding import Finding, graded, note, warning
 
 SURE = 2.5
-"""Standard errors within which a mean is not distinguished from another value."""
+"""Number of standard errors by which a mean must differ from another value to differ significantly."""
 USUAL_OVERLAP = 0.1
-"""Share of their prompt's words that answers repeat beyond those of another prompt, above which prompts and
-answers belong together: 0.13 to 0.20 in the demo's pairs, 0.00 to 0.02 once they are shuffled."""
+"""Overlap gap (`text.overlap_gaps`) above which answers count as belonging to their prompts.
+
+It is 0.13 to 0.20 in the demo's pairs, and 0.00 to 0.02 once they are shuffled.
+"""
 
 
 def train_eval_overlap(data: Examples) -> Finding | None:
-    """Held-out examples that are trained on."""
+    """Return the finding `train-eval-overlap` if held-out prompts are also trained on, else None."""
     ids = [e.id for e in data.eval if prompt_key(e) in data.trained_keys]
     if not ids:
         return None
@@ -43,7 +44,7 @@ def train_eval_overlap(data: Examples) -> Finding | None:
 
 
 def evaluate_prompts_overlap(data: Examples) -> Finding | None:
-    """Prompts of `evaluate.prompts` that are trained on."""
+    """Return the finding `evaluate-prompts-overlap` if `evaluate.prompts` are trained on, else None."""
     ids = [e.id for e in data.asked if prompt_key(e) in data.trained_keys]
     if not ids:
         return None
@@ -58,13 +59,14 @@ def evaluate_prompts_overlap(data: Examples) -> Finding | None:
 
 
 def prompts_shuffled(data: Examples) -> Finding | None:
-    """Answers share no more words with their own prompt than with another row's.
+    """Return the finding `prompts-shuffled` if answers seem to belong to other prompts, else None.
 
-    The statistic is the mean, over up to `SAMPLE` rows, of (share of the own prompt's words that the answer
-    repeats) minus (share of the next row's); rare words weigh more. No answer column may have a mean above
-    `SURE` standard errors, and in all of them it must be below `USUAL_OVERLAP` by as many: few rows, or
-    another column that does repeat its prompt, are no finding. Data whose answers never repeat a word of
-    their prompt cannot be distinguished from shuffled data, which is why this is a warning.
+    The statistic is the mean over up to `SAMPLE` rows of the share of the own prompt's words that the answer
+    repeats, minus the same share for the prompt of the next row; rare words weigh more. There is a finding
+    only if, in every column of answers, the mean is at most `SURE` standard errors above 0 and at least as
+    many below `USUAL_OVERLAP`. Few rows, or another column that does repeat its prompt, therefore give no
+    finding. Data whose answers never repeat a word of their prompt cannot be distinguished from shuffled
+    data, which is why this is a warning.
     """
     paired = _prompts_and_answers(data)
     if len(paired) < 2 * FEWEST:
@@ -93,7 +95,7 @@ def prompts_shuffled(data: Examples) -> Finding | None:
 
 
 def length_leak(data: Examples) -> Finding | None:
-    """Length alone predicts the label."""
+    """Return the finding `length-leak` if the length of an answer predicts its label, else None."""
     read = _longer_of_labeled(data) if data.labeled else _longer_of_pairs(data)
     if read is None:
         return None
@@ -114,8 +116,11 @@ def length_leak(data: Examples) -> Finding | None:
 
 
 Longer = tuple[float, float, tuple[str, str], str, int]
-"""`(share of comparisons in which the better answer is longer, half of a 95 % interval around chance,
-names of both sides, kind of comparison, number of rows)`."""
+"""How often the better answer is the longer one.
+
+The fields are: share of comparisons in which the better answer is longer, half-width of the 95 % interval
+around chance, names of the better and the worse side, the comparisons as text, and number of rows.
+"""
 
 
 def _longer_of_pairs(data: Examples) -> Longer | None:
@@ -128,7 +133,7 @@ def _longer_of_pairs(data: Examples) -> Longer | None:
 
 
 def _longer_of_labeled(data: Examples) -> Longer | None:
-    """Every good answer against every bad one (Mann and Whitney)."""
+    """Compare the length of every good answer with that of every bad one (Mann and Whitney)."""
     good, bad = (
         [len(said(e.completion)) for e in data.labeled if e.label is label] for label in (True, False)
     )
@@ -142,7 +147,10 @@ def _longer_of_labeled(data: Examples) -> Longer | None:
 
 
 def boilerplate(data: Examples) -> Finding | None:
-    """A phrase that gives the label away: openings, endings and refusals on one side only."""
+    """Return the finding `boilerplate` if a phrase reveals the label, else None.
+
+    Phrases are openings, endings and refusals (`text.predictive_phrases`).
+    """
     if len(data.pairs) < FEWEST:
         return None
     found = text.predictive_phrases(data.answers)
@@ -162,7 +170,10 @@ def boilerplate(data: Examples) -> Finding | None:
 
 
 def near_identical_pairs(data: Examples) -> Finding | None:
-    """The two answers differ by less than a tenth of their characters."""
+    """Return the finding `near-identical-pairs` if at least 5 % of pairs are almost equal, else None.
+
+    Almost equal answers differ in less than a tenth of their characters (`text.distance`).
+    """
     close = [
         p.id
         for p, (a, b) in zip(data.pairs, data.answers, strict=True)
@@ -181,7 +192,10 @@ def near_identical_pairs(data: Examples) -> Finding | None:
 
 
 def foreign_answers(data: Examples) -> Finding | None:
-    """Answers in another script than their prompt, such as Cyrillic and Latin."""
+    """Return the finding `foreign-answers` if at least 5 % of answers change the script, else None.
+
+    The script, such as Cyrillic or Latin, is compared with that of the prompt.
+    """
     paired = _prompts_and_answers(data)
     odd = [p for p in paired if text.script(p[1]) != text.script(p[2]) and text.script(p[2])]
     odd = [p for p in odd if text.script(p[1])]
@@ -197,7 +211,10 @@ def foreign_answers(data: Examples) -> Finding | None:
 
 
 def duplicated_prompts(data: Examples) -> Finding | None:
-    """Repeated prompts. Labeled answers may share a prompt; they count only if the answer is repeated too."""
+    """Return the finding `duplicated-prompts` if at least 1 % of examples repeat a prompt, else None.
+
+    A labeled answer counts only if both its prompt and the answer are repeated.
+    """
     answers = [said(example.completion) for example in data.labeled] or [""] * len(data.prompts)
     total = len(data.prompts)
     repeats = total - len(set(zip(data.prompts, answers, strict=True)))
@@ -218,7 +235,7 @@ def duplicated_prompts(data: Examples) -> Finding | None:
 
 
 def nothing_held_out(data: Examples) -> Finding | None:
-    """Rows are to be held out, and there is not one."""
+    """Return the finding `nothing-held-out` if rows should be held out and there are none, else None."""
     if data.eval or not data.shortage:
         return None
     return warning(
@@ -230,7 +247,10 @@ def nothing_held_out(data: Examples) -> Finding | None:
 
 
 def eval_too_small(data: Examples) -> Finding | None:
-    """A held-out set whose interval is wider than any likely effect."""
+    """Return the finding `eval-too-small` if there are 1 to 99 held-out examples, else None.
+
+    The interval of a share is then wider than any likely effect.
+    """
     if not 0 < len(data.eval) < 100:
         return None
     reach = 0.98 / math.sqrt(len(data.eval))
@@ -244,7 +264,10 @@ def eval_too_small(data: Examples) -> Finding | None:
 
 
 def examples_sampled(data: Examples) -> Finding | None:
-    """The training examples take more memory than the limit, so only a sample was checked."""
+    """Return the finding `examples-sampled` if text was checked on a sample of the data, else None.
+
+    That is so if all training examples exceed the memory limit.
+    """
     total = len(data.trained_on)
     if len(data.train) == total:
         return None
@@ -258,9 +281,10 @@ def examples_sampled(data: Examples) -> Finding | None:
 
 
 def _prompts_and_answers(data: Examples, *, rejected: bool = False) -> list[tuple[str, str, str]]:
-    """Id, last user turn and answer of up to `SAMPLE` examples, evenly spread.
+    """Return `(id, last user turn, answer)` of up to `SAMPLE` evenly spaced training examples.
 
-    The answer of a pair is the chosen one; with `rejected` it is the other, and only pairs count.
+    The answer of a pair is the chosen one. With `rejected` it is the rejected one, and examples that are not
+    pairs are skipped.
     """
     step = max(1, len(data.train) // SAMPLE)
     found = []

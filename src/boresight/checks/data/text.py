@@ -1,4 +1,4 @@
-"""Measurements on text that the data checks use."""
+"""Measure properties of text for the data checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ DAMAGE = (
     "\u00c3\u00bc",
     "\u00c2\u00a0",
 )
-"""The replacement character, and UTF-8 read as Windows-1252: é, ’, “, ü and the hard space."""
+"""Character sequences that show wrong decoding: the replacement character, and UTF-8 read as Windows-1252 (é,
+’, “, ü and the no-break space)."""
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 REFUSALS = ("as an ai", "i'm sorry, but", "i cannot", "i can't assist", "i am unable to", "i'm not able to")
 SCRIPTS = {
@@ -42,24 +43,25 @@ SCRIPTS = {
     "Han": re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"),
 }
 CHANCE = 0.001
-"""p-value below which a phrase's counts on both sides differ. It is small, since many phrases are tried."""
+"""Maximum p-value at which a phrase counts as more frequent on one side; small, since many phrases are
+tested."""
 WORD = re.compile(r"\w+")
 
 
 def has_markers(words: str) -> bool:
-    """Whether a chat template was applied to the text already."""
+    """Return whether the text contains markers of a chat template, such as `<|im_start|>`."""
     return any(marker in words for marker in MARKERS)
 
 
 def is_damaged(words: str) -> bool:
-    """Whether the text was decoded with the wrong encoding somewhere."""
+    """Return whether the text contains characters that result from decoding with the wrong encoding."""
     return any(sign in words for sign in DAMAGE) or CONTROL.search(words) is not None
 
 
 def distance(a: str, b: str) -> float:
-    """Share of the longer text outside the common start and end: 0 for equal texts, at most 1.
+    """Return the share of the longer text outside the common start and end: 0 for equal texts, at most 1.
 
-    An upper bound of the normalized edit distance, exact where the texts differ in one place.
+    The share is an upper bound of the normalized edit distance, and exact if the texts differ in one place.
     """
     longest = max(len(a), len(b))
     if not longest:
@@ -70,7 +72,7 @@ def distance(a: str, b: str) -> float:
 
 
 def common_prefix(a: str, b: str) -> int:
-    """Length of the common start, by bisection over slices, which compare at the speed of memory."""
+    """Return the number of characters that both texts start with (by bisection over slices)."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2
@@ -82,17 +84,22 @@ def common_prefix(a: str, b: str) -> int:
 
 
 def script(words: str) -> str:
-    """The script (Latin, Cyrillic, …) of most letters at the start of the text; '' if it has few letters."""
+    """Return the script (Latin, Cyrillic, …) of most letters in the first 400 characters of the text; '' if
+    it has fewer than five of them."""
     counts = {name: len(pattern.findall(words[:400])) for name, pattern in SCRIPTS.items()}
     name = max(counts, key=lambda key: counts[key])
     return name if counts[name] >= 5 else ""
 
 
 def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
-    """Share of its own prompt that an answer repeats, minus its share of the next row's prompt, `(n,)`.
+    """Compute the overlap of each answer with its own prompt minus that with the next row's, `(n,)`.
 
-    `rows` are `(id, prompt, answer)`. A word weighs `log(rows / prompts that have it)`, so words of all
-    prompts have no weight. Rows with the same prompt as the next carry no information and are skipped.
+    The overlap is the weighted share of the prompt's words that occur in the answer. A word has the weight
+    `log(rows / prompts that contain it)`, so words of all prompts have no weight. Rows whose prompt equals
+    the next row's carry no information and are skipped.
+
+    Args:
+        rows: `(id, prompt, answer)` of each row.
     """
     prompts = [_words(prompt) for _, prompt, _ in rows]
     common = Counter(word for prompt in prompts for word in prompt)
@@ -110,8 +117,11 @@ def overlap_gaps(rows: Sequence[tuple[str, str, str]]) -> np.ndarray:
 
 
 class PredictivePhrase(NamedTuple):
-    """A phrase, the side of the pairs that has it more often, and its share of the answers on that side and
-    on the other."""
+    """A phrase that predicts the label.
+
+    `side` is the side of the pairs on which it is more frequent, `share` its share of the answers on that
+    side, `other` its share of the answers on the other side.
+    """
 
     text: str
     side: str
@@ -120,10 +130,10 @@ class PredictivePhrase(NamedTuple):
 
 
 def predictive_phrases(answers: Sequence[tuple[str, str]]) -> list[PredictivePhrase]:
-    """The openings, endings and refusals that predict which answer is chosen, the best one first.
+    """Return the openings, endings and refusals that predict which answer is chosen, most predictive first.
 
-    One side has each in at least a tenth of the answers, four times as often as the other, and not by chance
-    (`CHANCE`).
+    A phrase predicts the label if at least a tenth of the answers of one side contain it, it is more than
+    four times as frequent there as on the other side, and the difference is significant (`CHANCE`).
     """
     chosen, rejected = (
         Counter(phrase for answer in side for phrase in _phrases(answer))
@@ -140,7 +150,7 @@ def predictive_phrases(answers: Sequence[tuple[str, str]]) -> list[PredictivePhr
 
 
 def _phrases(answer: str) -> set[str]:
-    """Opening, ending and refusals of one answer."""
+    """Return the opening, the ending and the refusals that one answer contains."""
     lower = answer[:200].lower()
     found = {phrase for phrase in REFUSALS if phrase in lower}
     head, tail = answer[:80].split(), answer[-80:].split()

@@ -1,4 +1,4 @@
-"""Checks of token rows: the loss mask, truncation, and whether training, model and evaluation use one
+"""Check token rows: the loss mask, truncation, and whether training, model and evaluation use the same chat
 template."""
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ SIDES = ("chosen", "rejected")
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token rows before truncation, and the settings of the tokenizer and the recipe that the checks compare
-    them with.
+    """Token rows before truncation, and the settings of tokenizer and recipe to compare them with.
 
-    `pad`, `bos` and `unknown` are token ids, None where the tokenizer has none. `refused` are `(id, reason)`
-    of examples that give no row at any length. `templates` maps each user of a chat template (`training`,
-    `model`, `evaluation`) to its rendering of one fixed conversation. `adds_bos`: the tokenizer puts a
-    beginning-of-sequence token before text; `own_template`: the template is the model's. `split` counts the
-    conversations that become several rows, among the `sampled` examples; None if each becomes one row.
+    Args:
+        pad: id of the padding token; None if the tokenizer has none. `bos` and `unknown` are the ids of the
+            beginning-of-sequence token and of the unknown token.
+        refused: `(id, reason)` of each example that gives no row, whatever the maximum length.
+        templates: one fixed conversation as rendered by each user of a chat template (`training`, `model`,
+            `evaluation`).
+        adds_bos: whether the tokenizer puts a beginning-of-sequence token before text.
+        own_template: whether the chat template is the model's own.
+        split: counts of the conversations among the `sampled` examples that become several rows; None if each
+            becomes one row.
     """
 
     rows: Sequence[Row]
@@ -46,12 +50,12 @@ class Tokens:
 
     @cached_property
     def completions(self) -> list[tuple[str, Completion]]:
-        """Row id and completion, of all rows."""
+        """`(row id, completion)` of every completion of all rows."""
         return [(row.id, c) for row in self.rows for c in row.completions]
 
     @property
     def total(self) -> int:
-        """Number of rows of the checked examples, those that were refused included."""
+        """Number of rows of the checked examples, including examples that the template refuses."""
         return len(self.rows) + len(self.refused)
 
     @property
@@ -61,7 +65,10 @@ class Tokens:
 
 
 def template_mismatch(tokens: Tokens) -> Finding | None:
-    """Training renders conversations by another template than the model or the evaluation."""
+    """Return the finding `template-mismatch` if the chat templates differ, else None.
+
+    Compared are one conversation's renderings in training, by the model's own template, and in evaluation.
+    """
     mine = tokens.templates.get("training")
     for name, theirs in tokens.templates.items():
         if mine is not None and theirs != mine:
@@ -70,7 +77,7 @@ def template_mismatch(tokens: Tokens) -> Finding | None:
 
 
 def all_masked(tokens: Tokens) -> Finding | None:
-    """Completions in which no token is scored."""
+    """Return the finding `all-masked` if any completion has no scored token, else None."""
     ids = _ids(tokens, lambda c: c.scored == 0)
     if not ids:
         return None
@@ -86,7 +93,10 @@ def all_masked(tokens: Tokens) -> Finding | None:
 
 
 def pad_masks_eos(tokens: Tokens) -> Finding | None:
-    """The end-of-turn token is masked because it is the padding token."""
+    """Return the finding `pad-masks-eos` if end-of-turn tokens are masked as padding, else None.
+
+    That happens if both are the same token.
+    """
     ids = _ids(tokens, lambda c: _ends(c, tokens.end.id) and not c.mask[-1])
     if not ids or tokens.pad != tokens.end.id:
         return None
@@ -100,7 +110,10 @@ def pad_masks_eos(tokens: Tokens) -> Finding | None:
 
 
 def eos_not_scored(tokens: Tokens) -> Finding | None:
-    """The end-of-turn token is there and not scored."""
+    """Return the finding `eos-not-scored` if end-of-turn tokens are not scored, else None.
+
+    More than 1 % of the rows must end with the token without scoring it.
+    """
     ids = _ids(tokens, lambda c: _ends(c, tokens.end.id) and not c.mask[-1])
     if len(ids) <= 0.01 * len(tokens.rows):
         return None
@@ -114,7 +127,10 @@ def eos_not_scored(tokens: Tokens) -> Finding | None:
 
 
 def eos_missing(tokens: Tokens) -> Finding | None:
-    """Answers end without an end-of-turn token although nothing cut them."""
+    """Return the finding `eos-missing` if answers end without the end-of-turn token, else None.
+
+    More than 1 % of the rows must have such an answer; truncated answers do not count.
+    """
     ids = _ids(tokens, lambda c: not c.truncated and c.scored > 0 and not _ends(c, tokens.end.id))
     if len(ids) <= 0.01 * len(tokens.rows):
         return None
@@ -128,7 +144,7 @@ def eos_missing(tokens: Tokens) -> Finding | None:
 
 
 def double_bos(tokens: Tokens) -> Finding | None:
-    """Prompts that begin with two beginning-of-sequence tokens."""
+    """Return the finding `double-bos` if any prompt begins with two BOS tokens, else None."""
     twice = [r.id for r in tokens.rows if tokens.bos is not None and list(r.prompt[:2]) == [tokens.bos] * 2]
     if not twice:
         return None
@@ -142,7 +158,10 @@ def double_bos(tokens: Tokens) -> Finding | None:
 
 
 def bos_missing(tokens: Tokens) -> Finding | None:
-    """Prompts without the beginning-of-sequence token that the tokenizer puts before all other text."""
+    """Return the finding `bos-missing` if prompts lack the beginning-of-sequence token, else None.
+
+    They lack it if the tokenizer puts that token before all other text.
+    """
     without = [row.id for row in tokens.rows if tokens.adds_bos and row.prompt[0] != tokens.bos]
     if not without:
         return None
@@ -158,7 +177,7 @@ def bos_missing(tokens: Tokens) -> Finding | None:
 
 
 def padding_in_rows(tokens: Tokens) -> Finding | None:
-    """Padding tokens inside rows, on the left or on the right."""
+    """Return the finding `padding-in-rows` if rows begin or end with padding tokens, else None."""
     if tokens.pad is None or tokens.pad == tokens.end.id:
         return None
     left = [row.id for row in tokens.rows if len(row.prompt) and row.prompt[0] == tokens.pad != tokens.bos]
@@ -176,7 +195,7 @@ def padding_in_rows(tokens: Tokens) -> Finding | None:
 
 
 def template_refuses(tokens: Tokens) -> Finding | None:
-    """Conversations that the chat template cannot render."""
+    """Return the finding `template-refuses` if the template cannot render a conversation, else None."""
     refused = tokens.refused
     if not refused:
         return None
@@ -192,8 +211,10 @@ def template_refuses(tokens: Tokens) -> Finding | None:
 
 
 def turns_split(tokens: Tokens) -> Finding | None:
-    """The template renders earlier turns differently from the last one, so conversations become several
-    rows."""
+    """Return the finding `turns-split` if some conversations become several rows, else None.
+
+    They do so where the template renders earlier turns differently from the last one.
+    """
     if tokens.split is None:
         return None
     return note(
@@ -205,7 +226,7 @@ def turns_split(tokens: Tokens) -> Finding | None:
 
 
 def unknown_tokens(tokens: Tokens) -> Finding | None:
-    """Text that the tokenizer encodes as unknown tokens."""
+    """Return the finding `unknown-tokens` if any row contains the unknown token, else None."""
     if tokens.unknown is None:
         return None
     ids = [row.id for row in tokens.rows if any(tokens.unknown in part for part in _parts(row))]
@@ -223,17 +244,27 @@ def unknown_tokens(tokens: Tokens) -> Finding | None:
 
 
 def chosen_truncated(tokens: Tokens) -> Finding | None:
-    """The limit cuts chosen answers more than rejected ones."""
+    """Return the finding `chosen-truncated` if mostly chosen answers are truncated, else None.
+
+    `data.max_length` must cut them at least twice as often as rejected ones, and more than 5 % of the rows.
+    """
     return _truncated(tokens, 0)
 
 
 def rejected_truncated(tokens: Tokens) -> Finding | None:
-    """The limit cuts rejected answers more than chosen ones."""
+    """Return the finding `rejected-truncated` if mostly rejected answers are truncated, else None.
+
+    `data.max_length` must cut them at least twice as often as chosen ones, and more than 5 % of the rows.
+    """
     return _truncated(tokens, 1)
 
 
 def rows_truncated(tokens: Tokens) -> Finding | None:
-    """The limit is too short for many rows, whichever side is longer."""
+    """Return the finding `rows-truncated` if more than 5 % of the rows exceed `data.max_length`, else None.
+
+    Rows of which mostly one side is cut have a finding of their own (`chosen_truncated`,
+    `rejected_truncated`).
+    """
     ids = [row.id for row in tokens.rows if any(_cut(tokens, row))]
     share = len(ids) / max(1, len(tokens.rows))
     if share <= 0.05 or _side_cut_more(tokens) is not None:
@@ -249,7 +280,7 @@ def rows_truncated(tokens: Tokens) -> Finding | None:
 
 
 def few_truncated(tokens: Tokens) -> Finding | None:
-    """Very long answers are rare enough not to matter, but are reported."""
+    """Return the finding `few-truncated` if some rows, at most 5 %, exceed `data.max_length`, else None."""
     ids = [row.id for row in tokens.rows if any(_cut(tokens, row))]
     share = len(ids) / max(1, len(tokens.rows))
     if not 0 < share <= 0.05:
@@ -282,7 +313,10 @@ def _truncated(tokens: Tokens, side: int) -> Finding | None:
 
 
 def _side_cut_more(tokens: Tokens) -> int | None:
-    """The side that is cut at least twice as often as the other, where more than 5 % of rows are cut."""
+    """Return the side (0 chosen, 1 rejected) that is cut at least twice as often as the other, else None.
+
+    None as well if at most 5 % of the rows are cut.
+    """
     cuts = [_cut(tokens, row) for row in tokens.rows if len(row.completions) == 2]
     if sum(map(any, cuts)) <= 0.05 * max(1, len(tokens.rows)):
         return None
@@ -293,7 +327,7 @@ def _side_cut_more(tokens: Tokens) -> int | None:
 
 
 def _cut(tokens: Tokens, row: Row) -> list[bool]:
-    """Which completions of a row do not fit."""
+    """Return for each completion of a row whether it exceeds `data.max_length` together with the prompt."""
     room = tokens.max_length - len(row.prompt)
     return [len(c.ids) > room or c.truncated for c in row.completions]
 
@@ -305,7 +339,7 @@ def _consequence(tokens: Tokens) -> str:
 
 
 def _ids(tokens: Tokens, holds: Callable[[Completion], bool]) -> list[str]:
-    """Ids of rows with a completion for which it holds, each once."""
+    """Return the ids of the rows with a completion for which `holds` returns True, each id once."""
     return list(dict.fromkeys(id for id, completion in tokens.completions if holds(completion)))
 
 

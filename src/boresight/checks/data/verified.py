@@ -1,9 +1,14 @@
 """Check the answers of a file with a verifier: `boresight data check FILE --reward math`.
 
-A verifier decides which answers are right, a row which are good. The verifier contradicts a row if the chosen
-answer of a pair is wrong; if the rejected answer is right, or scores at least as high as the chosen one; if a
-demonstration, or an answer labeled true, is wrong; or if an answer labeled false is right. A row with an
-answer that has no score is neither confirmed nor contradicted; it is counted as missing.
+The verifier decides which answers are right; the row labels which answers are good. The verifier contradicts
+a row if the two disagree:
+
+- the chosen answer of a pair is wrong,
+- the rejected answer of a pair is right, or its score is at least that of the chosen answer,
+- a demonstration, or an answer labeled true, is wrong,
+- an answer labeled false is right.
+
+A row with an answer that has no score is neither confirmed nor contradicted; it is counted as missing.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from boresight.scorers.reward_function import BUILTIN, RewardFunction
 from boresight.stats.intervals import Interval, Value, clustered_share, grouped
 
 CHUNK = 512
-"""Answers that are scored at a time."""
+"""Number of answers that are scored at a time."""
 
 WRONG, RIGHT = "the chosen answer is wrong", "the rejected answer is right"
 HIGHER, EQUAL = "the rejected answer scores higher", "both score the same"
@@ -43,13 +48,13 @@ KINDS = {
     "demonstration": (IMITATED_WRONG,),
     "labeled": (FALSELY_GOOD, FALSELY_BAD),
 }
-"""The contradictions that a file of each kind can have."""
+"""Contradictions that are possible in a file of each kind."""
 NOUNS = {"preference": "pair", "demonstration": "answer", "labeled": "labeled answer"}
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRow:
-    """One row of the file: its number (from 1), its example, and the score of each answer by name."""
+    """One row of the file: its number (from 1), its example, and the score of each answer, by name."""
 
     row: int
     example: Example
@@ -57,14 +62,17 @@ class VerifiedRow:
 
     @property
     def failure(self) -> str:
-        """Why a score is missing; '' where all are there."""
+        """Reason why an answer has no score; '' if all answers have one."""
         lacking = next((name for name, score in self.scores.items() if score.value is None), None)
         return "" if lacking is None else f"{lacking}: {self.scores[lacking].failure}"
 
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """The answers of a file scored by a reward; `threshold` is the smallest reward of a right answer."""
+    """The answers of a file with their scores by a reward.
+
+    `threshold` is the smallest reward of a right answer; None if no answer is right or wrong.
+    """
 
     reward: str
     source: str
@@ -74,14 +82,17 @@ class VerifiedFile:
 
     @property
     def rule(self) -> str:
-        """The rule by which an answer counts as right, as text: the smallest reward of a right answer."""
+        """The rule by which an answer counts as right, as a sentence."""
         if self.threshold is None:
             outside = f"Rewards of {self.reward} lie outside of 0 to 1"
             return f"{outside}, so no answer is right or wrong and the two of a pair are compared."
         return f"An answer is right from a reward of {self.threshold:g} on."
 
     def contradictions(self, found: VerifiedRow) -> list[str]:
-        """Contradictions between the reward and the row; empty if they agree or a score is missing."""
+        """Return the contradictions between the reward and the row.
+
+        The list is empty if they agree or if a score is missing.
+        """
         known = {name: score.value for name, score in found.scores.items() if score.value is not None}
         if len(known) < len(found.scores):
             return []
@@ -106,7 +117,7 @@ class VerifiedFile:
 
     @property
     def verdict(self) -> str:
-        """`exact_match contradicts 3 of 40 scored pairs; 2 without a score.`"""
+        """The result as text, such as `exact_match contradicts 3 of 40 scored pairs; 2 without a score.`"""
         missing = len(self.missing)
         rows = plural(len(self.rows) - missing, f"scored {NOUNS[self.kind]}")
         without = f"; {missing:,} without a score" if missing else ""
@@ -124,11 +135,14 @@ class VerifiedFile:
 
     @property
     def clean(self) -> list[Example]:
-        """Examples of the rows that the scores confirm."""
+        """Examples of the rows that the reward confirms: all scores are known and none contradicts."""
         return [f.example for f in self.rows if not f.failure and not self.contradictions(f)]
 
     def share(self, *kinds: str) -> Interval:
-        """Share of the scored rows with one of these contradictions, by default any; clustered by prompt."""
+        """Return the share of the scored rows that have any of the contradictions `kinds`, by default all.
+
+        The interval is clustered by prompt.
+        """
         wanted = set(kinds or KINDS[self.kind])
         outcomes: list[Value] = [
             None if found.failure else float(not wanted.isdisjoint(self.contradictions(found)))
@@ -138,12 +152,12 @@ class VerifiedFile:
 
     @cached_property
     def _prompts(self) -> list[str]:
-        """The prompt of each row, by which shares are clustered."""
+        """Key of each row's prompt, by which shares are clustered."""
         return [prompt_key(found.example) for found in self.rows]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows with each contradiction; a row may have several."""
+        """Number of rows with each contradiction; one row may have several."""
         counted = Counter(what for found in self.rows for what in self.contradictions(found))
         undefined = (WRONG, RIGHT) if self.threshold is None else ()
         return {what: counted[what] for what in KINDS[self.kind] if what not in undefined}
@@ -152,7 +166,7 @@ class VerifiedFile:
         """Write the confirmed rows in canonical form, atomically, and return their number.
 
         Raises:
-            UserError: there is none, or as `data.write.write_examples` does.
+            UserError: no row is confirmed, or the file cannot be written (`data.write.write_examples`).
         """
         if not self.clean:
             noun = NOUNS[self.kind]
@@ -164,14 +178,17 @@ class VerifiedFile:
 def verify(
     loaded: Loaded, reward: str, options: Mapping[str, Any] | None = None, correct_at: float | None = None
 ) -> VerifiedFile:
-    """Score every answer with a reward function, a built-in name or an import path.
+    """Score every answer of a file with a reward function.
 
-    `correct_at` is the smallest reward of a right answer; None takes 1 where every reward lies in [0, 1].
-    Otherwise no answer is right or wrong, and the two scores of a pair are compared alone.
+    Args:
+        reward: built-in name or import path of the reward function.
+        options: arguments of the reward function.
+        correct_at: smallest reward of a right answer. None: 1 if every reward lies in [0, 1]; otherwise no
+            answer is right or wrong, and only the two scores of a pair are compared.
 
     Raises:
-        UserError: the file holds prompts, there is no such function, not one row has all of its scores, or
-            single answers have rewards outside of 0 to 1 and no `correct_at`.
+        UserError: the file contains prompts without answers, there is no such function, no row has all of its
+            scores, or single answers have rewards outside of 0 to 1 and there is no `correct_at`.
     """
     if correct_at is not None and not math.isfinite(correct_at):
         raise UserError(f"--correct-at: is {correct_at}; set it to the smallest reward of a right answer.")
@@ -204,7 +221,10 @@ def verify(
 
 
 def refuse_output(path: Path, source: str) -> None:
-    """Raise a `UserError` if clean rows cannot go to `path`, because of its type or because it exists."""
+    """Raise a `UserError` if clean rows cannot be written to `path`.
+
+    The reason is the type of the file, or that it exists.
+    """
     writer_of(path)
     if path.exists() and data_path(source).exists() and path.samefile(data_path(source)):
         raise UserError(f"{path}: is the file that is checked; write the clean rows to another one.")
@@ -213,7 +233,10 @@ def refuse_output(path: Path, source: str) -> None:
 
 
 def _answers(example: Example) -> dict[str, tuple[Prompt, str]]:
-    """The answers of a row by name: what the last turn of each replies to, and its text."""
+    """Return the answers of a row by name.
+
+    Each is the conversation before the last turn of the answer, and the text of that turn.
+    """
     match example:
         case Preference(_, chosen, rejected):
             return {"chosen": _asked(example, chosen), "rejected": _asked(example, rejected)}
@@ -230,7 +253,10 @@ def _asked(example: Example, answer: Sequence[Message]) -> tuple[Prompt, str]:
 
 
 def _scored(scorer: RewardFunction, prompts: Sequence[Prompt], texts: Sequence[str]) -> Iterator[Score]:
-    """The scores; a row without what the reward needs has none, and the others keep theirs."""
+    """Compute the scores of all answers, in chunks.
+
+    An answer whose row lacks a column that the reward needs has no score; the other answers keep theirs.
+    """
     for start in range(0, len(texts), CHUNK):
         part = slice(start, start + CHUNK)
         try:

@@ -1,4 +1,4 @@
-"""How a verifier grades a file, in the terminal."""
+"""Print how a verifier grades a file, in the terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from boresight.data.check_file import section_table
 from boresight.stats.units import unit_named
 
 SHOWN = 100
-"""Rows of a table."""
+"""Maximum number of rows in a table."""
 SHARE = unit_named("share")
 
 
 def print_verified(found: VerifiedFile, console: Console) -> None:
-    """Counts with intervals, and the rows; text from the file is printed as it is, never as markup."""
+    """Print counts with intervals, and the rows that are contradicted or lack a score.
+
+    Text from the file is printed as it is, never as markup.
+    """
     contradicted, missing = found.contradicted, found.missing
     console.print(_counts_table(found))
     console.print(Text(found.rule, style="dim"))
@@ -63,7 +66,7 @@ def _missing_table(rows: Sequence[VerifiedRow]) -> Table:
 
 
 def _with_rest(table: Table, rows: Sequence[int]) -> Table:
-    """The table with the numbers of the rows that it does not show."""
+    """Return the table with the numbers of the rows that it omits in its caption."""
     if rows:
         table.caption = Text("and rows " + ", ".join(map(str, rows)))
         table.caption_justify = "left"

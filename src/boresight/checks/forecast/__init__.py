@@ -1,1 +1,1 @@
-"""The margin and loss to expect from the sum of learning rates."""
+"""Forecast the margin and the loss of a run from its sum of learning rates."""

@@ -1,7 +1,7 @@
-"""How likely the answers of pairs are under the start model, compared with its own samples.
+"""Compare the likelihood of the answers of pairs under the start model with that of its own samples.
 
-The mean log-probability per token of a model's samples at temperature 1 is minus its entropy. Answers by
-another model have a lower one.
+The mean log-probability per token of a model's samples at temperature 1 is the negative entropy of the model.
+Answers by another model have a lower one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import Any
 from boresight.checks.forecast.row_mean import RowMean
 
 FOREIGN = 0.2
-"""Nats per token below the model's own samples from which answers count as another model's."""
+"""Difference in log-probability, nats per token, from which answers count as another model's: the model's own
+samples minus the answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerDistance:
-    """Log-probability per token under the start model, nats.
+    """Log-probabilities per token under the start model, in nats.
 
-    `own`, `chosen` and `rejected` are means over prompts; `chosen_below` and `rejected_below` are
-    differences, paired by prompt: the model's own samples minus the answers.
+    `own` (the model's own samples), `chosen` and `rejected` are means over prompts. `chosen_below` and
+    `rejected_below` are the mean differences, paired by prompt: own samples minus answers.
     """
 
     own: RowMean
@@ -34,8 +35,10 @@ class AnswerDistance:
     def of(
         cls, own: Mapping[str, float], chosen: Mapping[str, float], rejected: Mapping[str, float]
     ) -> AnswerDistance:
-        """Build from log-probabilities per token by row id; rows without the model's own samples are
-        skipped."""
+        """Build from log-probabilities per token, keyed by row id.
+
+        Rows without the model's own samples are skipped.
+        """
         return cls(
             own=RowMean.of(own.values()),
             chosen=RowMean.of(chosen[id] for id in own),
@@ -51,7 +54,9 @@ class AnswerDistance:
 
     @property
     def foreign(self) -> tuple[str, ...]:
-        """Sides of the pairs (`chosen`, `rejected`) that are significantly less likely than the model's
-        own samples."""
+        """Sides of the pairs (`chosen`, `rejected`) whose answers count as another model's (`FOREIGN`).
+
+        The lower limit of the 95 % interval of the difference must exceed `FOREIGN`.
+        """
         below = {"chosen": self.chosen_below, "rejected": self.rejected_below}
         return tuple(side for side, gap in below.items() if gap.mean - gap.half_width > FOREIGN)

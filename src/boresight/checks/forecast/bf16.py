@@ -1,4 +1,4 @@
-"""How many bfloat16 weights an update of a given size can move at all."""
+"""Estimate the share of bfloat16 weights that an update of a given size can change at all."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TYPICAL_SPREAD = 0.02
-"""Standard deviation of the weights of language models under 1B, where no weights are at hand."""
+"""Standard deviation of the weights of language models under 1B parameters, used if no weights are loaded."""
 SAMPLE = 200_000
-"""Elements that are read, the same number of every tensor."""
+"""Number of weights that are read in total, the same number from every tensor."""
 
 
 def smallest_that_stays(update: float) -> float:
-    """Weights at least this large do not change when `update` is added and rounded to bfloat16.
+    """Return the smallest absolute weight that `update` cannot change when the sum is rounded to bfloat16.
 
     Between 2^e and 2^(e+1) bfloat16 numbers are 2^(e-7) apart, and an update of less than half of that,
-    2^(e-8), is rounded away. So weights move below 2^(floor(log2(256 * update)) + 1).
+    2^(e-8), is rounded away. So all weights below 2^(floor(log2(256 * update)) + 1) can change.
     """
     return 2.0 ** (math.floor(math.log2(256 * update)) + 1)
 
 
 def share_of_normal(update: float, spread: float = TYPICAL_SPREAD) -> float:
-    """Share of normally distributed weights that `update` can move.
+    """Return the share of normally distributed weights that `update` can change.
 
-    At spread 0.02: 0.24 % at 2e-7, 1.9 % at 1e-6, 7.8 % at 5e-6.
+    With `spread` 0.02 it is 0.24 % at 2e-7, 1.9 % at 1e-6, and 7.8 % at 5e-6.
     """
     return math.erf(smallest_that_stays(update) / spread / math.sqrt(2))
 
 
 def movable_share(update: float, parameters: Sequence[Tensor]) -> float:
-    """Share of the weights in `parameters` that `update` can move, estimated on a sample of each tensor."""
+    """Return the share of the weights in `parameters` that `update` can change.
+
+    It is estimated on a sample of each tensor.
+    """
     real = [p for p in parameters if p.device.type != "meta" and p.numel()]
     if not real:
         return share_of_normal(update)
@@ -43,7 +46,7 @@ def movable_share(update: float, parameters: Sequence[Tensor]) -> float:
 
 
 def _share_below(limit: float, parameter: Tensor, count: int) -> float:
-    """Share of about `count` evenly spaced elements whose magnitude is below `limit`."""
+    """Return the share of weights with magnitude below `limit`, from about `count` evenly spaced ones."""
     # An odd step: one that divides the width of a matrix would stay in a single column.
     step = max(1, parameter.numel() // count) | 1
     some = parameter.detach().flatten()[::step].float().abs()

@@ -1,19 +1,19 @@
-"""Expected margin for a sum of learning rates (the budget), from the margins of other runs.
+"""Forecast the margin of a run from its sum of learning rates (the budget) and the margins of other runs.
 
-Adam moves every weight by at most about the learning rate per step, so the sum of rates bounds how far a run
-can go, and runs of different length, rate and schedule on the same pairs fall on one curve over it. How steep
-that curve is depends on the pairs, by a factor of ten and more, and on the model. So a forecast is made only
-from curves that were measured on the same pairs: it is their geometric mean. Earlier runs of the same model
-and method are evidence; curves of other models are borrowed, and the range is then as wide as the largest
-error of such forecasts so far. `calibration.jsonl` holds measured points, one line per run or model card;
-`scripts/calibrate.py` adds a run's own.
+Adam changes every weight by at most about the learning rate per step, so the sum of learning rates bounds how
+far a run can move from its start. Runs of different length, rate and schedule on the same pairs fall on one
+curve of margin over budget. The slope of that curve depends on the pairs, by a factor of ten and more, and on
+the model. A forecast is therefore made only from curves that were measured on the same pairs: it is their
+geometric mean. Curves of the same model and method are the model's own; all other curves are borrowed, and
+the range of the forecast is then as wide as the largest error of such forecasts so far. `calibration.jsonl`
+holds the measured points, one line per run or model card; `scripts/calibrate.py` adds those of a new run.
 
     {"model", "parameters", "lora", "method", "beta", "data", "pairs", "own_answers", "source",
      "points": [[sum of learning rates, held-out margin in nats, held-out accuracy or null], ...]}
 
-`data` is what the pairs are called, `pairs` lists the names of their source (`pair_sources`). Pairs whose
-answers are the model's own (`own_answers`) gain differently from those of another model, so such a curve is
-used for that model alone.
+`data` is a name for the pairs, `pairs` lists the names of their source (`pair_sources`). The margin grows
+differently on pairs of the model's own answers (`own_answers`) than on answers of another model, so such a
+curve is used for that model alone.
 """
 
 from __future__ import annotations
@@ -38,12 +38,15 @@ from boresight.methods.published import CALIBRATED
 
 FILE = Path(__file__).with_name("calibration.jsonl")
 SAME_BUDGET = 1.05
-"""Budgets within this factor of each other count as one point; their values are averaged."""
+"""Maximum ratio of budgets that count as one point; their margins and accuracies are averaged."""
 ALIKE_IN_SIZE = 4.0
-"""Curves are used if the size of their model is at most this many times as far from the wanted size as the
-nearest."""
+"""Maximum ratio of a curve's distance in model size to that of the nearest curve.
+
+The distance is the ratio between the two numbers of parameters. Curves beyond the maximum are not used.
+"""
 SMALLEST_MODEL = 30_000_000
-"""Fewest parameters of a model for which the curves are used: they were measured on larger ones."""
+"""Minimum number of parameters of a model for which the curves are used; all were measured on larger
+models."""
 
 Point = tuple[float, float, float | None]
 
@@ -59,21 +62,20 @@ class CalibrationCurve:
     source: str
     points: tuple[Point, ...]
     pairs: frozenset[str] = frozenset()
-    """Sources of the pairs that the points were measured on."""
+    """Names of the sources of the pairs that the points were measured on (`pair_sources`)."""
     own_answers: bool = False
     """Whether the pairs are answers of the model itself."""
     method: str = CALIBRATED
 
     def measured(self, model: str, pairs: Collection[str]) -> bool:
-        """Whether the points were measured with `model` on `pairs`."""
+        """Return whether the points were measured on `pairs` and are valid for `model`."""
         return not self.pairs.isdisjoint(pairs) and (not self.own_answers or model == self.model)
 
     def margin(self, budget: float) -> float:
-        """Expected margin, nats: interpolated in the logarithm of both.
+        """Return the expected margin at a budget, in nats, by linear interpolation in the logarithms of both.
 
-        Below the first point the margin is proportional to the budget, as small changes are. Above the last
-        point the slope of the last two is continued, but at most as the budget and at least as its square
-        root.
+        Below the first point the margin is proportional to the budget. Above the last point the slope between
+        the last two points is continued, limited to 0.5 to 1 (in logarithms).
         """
         known = [(math.log(x), math.log(h)) for x, h, _ in self.points if h > 0]
         x, (first, last) = math.log(budget), (known[0], known[-1])
@@ -87,9 +89,10 @@ class CalibrationCurve:
         return min(LARGEST_MARGIN, math.exp(left[1] + _slope(left, known[right]) * (x - left[0])))
 
     def accuracy(self, budget: float) -> float | None:
-        """Expected held-out accuracy: linear in the logarithm of the budget.
+        """Return the expected held-out accuracy, by linear interpolation in the logarithm of the budget.
 
-        Below the first point it falls to one half with the budget; above the last point it is constant.
+        Below the first point the excess over one half is proportional to the budget; above the last point the
+        accuracy is constant. None if no accuracy was measured.
         """
         known = [(math.log(x), a) for x, _, a in self.points if a is not None]
         if not known:
@@ -105,8 +108,10 @@ class CalibrationCurve:
 
 @dataclass(frozen=True)
 class Family:
-    """The curves that a forecast is made from; `borrowed` unless all are of the run's own model and method on
-    its pairs."""
+    """The curves that a forecast is made from.
+
+    `borrowed` is False only if all of them were measured with the run's own model and method on its pairs.
+    """
 
     curves: tuple[CalibrationCurve, ...]
     borrowed: bool = True
@@ -122,11 +127,11 @@ class Family:
         return f"{'' if self.borrowed else 'earlier '}{used} runs of {runs}"
 
     def margin(self, budget: float) -> float:
-        """The geometric mean of the curves' margins at `budget`, nats."""
+        """Return the geometric mean of the curves' margins at `budget`, in nats."""
         return math.exp(_mean([math.log(curve.margin(budget)) for curve in self.curves]))
 
     def budget(self, margin: float) -> float:
-        """The sum of learning rates that yields `margin` nats, by bisection."""
+        """Return the sum of learning rates that yields a margin of `margin` nats, found by bisection."""
         low, high = 1e-8, 10.0
         while high / low > 1.001:
             middle = math.sqrt(low * high)
@@ -134,8 +139,10 @@ class Family:
         return high
 
     def expect(self, budget: float) -> Expectation:
-        """The geometric mean, and a range that covers every curve and the largest error of such forecasts
-        so far."""
+        """Return the forecast at a budget: the geometric mean of the curves, with its range.
+
+        The range covers every curve and the largest error of such forecasts so far.
+        """
         each = [curve.margin(budget) for curve in self.curves]
         miss = BORROWED if self.borrowed else RUN_TO_RUN
         return Expectation(
@@ -148,13 +155,16 @@ class Family:
         )
 
     def elsewhere(self, budget: float, declared: str | None) -> Elsewhere:
-        """The range of margins that `budget` yielded in these runs, for a run on other pairs."""
+        """Return the range of the margins that these runs reached at `budget`, for a run on other pairs.
+
+        `declared` is the name of the pairs in `check.like`; None if the recipe sets none.
+        """
         each = [curve.margin(budget) for curve in self.curves]
         return Elsewhere(min(each), max(each), self.source, declared)
 
 
 def calibration_curves(file: Path = FILE) -> list[CalibrationCurve]:
-    """Every measured curve; runs of one model on the same data are pooled."""
+    """Return every measured curve; runs of the same model, method and data are pooled into one."""
     pooled: dict[tuple[str, bool, str, str], list[dict]] = {}
     for raw in read_jsonl(file):
         key = (raw["model"], raw["lora"], raw["data"], raw.get("method", CALIBRATED))
@@ -171,19 +181,21 @@ def choose(
     like: str | None = None,
     known: Sequence[CalibrationCurve] | None = None,
 ) -> Family | None:
-    """The curves of this kind of training that were measured on models nearest in size.
+    """Choose the calibration curves of the models nearest in size.
 
     Args:
         parameters: number of parameters of the model; None where unknown.
+        lora: whether the run trains adapters; only curves of the same kind of training are used.
         trained: name of the model and sources of its pairs (`pair_sources`). Only curves on these pairs are
-            used; if some of them are of this model, only those. Curves on a model's own answers are used for
-            that model alone. None: all curves are used.
+            used; if some of them are of this model and method, only those. Curves on a model's own answers
+            are used for that model alone. None: all curves are used.
         method: method of the run; curves of other methods count as borrowed.
         like: name of a data set; only curves on it are used.
         known: curves to choose from; None takes those of `calibration.jsonl`.
 
     Returns:
-        None if there is no such curve, and for a model of unknown size or below `SMALLEST_MODEL`.
+        The chosen curves. None if there is no such curve, and for a model of unknown size or below
+        `SMALLEST_MODEL`.
 
     Raises:
         UserError: no curve was measured on the data `like`.
@@ -227,7 +239,7 @@ def _pool(group: list[dict]) -> CalibrationCurve:
 
 
 def _merged(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Neighbors with about the same budget averaged, so that interpolation never divides by zero."""
+    """Average neighboring points of about the same budget, so that interpolation never divides by zero."""
     groups: list[list[Point]] = []
     for point in points:
         if groups and point[0] <= groups[-1][0][0] * SAME_BUDGET:

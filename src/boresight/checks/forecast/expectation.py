@@ -1,32 +1,40 @@
-"""The margin that a budget is expected to yield, and how far such forecasts have missed."""
+"""Represent the expected margin of a run, and the errors of such forecasts so far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 RUN_TO_RUN = 2.5
-"""Largest factor by which a run has missed the curve of other runs of its model on its pairs: the demo with
-LoRA at a sum of 3.2e-3 reached 0.73 nats with one seed, where the other runs average 1.8."""
+"""Largest observed factor between the margin of a run and the curve of other runs of its model on its pairs.
+
+The demo with LoRA at a sum of 3.2e-3 reached 0.73 nats with one seed, where the other runs average 1.8.
+"""
 BORROWED = 16.0
-"""Largest factor by which a run has missed curves that were borrowed, of another model on the same pairs:
-Qwen2.5-Coder-0.5B on the demo's pairs reached 24 nats, where the curve of the starter gives 1.5. Forecasts of
-the measured curves from each other miss by up to 6."""
+"""Largest observed factor between the margin of a run and a borrowed curve, of another model on the same
+pairs.
+
+Qwen2.5-Coder-0.5B on the demo's pairs reached 24 nats, where the curve of the starter gives 1.5. The measured
+curves differ from each other by a factor of up to 6.
+"""
 OTHER_PAIRS = 40.0
-"""The same for curves of other pairs: the starter with LoRA on 120 pairs whose chosen answers are short
-reached 6.7 nats at a sum of 2.7e-4, where the fastest curve gives 0.18."""
+"""Largest observed factor between the margin of a run and a curve on other pairs.
+
+The starter with LoRA on 120 pairs with short chosen answers reached 6.7 nats at a sum of 2.7e-4, where the
+steepest curve gives 0.18.
+"""
 SMALL_MARGIN = 1.0
-"""Margin, nats, below which a run is reported as too short: before it from its forecast, after it from its
-log."""
+"""Margin in nats below which a run is reported as too short: by its forecast before training, and by its log
+afterwards."""
 LARGEST_MARGIN = 30.0
-"""Largest margin of the curves, nats."""
+"""Maximum margin that a curve returns, in nats."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """The expected margin at a budget: its middle, the limits of its range, in nats, and the source of the
-    estimate.
+    """The expected margin of a run and its range.
 
-    `borrowed`: estimated from runs of another model or method.
+    `low`, `middle` and `high` are margins in nats, `accuracy` is the expected held-out accuracy, and `source`
+    describes the runs that the estimate is made from. `borrowed`: they used another model or method.
     """
 
     low: float
@@ -38,7 +46,8 @@ class Expectation:
 
     @property
     def basis(self) -> str:
-        """`by a ramp …`, or `borrowed from …, not measured with your model on your pairs`."""
+        """Basis of the estimate as text: `by a ramp …`, or `borrowed from …, not measured with your model
+        …`."""
         if not self.borrowed:
             return f"by {self.source}"
         return f"borrowed from {self.source}, not measured with your model on your pairs"
@@ -46,9 +55,11 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """The margin that a budget yielded on other pairs, nats: not a forecast. `slowest` and `fastest` are the
-    ends of the curves; `declared` is the name of the pairs that `check.like` takes those of the run to be
-    like."""
+    """The range of margins that a budget yielded on other pairs, in nats; it is not a forecast.
+
+    `slowest` and `fastest` are the smallest and the largest margin of the curves. `declared` is the name of
+    the pairs that the run's pairs resemble according to `check.like`; None if it is not set.
+    """
 
     slowest: float
     fastest: float
@@ -57,7 +68,7 @@ class Elsewhere:
 
     @property
     def missed(self) -> float:
-        """The largest factor by which such estimates have missed so far."""
+        """Largest factor by which such estimates have been wrong so far."""
         return OTHER_PAIRS if self.declared is None else BORROWED
 
     @property

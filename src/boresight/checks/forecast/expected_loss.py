@@ -1,7 +1,7 @@
-"""The loss of a pair at a given margin, by the method's own loss function.
+"""Compute the loss of a pair at a given margin with the method's own loss function.
 
-It is computed on one typical pair: the chosen answer has gained half of the margin against the reference, the
-rejected one has lost half of it.
+The loss is that of one typical pair: under the policy the log-probability of the chosen answer is half of the
+margin above that under the reference, and the log-probability of the rejected answer half of it below.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import OnlinePairLogps, PairLogps
 
 TOKENS = 200
-"""Typical length of an answer, for losses that compare answers per token."""
+"""Typical length of an answer in tokens, for losses that compare answers per token."""
 LEVELS = (-1.0, -2.0)
-"""Log-probabilities of both answers under the reference, nats per token. The curve is used only if it does
-not depend on them."""
+"""Log-probabilities of both answers under the reference, nats per token. A loss that differs between the two
+levels is not determined by the margin."""
 
 
 def expected_loss(method: Method, cfg: MethodConfig, margin: float) -> float | None:
-    """The loss of a pair whose log-ratios to the reference differ by `margin` nats.
+    """Return the loss of a pair whose log-ratios to the reference differ by `margin` nats.
 
-    Where a loss reports its `preference_loss`, that part is returned and added terms are left out.
+    If a method reports its `preference_loss`, that part is returned, without the terms added to it.
 
     Args:
         cfg: settings of the method without schedules (`cfg.at`).
 
     Returns:
-        None where the margin does not determine the loss: inputs without a reference, groups, single answers,
-        and losses that depend on more than log-ratios.
+        The loss. None if the margin does not determine it: for inputs without a reference, groups, single
+        answers, and losses that depend on more than log-ratios.
     """
     if method.Input not in (PairLogps, OnlinePairLogps):
         return None
@@ -42,7 +42,7 @@ def expected_loss(method: Method, cfg: MethodConfig, margin: float) -> float | N
 
 
 def _loss(method: Method, cfg: MethodConfig, margin: float, level: float) -> float:
-    """The loss where both answers have the log-probability `level` under the reference, nats."""
+    """Return the loss if both answers have the log-probability `level` under the reference, in nats."""
     pair = {
         "policy_chosen": _one(level + margin / 2),
         "policy_rejected": _one(level - margin / 2),

@@ -1,4 +1,4 @@
-"""Forecast of a run before it starts: the margin, the accuracy and the course of the loss."""
+"""Forecast a run before it starts: its margin, its accuracy and the course of its loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from boresight.training.forward import INPUT_KINDS
 from boresight.training.optimizer.learning_rate import learning_rate_sum
 
 GOOD_MARGIN = 3.0
-"""Nats on held-out pairs at which runs up to 1B have gained most of their accuracy."""
+"""Margin on held-out pairs, in nats, at which runs up to 1B parameters have gained most of their accuracy."""
 
 NEARLY = 0.8
 """Share of the largest harmless sum of learning rates (by a ramp) above which a run is not reported as too
@@ -32,17 +32,18 @@ short."""
 PROBE = "`boresight check RECIPE --probe` measures your own"
 
 Ends = tuple[float, float, float, float]
-"""Loss at the start, and at the low, middle and high margin."""
+"""Loss at the start, and at the low, the middle and the high end of the expected margin."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The forecast of a run: `budget`, its sum of learning rates, and the margin expected from it.
+    """The forecast of a run.
 
-    `margin` is in nats on held-out pairs; it and `loss` are None where no curve applies: pairs on which no
-    run was measured, methods whose loss the margin does not decide (`expected_loss`), sampled answers, or
-    very small models. `elsewhere` is then the margin that the budget yielded on other pairs, which is not a
-    forecast: on all that were measured, or on those that `check.like` names.
+    `budget` is the run's sum of learning rates, and `margin` the margin on held-out pairs that is expected
+    from it, in nats. `margin` and `loss` are None if no curve applies: for pairs on which no run was
+    measured, methods whose loss is not determined by the margin (`expected_loss`), sampled answers, and very
+    small models. `elsewhere` is then the range of margins that the budget yielded on other pairs, which is
+    not a forecast: on all measured pairs, or on those that `check.like` names.
     """
 
     recipe: Recipe
@@ -53,7 +54,8 @@ class Forecast:
     elsewhere: Elsewhere | None
     loss: Ends | None
     wanted: float | None
-    """The sum of learning rates that yields `GOOD_MARGIN` on these pairs, or on the others."""
+    """Sum of learning rates that yields a margin of `GOOD_MARGIN` on these pairs, or on the other pairs if no
+    run was measured on these."""
     movable: float
     ladder: Ladder
     published: list[Published]
@@ -61,7 +63,7 @@ class Forecast:
 
     @property
     def flat(self) -> bool:
-        """Whether the loss curve will look flat: it is expected to move by less than a twentieth."""
+        """Whether the loss is expected to change by less than a twentieth, so that its curve looks flat."""
         return self.loss is not None and abs(self.loss[0] - self.loss[2]) < 0.05 * abs(self.loss[0])
 
 
@@ -78,10 +80,11 @@ def forecast(
         steps: number of optimizer steps.
         parameters: number of parameters of the model; None where unknown.
         pairs: sources of the pairs (`pair_sources`); None takes those of `data.train`.
-        ramp: learning-rate ramp of the recipe's model and pairs; with it no curve of other runs is used.
+        ramp: learning-rate ramp with the recipe's model and pairs; if given, curves of other runs are not
+            used.
 
     Raises:
-        UserError: `check.like` names no data that a run was measured on.
+        UserError: no run was measured on the data that `check.like` names.
     """
     lora = recipe.model.lora is not None
     budget = learning_rate_sum(steps, recipe.optim)
@@ -119,8 +122,11 @@ def forecast(
 
 
 def _useful_sum(ramp: Ramp) -> float | None:
-    """The sum of learning rates of a good margin; that of the harmless part of the ramp where the margin is
-    reached beyond it or nowhere; None where no gain is significant."""
+    """Return the sum of learning rates that yields a margin of `GOOD_MARGIN` by the ramp.
+
+    If that sum is beyond the harmless part of the ramp, or no sum reaches the margin, return the largest
+    harmless sum. None if no gain of the ramp is significant.
+    """
     if not ramp.curve:
         return None
     harmless = ramp.limit
@@ -129,7 +135,7 @@ def _useful_sum(ramp: Ramp) -> float | None:
 
 
 def _ends(curve: Callable[[float], float | None], margin: Expectation) -> Ends | None:
-    """The loss at the start and at the low, middle and high margin."""
+    """Return the loss at the start and at the low, middle and high margin; None if one is not determined."""
     start, low, middle, high = map(curve, (0.0, margin.low, margin.middle, margin.high))
     if start is None or low is None or middle is None or high is None:
         return None
@@ -140,7 +146,10 @@ def _ends(curve: Callable[[float], float | None], margin: Expectation) -> Ends |
 
 
 def learning_rate_too_high(f: Forecast) -> Finding | None:
-    """A learning rate at which runs of this kind degenerate, unless a ramp found a rate as high harmless."""
+    """Return the finding `learning-rate-too-high` if runs of this kind degenerate at the rate, else None.
+
+    The limit is half of `Ladder.too_high`. There is no finding if a ramp found this rate and budget harmless.
+    """
     if f.parameters is None or f.parameters < calibration.SMALLEST_MODEL:
         return None
     lr, limit = f.recipe.optim.peak, f.ladder.too_high
@@ -158,9 +167,10 @@ def learning_rate_too_high(f: Forecast) -> Finding | None:
 
 
 def learning_rate_budget(f: Forecast) -> Finding | None:
-    """The sum of learning rates is too small, for these pairs or for any that were measured.
+    """Return the finding `learning-rate-budget` if the sum of learning rates is too small, else None.
 
-    Of other pairs a note, and a warning where it is too small by more than such numbers have missed.
+    If only runs on other pairs were measured, the finding is a note; it is a warning if the sum stays too
+    small when such numbers are wrong by the largest factor so far.
     """
     if f.wanted is None:
         return None
@@ -192,7 +202,10 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
 
 
 def _up_to(f: Forecast) -> str:
-    """That more than the wanted sum is of no use by the ramp, where the ramp does not reach a good margin."""
+    """Return text that names the wanted sum as the largest useful one of the ramp, else ''.
+
+    The sum is that one if the ramp does not reach a good margin within its harmless part.
+    """
     if f.ramp is None or f.wanted != f.ramp.limit.budget:
         return ""
     gain = f.ramp.expect(f.wanted)
@@ -200,7 +213,10 @@ def _up_to(f: Forecast) -> str:
 
 
 def over_optimization_ahead(f: Forecast) -> Finding | None:
-    """The sum of learning rates is far above the largest at which preference data improve a model."""
+    """Return the finding `over-optimization-ahead` if the expected margin is at least 20 nats, else None.
+
+    At such margins answers usually get worse while the loss still falls.
+    """
     if f.margin is None or f.margin.middle < 20:
         return None
     return warning(
@@ -214,7 +230,10 @@ def over_optimization_ahead(f: Forecast) -> Finding | None:
 
 
 def harm_ahead(f: Forecast) -> Finding | None:
-    """The sum of learning rates is above the largest that the ramp found harmless."""
+    """Return the finding `harm-ahead` if the run's budget is not harmless by the ramp, else None.
+
+    The budget is the sum of learning rates.
+    """
     limit = f.ramp.limit if f.ramp else None
     if limit is None or limit.why is None or f.budget <= limit.budget:
         return None
@@ -228,7 +247,7 @@ def harm_ahead(f: Forecast) -> Finding | None:
 
 
 def no_gain_in_ramp(f: Forecast) -> Finding | None:
-    """A ramp whose gain stays within its noise at every rate."""
+    """Return the finding `no-gain-in-ramp` if no gain of the ramp is significant at any rate, else None."""
     if f.ramp is None or f.ramp.curve:
         return None
     last = f.ramp.points[-1]
@@ -243,7 +262,10 @@ def no_gain_in_ramp(f: Forecast) -> Finding | None:
 
 
 def answers_of_another_model(f: Forecast) -> Finding | None:
-    """Pairs whose answers are unlikely under the start model."""
+    """Return the finding `answers-of-another-model` if the answers are unlikely, else None.
+
+    The pairs' answers are compared with the start model's own samples, under the start model.
+    """
     answers = f.ramp.answers if f.ramp else None
     if f.ramp is None or answers is None or not answers.foreign:
         return None
@@ -261,7 +283,7 @@ def answers_of_another_model(f: Forecast) -> Finding | None:
 
 
 def _moved(ramp: Ramp) -> str:
-    """Which side's likelihood moved in the ramp."""
+    """Return a sentence with the changes in log-probability of both sides at the end of the ramp."""
     last = ramp.points[-1]
     if last.chosen_per_token is None or last.rejected_per_token is None:
         return ""
@@ -285,7 +307,7 @@ def curve_in_words(f: Forecast) -> str:
 def ways_to(f: Forecast, wanted: float) -> str:
     """Settings that reach the sum of learning rates `wanted`, as text: another rate, or another length."""
     best = f.ladder.lrs[-1]
-    per_step = f.budget / f.steps / f.recipe.optim.peak  # mean of the schedule, of its peak
+    per_step = f.budget / f.steps / f.recipe.optim.peak  # mean rate of the schedule as a share of its peak
     steps = math.ceil(wanted / (best * per_step))
     pairs = steps * f.recipe.train.batch
     length = f"{plural(steps, 'step')} ({plural(pairs, 'pair')} at batch {f.recipe.train.batch})"

@@ -1,6 +1,6 @@
-"""Whether two runs have trained on the same pairs: by the name of a hub data set, or by a file's bytes.
+"""Identify the pairs that a run trains on: by the name of a hub data set, or by the digest of a file.
 
-Other similarities of data are not considered.
+Two runs train on the same pairs if their sources share a name. Other similarities of data are not considered.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from boresight.data.reading.files import is_hub_id, sha256
 
 
 def pair_sources(data: str | Mapping[str, float], columns: Mapping[str, str] | None = None) -> frozenset[str]:
-    """Names of the source of `data.train`: a hub id without its split, or `sha256:` and a file's digest.
+    """Return the names of the source of `data.train`.
 
-    Empty where it is unknown: a file that is not there, a folder, or several sources. Empty with
-    `data.columns` too, by which the same file may hold other pairs.
+    It has one name: a hub id without its split, or `sha256:` and a file's digest. The set is empty if the
+    source is not known: a missing file, a folder, or several sources. It is also empty with `data.columns`,
+    since other columns of the same file can be other pairs.
     """
     if not isinstance(data, str) or columns is not None:
         return frozenset()
@@ -27,5 +28,5 @@ def pair_sources(data: str | Mapping[str, float], columns: Mapping[str, str] | N
 
 
 def digest_name(digest: str) -> str:
-    """Name of a file with this SHA-256 among sources: `sha256:` and the digest."""
+    """Return the name under which `pair_sources` lists a file with this SHA-256 digest."""
     return f"sha256:{digest}"

@@ -1,8 +1,8 @@
-"""The forecast of a run from a learning-rate ramp: how far its budget goes, and the largest budget without
-harm.
+"""Forecast a run from a learning-rate ramp: its gain, and the largest budget that does no harm.
 
-A ramp measures the gain on pairs that it does not train on over the sum of learning rates. Within the sums
-that it covers a run's gain is read off the curve, above them the curve is continued with its slope.
+A ramp measures the gain on pairs that it does not train on, as a function of the sum of learning rates (the
+budget). Within the range of measured budgets the gain of a run is interpolated on that curve; above it the
+curve is extrapolated.
 """
 
 from __future__ import annotations
@@ -21,29 +21,31 @@ from boresight.checks.forecast.expectation import Expectation
 from boresight.checks.forecast.row_mean import RowMean
 
 NORMAL = 1.96
-"""Standard errors on each side of a 95 % interval."""
+"""Half-width of a 95 % interval in standard errors."""
 LARGEST_KL = 0.05
-"""Nats per token of KL to the start model that count as harmless."""
+"""Maximum KL to the start model that counts as harmless, nats per token."""
 LARGEST_FALL = 0.05
-"""Nats per token by which the log-probability of chosen answers may fall."""
+"""Maximum decrease of the log-probability of chosen answers that counts as harmless, nats per token."""
 WITHIN = 1.35
-"""Largest factor between the gain of a ramp and that of a run with the same sum of learning rates; see
-docs/check.md."""
+"""Largest factor between the gain of a ramp and that of a run with the same sum of learning rates, as
+measured in docs/check.md."""
 BEYOND = 0.5
-"""Exponent by which the range widens beyond the ramp: factor (budget / ramp's budget)^`BEYOND`."""
+"""Exponent by which the range widens beyond the ramp, by the factor (budget / end of the ramp)^`BEYOND`."""
 STEEPEST, FLATTEST = 1.0, 0.25
-"""Slopes between which a gain is extrapolated beyond a ramp, in logarithms of both."""
+"""Maximum and minimum slope of the extrapolation beyond a ramp, in the logarithms of budget and gain."""
 FARTHEST = 10.0
-"""How many times the largest sum of a ramp its curve is searched for a gain."""
+"""Maximum budget at which `Ramp.budget` searches for a gain, in multiples of the end of the ramp."""
 
 
 @dataclass(frozen=True, slots=True)
 class RampPoint:
-    """One measurement of a ramp: the rate and the sum of rates so far, and the change of held-out pairs.
+    """One measurement of a ramp, after a step.
 
-    `gain` is the margin against the start in nats, or for demonstrations the fall of the negative
-    log-likelihood per token. `chosen_per_token` and `rejected_per_token` are changes of log-probabilities per
-    token, `kl_per_token` is the KL to the start model, all in nats.
+    `rate` is the learning rate of the step, and `budget` the sum of learning rates up to it. `gain`, `loss`,
+    `accuracy` and the numbers per token are measured on held-out rows. `gain` is the increase of the margin
+    since the start in nats, or for demonstrations the decrease of the negative log-likelihood in nats per
+    token. `chosen_per_token` and `rejected_per_token` are changes of log-probabilities since the start, and
+    `kl_per_token` is the KL to the start model, in nats per token.
     """
 
     rate: float
@@ -58,7 +60,7 @@ class RampPoint:
     seconds: float
     peak_memory_gb: float
     tokens: float | None = None
-    """Tokens of the step's rows; None where a ramp does not record them."""
+    """Number of tokens of the step's rows; None if the ramp does not record them."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,11 @@ class Ramp:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Ramp:
-        """Inverse of `as_dict`. Raises KeyError, IndexError, TypeError or ValueError for anything else."""
+        """Build from the dictionary of `as_dict`.
+
+        Raises:
+            KeyError, IndexError, TypeError, ValueError: the dictionary is not that of a ramp.
+        """
         start, *points = (_point(raw) for raw in (kept["start"], kept["points"][0], *kept["points"][1:]))
         if points[0].budget <= 0:
             raise ValueError("a step that spends nothing")
@@ -93,13 +99,13 @@ class Ramp:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Median throughput of the steps, tokens per second; None where the ramp does not record tokens."""
+        """Median throughput of the steps, tokens per second; None if the ramp does not record tokens."""
         paces = [point.tokens / point.seconds for point in self.points if point.tokens and point.seconds > 0]
         return median(paces) if paces else None
 
     @property
     def step_tokens(self) -> float | None:
-        """Tokens of the largest step that was measured; None where the ramp does not record them."""
+        """Number of tokens of the largest measured step; None if the ramp does not record them."""
         return max((point.tokens for point in self.points if point.tokens), default=None)
 
     @property
@@ -109,13 +115,15 @@ class Ramp:
 
     @property
     def end(self) -> float:
-        """The largest sum of learning rates that was measured."""
+        """Largest sum of learning rates that the ramp measured."""
         return self.points[-1].budget
 
     @cached_property
     def curve(self) -> tuple[CurvePoint, ...]:
-        """Gains over the sum of learning rates, made non-decreasing by isotonic regression, up to the last
-        significant one."""
+        """Significant gains over the sum of learning rates, made non-decreasing by isotonic regression.
+
+        A gain is significant if it exceeds `NORMAL` standard errors; other points are dropped.
+        """
         errors = [max(point.gain.error, 1e-9) if point.gain.n > 1 else 1.0 for point in self.points]
         means = [point.gain.mean for point in self.points]
         fitted = isotonic_regression(means, weights=[error**-2 for error in errors]).x
@@ -127,11 +135,11 @@ class Ramp:
         )
 
     def expect(self, budget: float) -> Expectation | None:
-        """Expected gain of a run with this sum of learning rates, nats; None if no gain of the ramp is
-        significant.
+        """Return the expected gain of a run with this sum of learning rates, in nats.
 
-        The range covers the ramp's own noise (95 %) and the factor `WITHIN` between a ramp and a run, which
-        grows with `BEYOND` where the budget is beyond the ramp.
+        The range covers the noise of the ramp (95 %) and the factor `WITHIN` between a ramp and a run; it
+        widens with the exponent `BEYOND` for budgets beyond the ramp. None if no gain of the ramp is
+        significant.
         """
         if not self.curve:
             return None
@@ -144,8 +152,11 @@ class Ramp:
         return Expectation(middle / spread, middle, middle * spread, accuracy, source)
 
     def budget(self, gain: float) -> float | None:
-        """The sum of learning rates that gains `gain` nats, by bisection; None where no gain is significant,
-        or where even `FARTHEST` times the ramp's end gains less."""
+        """Return the sum of learning rates that yields a gain of `gain` nats, found by bisection.
+
+        None if no gain of the ramp is significant, or if the gain is not reached at `FARTHEST` times the end
+        of the ramp.
+        """
         low, high = 1e-9, FARTHEST * self.end
         if not self.curve or self._read_off(high)[0] < gain:
             return None
@@ -156,8 +167,7 @@ class Ramp:
 
     @cached_property
     def limit(self) -> Limit:
-        """The largest sum of learning rates that the ramp found harmless, and the bound that is crossed
-        beyond it."""
+        """The largest sum of learning rates that the ramp found harmless, and the bound crossed above it."""
         before = self.start
         for point in self.points:
             crossed = [c for band in BANDS if (c := band.crossed(before, point)) is not None]
@@ -169,11 +179,14 @@ class Ramp:
         return Limit(self.end, None)
 
     def found_harmless(self, rate: float, budget: float) -> bool:
-        """Whether the ramp reached this rate and budget without crossing a bound."""
+        """Return whether the ramp reached this rate and this budget without crossing a bound."""
         return rate <= max(point.rate for point in self.points) and budget <= self.limit.budget
 
     def _read_off(self, budget: float) -> tuple[float, float]:
-        """Gain and its relative standard error: interpolated in logarithms; proportional below the curve."""
+        """Return the gain at a budget and its relative standard error, interpolated in logarithms.
+
+        Below the first point of the curve the gain is proportional to the budget.
+        """
         x = math.log(budget)
         known = [(math.log(point.budget), math.log(point.gain), point.error) for point in self.curve]
         first, last = known[0], known[-1]
@@ -189,7 +202,7 @@ class Ramp:
         return math.exp(y0 + share * (y1 - y0)), e0 + share * (e1 - e0)
 
     def _accuracy(self, budget: float) -> float | None:
-        """Accuracy at the budget, of the nearest point; None where it is not measured."""
+        """Return the accuracy at the point with the nearest budget; None if it was not measured."""
         nearest = min(self.points, key=lambda point: abs(math.log(point.budget / budget)))
         return nearest.accuracy.mean if nearest.accuracy else None
 
@@ -209,7 +222,7 @@ def _value(raw: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """A point of the gain curve: sum of learning rates, gain in nats, and its relative standard error."""
+    """A point of the gain curve: sum of learning rates, gain in nats, relative standard error of the gain."""
 
     budget: float
     gain: float
@@ -218,8 +231,10 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The largest harmless sum of learning rates; `why` names the bound that is crossed there, None if
-    none is."""
+    """The largest harmless sum of learning rates.
+
+    `why` names the bound that is crossed there; None if none is.
+    """
 
     budget: float
     why: str | None
@@ -227,15 +242,21 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A bound on a number that a ramp measures. `read` returns the number, None where it was not measured."""
+    """An upper bound on a quantity that a ramp measures.
+
+    `read` returns the quantity at a point, None if it was not measured; `largest` is the bound, `why` names
+    it.
+    """
 
     read: Callable[[RampPoint], float | None]
     largest: float
     why: str
 
     def crossed(self, before: RampPoint, after: RampPoint) -> tuple[float, str] | None:
-        """`(fraction, why)`: the place between two points, from 0 to 1, at which the bound is crossed;
-        None if it is not."""
+        """Return where the bound is crossed between two points, as `(fraction, why)`; None if it is not.
+
+        The fraction is 0 at the point `before` and 1 at the point `after`.
+        """
         now = self.read(after)
         if now is None or now <= self.largest:
             return None

@@ -1,4 +1,4 @@
-"""`ramp.json` of a run folder: the ramp from which the run's learning rate was chosen or forecast."""
+"""Read and write `ramp.json`: the ramp from which a run's learning rate was chosen or forecast."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FILE = "ramp.json"
 
 
 def read_ramp(run: Path) -> Ramp | None:
-    """The ramp stored in a run folder; None if there is none.
+    """Return the ramp stored in a run folder; None if there is none.
 
     Raises:
-        UserError: the file was edited, or is not a ramp.
+        UserError: the file was edited, or does not contain a ramp.
     """
     file = run / FILE
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""A mean over rows with its error."""
+"""Compute a mean over rows with its standard error."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class RowMean:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> RowMean:
-        """Mean of the values that are not NaN."""
+        """Compute the mean and its standard error over the values that are not NaN."""
         known = [value for value in values if not math.isnan(value)]
         error = stdev(known) / math.sqrt(len(known)) if len(known) > 1 else math.nan
         return cls(fmean(known) if known else math.nan, error, len(known))
 
     @property
     def half_width(self) -> float:
-        """Half of Student's 95 % interval; NaN for fewer than two rows."""
+        """Half-width of Student's 95 % interval of the mean; NaN for fewer than two rows."""
         return float(stdtrit(self.n - 1, 0.975)) * self.error if self.n > 1 else math.nan

@@ -1,4 +1,4 @@
-"""From a sum of learning rates to the settings of a run: the rate first, then the length."""
+"""Find the settings of a run that reach a given sum of learning rates."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from boresight.training.forward import kind_of
 from boresight.training.optimizer.learning_rate import learning_rate_sum
 
 MARGIN_OF_LADDER = 2.0
-"""Largest factor by which a suggested rate may lie outside the published ones."""
+"""Maximum factor by which a suggested learning rate may lie outside the range of the published ones."""
 FEWEST_STEPS = 20
-"""Steps below which a run is not shortened further; its rate is lowered instead."""
+"""Minimum number of steps of a suggested run; below it the learning rate is lowered instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Settings whose learning rates sum to a wanted value.
+    """Settings of a run whose learning rates sum to a wanted value.
 
-    `length` is the setting that changes the number of steps; None where the recipe's length is kept.
+    `length` is the setting that changes the number of steps; None if the recipe's length is kept.
     """
 
     lr: float
@@ -33,8 +33,11 @@ class Suggestion:
 
 
 def suggest(recipe: Recipe, steps: int, budget: float, rows: int | None = None) -> Suggestion:
-    """The learning rate whose sum over the recipe's `steps` is `budget`; another length too if that rate is
-    unusual.
+    """Return a learning rate, and if necessary a run length, such that the learning rates sum to `budget`.
+
+    The recipe's number of steps is kept if the resulting learning rate is within the factor
+    `MARGIN_OF_LADDER` of the published ones. Otherwise the rate is limited to that range and the length is
+    changed.
 
     Args:
         steps: number of optimizer steps of the recipe.
@@ -57,6 +60,6 @@ def suggest(recipe: Recipe, steps: int, budget: float, rows: int | None = None) 
 
 
 def _rounded_down(value: float) -> float:
-    """Two digits, never more than the value."""
+    """Round a positive value down to two significant digits."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
     return float(f"{math.floor(value / unit + 1e-9) * unit:.2g}")

@@ -1,1 +1,1 @@
-"""Checks of model, method, rewards and machine."""
+"""Check the model, the method, the rewards and the machine of a run."""

@@ -1,6 +1,6 @@
-"""Signs of a loss's gradients, measured on synthetic inputs.
+"""Measure the signs of a loss's gradients on synthetic inputs.
 
-The probes hold for every method of a kind, so they catch a wrong sign in a new one.
+The same inputs serve every method of a kind, so a wrong sign in a new method is detected too.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from boresight.methods.inputs import (
 
 
 def directions(method: Method, cfg: MethodConfig) -> dict[str, float]:
-    """Gradients of the loss by log-probability, at probe inputs.
+    """Return differences of the loss's gradients by log-probability, at synthetic inputs.
 
-    `better`: gradient of the chosen answer (or better-rewarded sample) minus that of the other; must be
-    negative. `strayed`: gradient of a sample further from the reference minus that of an equally rewarded
-    one; must be positive, and is present only for methods with a KL weight. It is 0 if all samples get the
-    same gradient, as from a log-ratio that is a term of the loss. Empty for inputs without a probe.
+    `better` is the gradient of the chosen answer (or better-rewarded sample) minus that of the other; it must
+    be negative. `strayed` is the gradient of a sample further from the reference minus that of an equally
+    rewarded one; it must be positive, and is present only for methods with a KL weight. It is 0 if all
+    samples get the same gradient, for example from a log-ratio that is a term of the loss. The result is
+    empty for types of input that have no synthetic input.
     """
     probe = PROBES.get(method.Input)
     return probe(method.loss, cfg) if probe else {}
@@ -83,8 +84,11 @@ def _token_group(loss: Loss, cfg: MethodConfig) -> dict[str, float]:
 def _slope(
     loss: Loss, cfg: MethodConfig, kind: type[GroupLogps], rewards: tuple[float, float], drift: float
 ) -> float:
-    """Gradient of the first of two samples, `drift` nats likelier than under the reference, over the
-    second. Every token of a sample is alike, so its mean may stand for each of them."""
+    """Return the gradient of the first of two samples minus that of the second.
+
+    The first sample is `drift` nats likelier under the policy than under the reference. All tokens of a
+    sample are alike, so losses per token use the mean of the sample for each of them.
+    """
     policy = torch.tensor([[-20.0, -20.0]], requires_grad=True)
     x = kind(
         policy=policy,

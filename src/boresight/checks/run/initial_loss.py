@@ -1,4 +1,4 @@
-"""Checks that policy and reference agree before the first update, on a few rows."""
+"""Check on a few rows that policy and reference agree before the first update."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from boresight.models.precision import Disagreement
 from boresight.models.reference.frozen import Reference
 
 TOLERANCE = 1e-3
-"""Nats per row in float32; rounding stays a hundred times below."""
+"""Maximum difference of two log-probabilities of a row in float32, in nats; rounding errors are a hundred
+times smaller."""
 
 
 @dataclass(frozen=True)
@@ -28,25 +29,25 @@ class FirstStep:
     reference: Reference
     rows: Sequence[Row]
     noise: float = 0.0
-    """Standard deviation that rounding gives a token's log-probability, nats; 0 for float32."""
+    """Standard deviation of the rounding error of a token's log-probability, in nats; 0 for float32."""
 
     @cached_property
     def ref(self) -> Tensor:
-        """The reference's log-probabilities, `(rows, k)`, nats."""
+        """Log-probabilities under the reference, `(rows, k)`, nats."""
         return self.reference(self.rows)
 
     @cached_property
     def trained(self) -> Tensor:
-        """The policy's log-probabilities, `(rows, k)`, nats, as training computes them."""
+        """Log-probabilities under the policy in training mode, `(rows, k)`, nats."""
         return self._policy(training=True)
 
     @cached_property
     def tested(self) -> Tensor:
-        """The policy's log-probabilities, `(rows, k)`, nats, with dropout off."""
+        """Log-probabilities under the policy in evaluation mode (no dropout), `(rows, k)`, nats."""
         return self._policy(training=False)
 
     def differ(self, a: Tensor, b: Tensor) -> bool:
-        """Whether two sets of log-probabilities `(rows, k)` differ by more than rounding."""
+        """Return whether two tensors of log-probabilities `(rows, k)` differ by more than rounding errors."""
         if not self.noise:
             return _gap(a, b) > TOLERANCE
         length = torch.tensor([[float(c.scored) for c in row.completions] for row in self.rows])
@@ -62,7 +63,7 @@ class FirstStep:
 
 
 def logps_not_finite(first: FirstStep) -> Finding | None:
-    """A row whose log-probability is NaN or infinite before any training."""
+    """Return the finding `logps-not-finite` if a row's log-probability is NaN or infinite, else None."""
     bad = ~first.tested.isfinite().all(dim=1)
     if not bad.any():
         return None
@@ -77,7 +78,10 @@ def logps_not_finite(first: FirstStep) -> Finding | None:
 
 
 def dropout_in_reference(first: FirstStep) -> Finding | None:
-    """The reference gives different log-probabilities for the same rows when it is run twice."""
+    """Return the finding `dropout-in-reference` if the reference is not deterministic, else None.
+
+    Two forward passes over the same rows are compared.
+    """
     again = first.reference(first.rows)
     if not first.differ(again, first.ref):
         return None
@@ -90,7 +94,10 @@ def dropout_in_reference(first: FirstStep) -> Finding | None:
 
 
 def dropout_in_training(first: FirstStep) -> Finding | None:
-    """The policy equals the reference in evaluation mode and not in training mode."""
+    """Return the finding `dropout-in-training` if training mode changes the policy, else None.
+
+    In evaluation mode the policy must equal the reference; otherwise `reference_not_policy` is the finding.
+    """
     if not first.differ(first.trained, first.tested) or first.differ(first.tested, first.ref):
         return None
     gap = _gap(first.trained, first.tested)
@@ -104,7 +111,10 @@ def dropout_in_training(first: FirstStep) -> Finding | None:
 
 
 def reference_not_policy(first: FirstStep) -> Finding | None:
-    """Policy and reference differ before the first update: two different models, or different tokens."""
+    """Return the finding `reference-not-policy` if policy and reference differ at the start, else None.
+
+    They differ if they are two different models, or if they are computed on different tokens.
+    """
     if not first.differ(first.tested, first.ref):
         return None
     gap = _gap(first.tested, first.ref)

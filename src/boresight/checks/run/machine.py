@@ -1,4 +1,4 @@
-"""Memory and duration of a run, measured by a probe or estimated from shapes."""
+"""Check the memory and the duration of a run, measured by a probe or estimated from shapes."""
 
 from __future__ import annotations
 
@@ -25,22 +25,25 @@ if TYPE_CHECKING:
     import torch
 
 LIBRARIES_GB = 0.7
-"""Resident memory of Python with torch and transformers, where training shares the memory with it."""
+"""Resident memory of Python with torch and transformers, in GB; it counts where training uses the same memory
+(CPU)."""
 EFFICIENCY = 0.4
-"""Share of the matrix-multiplication rate that training reaches, of several measured on CPUs and GPUs."""
+"""Share of the matrix-multiplication rate that training reaches, from measurements on several CPUs and
+GPUs."""
 TRIES = 20
-"""Products that are timed, a few hundredths of a second in all; other work disturbs the fastest least."""
+"""Number of matrix products that are timed; the fastest counts, since other work on the machine affects it
+least."""
 WORTH_ROUNDING = 1.3
-"""How many times as fast as in float32 products in bfloat16 must be for `duration` to suggest them."""
+"""Minimum speedup of matrix products in bfloat16 over float32 at which `duration` suggests bfloat16."""
 
 
 @dataclass(frozen=True)
 class Load:
     """Size of a run, from which memory and duration are estimated.
 
-    `parameters` and `trained` are counts; `layers`, `hidden`, `intermediate` are the decoder's shape;
-    `row_tokens` is the mean packed row, `rows` the number of rows over all steps, repetitions included; None
-    where unknown.
+    `parameters` and `trained` are numbers of parameters; `layers`, `hidden` and `intermediate` are the shape
+    of the decoder. `row_tokens` is the mean length of a packed row in tokens, and `rows` the number of rows
+    over all steps, repetitions included; None where unknown.
     """
 
     recipe: Recipe
@@ -52,32 +55,36 @@ class Load:
     row_tokens: float | None = None
     rows: int | None = None
     kv: int = 0
-    """Width of a token's keys in one layer; 0 means that of the hidden states."""
+    """Width of a token's keys in one layer; 0 means the width of the hidden states."""
     vocabulary: int = 0
     passes: float = 3.0
-    """Forward passes per token: one forward, one for the gradient of activations, one for the gradient of the
-    weights that are trained (a fraction of one for adapters), and one more each for a reference and for
-    mismatched answers, where the method has them."""
+    """Number of forward-equivalent passes per token.
+
+    One is the forward, one the gradient of activations, and one the gradient of the trained weights (a
+    fraction of one for adapters). A reference and mismatched answers add one each if the method uses them.
+    """
     assumed: str = ""
     """Assumption made in place of an unknown property of the model, as text."""
     measured: MeasuredUse | None = None
-    """Measured time and memory of this run by a probe, used instead of the estimates."""
+    """Time and memory of this run as measured by a probe; if given, they replace the estimates."""
 
     @property
     def memory_gb(self) -> float:
-        """Peak memory of the run: measured, or estimated."""
+        """Peak memory of the run, in GB: measured if available, else estimated."""
         return self.measured.memory_gb if self.measured else self.estimated_gb
 
     @property
     def estimated_gb(self) -> float:
-        """Estimated peak memory, GB: weights, gradients, Adam's two moments and activations, which are
-        recomputed if that is set or if they do not fit otherwise."""
+        """Estimated peak memory in GB: weights, gradients, optimizer state and activations.
+
+        Activations are recomputed if that is set, or if they do not fit otherwise.
+        """
         return self._fixed_gb + self.activations_gb(self.forward_tokens)
 
     @property
     def forward_tokens(self) -> float:
-        """Tokens of the largest forward that has a backward: a full micro-batch, or a whole batch if that
-        is smaller."""
+        """Number of tokens of the largest forward that has a backward: a full micro-batch, or a whole batch
+        if that is smaller."""
         limit = self.tokens_per_forward
         if self.row_tokens is None or kind_of(self.recipe).online:
             return limit
@@ -85,13 +92,12 @@ class Load:
 
     @property
     def tokens_per_forward(self) -> int:
-        """Tokens that a micro-batch is filled up to on the device that would train."""
+        """Maximum number of tokens of a micro-batch on the device that would train."""
         return forward_tokens(self.recipe.train, self.device)
 
     @cached_property
     def device(self) -> torch.device:
-        """The device that estimates are for: the recipe's, or the CPU if this machine has none of that
-        name."""
+        """Device that the estimates are for: the recipe's, or the CPU if this machine has no such device."""
         import torch
 
         try:
@@ -101,7 +107,7 @@ class Load:
 
     @cached_property
     def footprint(self) -> Footprint:
-        """The parameters of the memory model, on the device that would train."""
+        """The memory model of the run, on the device that would train."""
         dtype = resolve_dtype(self.recipe.model.dtype, self.device)
         return Footprint(
             shape=Shape(self.layers, self.hidden, self.intermediate, self.kv or self.hidden, self.vocabulary),
@@ -124,7 +130,10 @@ class Load:
         return libraries + held
 
     def activations_gb(self, tokens: float) -> float:
-        """Memory of the activations of a forward of `tokens` tokens, GB, kept or recomputed as in the run."""
+        """Return the memory of the activations of a forward with `tokens` tokens, in GB.
+
+        Activations are kept or recomputed as in the run.
+        """
         made, mode = self.footprint.activations_gb, self.recipe.train.activations
         most = self._fixed_gb + made(self.forward_tokens, recompute=False)
         return made(
@@ -133,19 +142,20 @@ class Load:
 
     @property
     def tokens(self) -> float | None:
-        """Tokens over all steps; None if unknown, for example for sampled answers."""
+        """Number of tokens over all steps; None if unknown, for example for sampled answers."""
         if self.row_tokens is None or self.rows is None or kind_of(self.recipe).online:
             return None
         return self.row_tokens * self.rows
 
     @property
     def operations(self) -> float | None:
-        """Floating-point operations of the whole run: 2 per parameter, token and pass."""
+        """Number of floating-point operations of the run: 2 per parameter, token and pass; None if
+        unknown."""
         return None if self.tokens is None else 2.0 * self.parameters * self.tokens * self.passes
 
     @cached_property
     def hours(self) -> float | None:
-        """Duration of training on this machine, hours: measured, or estimated; None where unknown."""
+        """Duration of training on this machine, hours: measured, else estimated; None if unknown."""
         if self.measured is not None:
             return None if self.measured.seconds is None else self.measured.seconds / 3600
         return (
@@ -156,7 +166,7 @@ class Load:
 
     @property
     def basis(self) -> str:
-        """`measured by …` or `estimated from shapes, to within a factor of two`."""
+        """Source of the numbers as text: `measured by …` or `estimated from shapes, to within a factor …`."""
         if self.measured is not None:
             return f"measured by {self.measured.source}"
         assumed = f" ({self.assumed})" if self.assumed else ""
@@ -164,8 +174,10 @@ class Load:
 
 
 def memory(load: Load) -> Finding | None:
-    """The run needs more memory than is available; for a measured run, memory of this process counts as
-    available."""
+    """Return the finding `memory` if the run needs more memory than is available, else None.
+
+    For a measured run, the memory that this process holds counts as available.
+    """
     there = available_gb(load.device) + (held_gb(load.device) if load.measured else 0.0)
     if load.memory_gb <= there:
         return None
@@ -180,7 +192,7 @@ def memory(load: Load) -> Finding | None:
 
 
 def duration(load: Load) -> Finding | None:
-    """The run takes days."""
+    """Return the finding `duration` if training takes at least 24 hours, else None."""
     if load.hours is None or load.hours < 24:
         return None
     return warning(
@@ -192,7 +204,7 @@ def duration(load: Load) -> Finding | None:
 
 
 def _bfloat16(load: Load) -> str:
-    """Advice to compute in bfloat16 on a processor where its products were measured to be faster."""
+    """Return advice to compute in bfloat16 if that was measured to be faster on this processor, else ''."""
     import torch
 
     from boresight.models.kernels.libraries import measurement
@@ -207,9 +219,9 @@ def _bfloat16(load: Load) -> str:
 
 
 def rate(dtype: str, device: torch.device) -> float:
-    """Floating-point operations per second of the fastest of `TRIES` matrix products on `device`, by the
-    library that training would use there.
+    """Measure the number of floating-point operations per second of matrix products on `device`.
 
+    The products are computed by the library that training would use there; the fastest of `TRIES` counts.
     `dtype` is a value of `model.dtype`.
     """
     import torch

@@ -1,4 +1,4 @@
-"""Time and memory of a planned run, scaled from those of a short probe of it."""
+"""Represent the time and memory of a planned run, scaled from those of a short probe."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class MeasuredUse:
-    """Time of all training steps, s, None where unknown, and peak memory, GB, of a planned run.
+    """Time and memory of a planned run.
 
-    Evaluations and, for methods with a reference, its one pass over the data come on top of the time.
+    `seconds` is the time of all training steps, None where unknown; `memory_gb` is the peak memory in GB. The
+    time does not include evaluations nor, for methods with a reference, its one pass over the data.
     """
 
     seconds: float | None

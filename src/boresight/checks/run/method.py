@@ -1,4 +1,4 @@
-"""Checks of a method's settings, and of the signs of its loss's gradients."""
+"""Check the settings of a method, and the signs of its loss's gradients."""
 
 from __future__ import annotations
 
@@ -16,29 +16,33 @@ from boresight.methods.base import MethodConfig
 from boresight.training.forward import INPUT_KINDS, InputKind
 
 FEW_STEPS = 30
-"""Steps below which a run is too short for its learning-rate schedule."""
+"""Minimum number of steps; a shorter run is too short for its learning-rate schedule."""
 ROUNDING = 1e-9
 """Absolute value below which a gradient counts as zero."""
 LARGEST_TARGET = 20.0
-"""Margin, nats, beyond which every published or measured run was over-optimized."""
+"""Margin in nats beyond which every published or measured run was over-optimized."""
 GOOD_MARGIN = 5.0
-"""Margin of a good run, nats."""
+"""Margin of a good run, in nats."""
 ASSUMED_TOKENS = 100.0
-"""Assumed length of an answer, tokens, where the data cannot be read."""
+"""Length of an answer in tokens that is assumed if the data cannot be read."""
 BALANCED = (1.0, 4 / 3)
-"""Weight times count of good answers over that of bad ones."""
+"""Range of the ratio of good to bad answers, each count multiplied by its weight, in which labels are
+balanced."""
 ROUNDED = 0.01
-"""Tolerance for weights that are written with three digits."""
+"""Relative tolerance of that range, for weights that are written with three digits."""
 HIDDEN = 0.9
-"""A loss that still has this share of its initial value at `GOOD_MARGIN` looks flat however well the
-policy learns."""
+"""Share of the initial loss at `GOOD_MARGIN` from which the loss curve looks flat even if the policy learns
+well."""
 
 
 @dataclass(frozen=True)
 class MethodSetting:
-    """A recipe's method. `answer_tokens` is the mean length of an answer, `steps` the number of optimizer
-    steps, `labels` counts good and bad answers, and `rows` the training rows; None where the data cannot be
-    read."""
+    """A recipe's method, and the properties of the run that its checks need.
+
+    `answer_tokens` is the mean length of an answer in tokens, `steps` the number of optimizer steps, `labels`
+    the numbers of good and of bad answers, and `rows` the number of training rows; None where the data cannot
+    be read.
+    """
 
     recipe: Recipe
     method: Method
@@ -60,7 +64,7 @@ class MethodSetting:
 
     @property
     def kind(self) -> InputKind:
-        """Type of the method's inputs."""
+        """Input type of the method's loss."""
         return INPUT_KINDS[self.method.Input]
 
     @property
@@ -70,12 +74,13 @@ class MethodSetting:
         return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())
 
     def loss_at(self, margin: float) -> float | None:
-        """The loss of a pair at a margin in nats; None where the margin does not decide it."""
+        """Return the loss of a pair at a margin in nats; None if the margin does not determine it."""
         return expected_loss(self.method, self.cfg, margin)
 
     @cached_property
     def directions(self) -> dict[str, float]:
-        """Gradients of the loss at probe inputs; empty for a kind of input without a probe."""
+        """Gradients of the loss at synthetic inputs (`gradient_signs.directions`); empty for types of input
+        that have no synthetic input."""
         from boresight.checks.run.gradient_signs import directions
 
         return directions(self.method, self.cfg)
@@ -85,7 +90,10 @@ class MethodSetting:
 
 
 def gradient_direction(setting: MethodSetting) -> Finding | None:
-    """The loss makes the chosen answer, or the better-rewarded sample, less likely."""
+    """Return the finding `gradient-direction` if the loss has the wrong sign, else None.
+
+    The loss must make the better answer likelier: the chosen one of a pair, or the better-rewarded sample.
+    """
     slope = setting.directions.get("better")
     if slope is None or slope < 0:
         return None
@@ -99,7 +107,7 @@ def gradient_direction(setting: MethodSetting) -> Finding | None:
 
 
 def kl_sign(setting: MethodSetting) -> Finding | None:
-    """The KL term rewards distance from the reference."""
+    """Return the finding `kl-sign` if the KL term rewards distance from the reference, else None."""
     slope = setting.directions.get("strayed")
     if slope is None or slope > -ROUNDING:
         return None
@@ -112,7 +120,7 @@ def kl_sign(setting: MethodSetting) -> Finding | None:
 
 
 def kl_without_effect(setting: MethodSetting) -> Finding | None:
-    """A KL weight that changes no gradient."""
+    """Return the finding `kl-without-effect` if the KL weight does not change any gradient, else None."""
     slope = setting.directions.get("strayed")
     if slope is None or abs(slope) > ROUNDING:
         return None
@@ -129,7 +137,7 @@ def kl_without_effect(setting: MethodSetting) -> Finding | None:
 
 
 def alpha_dominates(setting: MethodSetting) -> Finding | None:
-    """The bonus for exploring outweighs the preference."""
+    """Return the finding `alpha-dominates` if the exploration bonus outweighs the preference, else None."""
     share = setting.cfg.dominating_bonus
     if share is None:
         return None
@@ -144,7 +152,10 @@ def alpha_dominates(setting: MethodSetting) -> Finding | None:
 
 
 def not_exploring(setting: MethodSetting) -> Finding | None:
-    """A loss with a bonus for exploration, on a fixed set of answers: offline XPO does not explore."""
+    """Return the finding `not-exploring` if an exploration bonus acts on fixed answers, else None.
+
+    Offline XPO has such a bonus.
+    """
     if not setting.cfg.explores or setting.kind.online:
         return None
     return note(
@@ -156,7 +167,7 @@ def not_exploring(setting: MethodSetting) -> Finding | None:
 
 
 def ipo_target(setting: MethodSetting) -> Finding | None:
-    """The loss asks for a margin that no run reaches."""
+    """Return the finding `ipo-target` if the loss requires a margin that no run reaches, else None."""
     target, per_token = setting.cfg.target_margin, setting.cfg.per_token
     if target is None:
         return None
@@ -179,7 +190,10 @@ def ipo_target(setting: MethodSetting) -> Finding | None:
 
 
 def loss_hides_learning(setting: MethodSetting) -> Finding | None:
-    """At a small beta the loss stays near its start however well the policy learns."""
+    """Return the finding `loss-hides-learning` if the loss stays near its start, else None.
+
+    At a small beta it does so however well the policy learns.
+    """
     beta = getattr(setting.cfg, "beta", None)
     start, good = setting.loss_at(0.0), setting.loss_at(GOOD_MARGIN)
     if not beta or start is None or good is None or setting.cfg.per_token or good < HIDDEN * start:
@@ -193,7 +207,7 @@ def loss_hides_learning(setting: MethodSetting) -> Finding | None:
 
 
 def kl_too_strong(setting: MethodSetting) -> Finding | None:
-    """A KL weight whose penalty exceeds the reward that a verifier gives."""
+    """Return the finding `kl-too-strong` if the KL penalty can exceed the reward of a verifier, else None."""
     beta = getattr(setting.cfg, "beta", None)
     if setting.kind.samples != "group" or beta is None or beta <= 0.1:
         return None
@@ -206,7 +220,10 @@ def kl_too_strong(setting: MethodSetting) -> Finding | None:
 
 
 def one_label(setting: MethodSetting) -> Finding | None:
-    """A method that contrasts good and bad answers, and data with only one of the two."""
+    """Return the finding `one-label` if all answers have the same label, else None.
+
+    Only methods that contrast good and bad answers are checked.
+    """
     if setting.cfg.label_weights is None or not setting.labels or 0 not in setting.labels:
         return None
     good = setting.labels[0] > 0
@@ -221,7 +238,7 @@ def one_label(setting: MethodSetting) -> Finding | None:
 
 
 def label_weights(setting: MethodSetting) -> Finding | None:
-    """Labels so unbalanced that one side dominates the gradient."""
+    """Return the finding `label-weights` if good or bad answers dominate the gradient, else None."""
     if setting.cfg.label_weights is None or not setting.labels or 0 in setting.labels:
         return None
     (good, bad), (good_weight, bad_weight) = setting.labels, setting.cfg.label_weights
@@ -243,7 +260,7 @@ def label_weights(setting: MethodSetting) -> Finding | None:
 
 
 def few_rollouts(setting: MethodSetting) -> Finding | None:
-    """Too few sampled answers to learn from."""
+    """Return the finding `few-rollouts` if the run samples fewer than 10,000 answers, else None."""
     if setting.kind.samples != "group" or setting.steps is None:
         return None
     rollout = setting.recipe.rollout
@@ -261,7 +278,10 @@ def few_rollouts(setting: MethodSetting) -> Finding | None:
 
 
 def few_steps(setting: MethodSetting) -> Finding | None:
-    """A run that is too short for its learning-rate schedule."""
+    """Return the finding `few-steps` if the run has fewer than `FEW_STEPS` steps, else None.
+
+    A run whose length is set by `train.steps` is not checked.
+    """
     if setting.steps is None or setting.steps >= FEW_STEPS or setting.recipe.train.steps:
         return None
     warm = setting.recipe.optim.warmup * setting.steps
@@ -276,7 +296,10 @@ def few_steps(setting: MethodSetting) -> Finding | None:
 
 
 def _epochs_of_enough_steps(setting: MethodSetting, steps: int) -> int:
-    """The fewest whole epochs with `FEW_STEPS` steps; from the run's `steps` where its rows are unknown."""
+    """Return the smallest whole number of epochs with at least `FEW_STEPS` steps.
+
+    If the number of rows is unknown, it is scaled from the run's `steps`.
+    """
     train = setting.recipe.train
     if setting.rows is None:
         return math.ceil(FEW_STEPS * (train.epochs or 1) / steps)
@@ -286,7 +309,10 @@ def _epochs_of_enough_steps(setting: MethodSetting, steps: int) -> int:
 
 
 def reward_pays_for_wrong(setting: MethodSetting) -> Finding | None:
-    """A shaped reward that pays for answers which the evaluation counts as wrong."""
+    """Return the finding `reward-pays-for-wrong` if wrong answers can have a reward, else None.
+
+    The shaped reward `countdown_shaped` has it for answers that the evaluation counts as wrong.
+    """
     if not any(reward.function == "countdown_shaped" for reward in setting.recipe.reward):
         return None
     return warning(

@@ -1,4 +1,4 @@
-"""Checks of the model and its tokenizer: stop tokens, trainable parameters, and precision."""
+"""Check the model and its tokenizer: stop tokens, trainable parameters, and precision."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wiring:
-    """A model ready for training, or one without weights (on torch's `meta` device) made from its config."""
+    """A model that is set up for training, possibly without weights (`meta` device), and its tokenizer."""
 
     model: Policy
     tokenizer: Tokenizer
@@ -38,12 +38,15 @@ class Wiring:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """All parameters."""
+        """All parameters of the model."""
         return list(self.model.parameters())
 
 
 def end_of_turn_does_not_stop(wiring: Wiring) -> Finding | None:
-    """The token that ends a turn is not a stop token of generation."""
+    """Return the finding `end-of-turn-does-not-stop` if generation does not stop at turns, else None.
+
+    The token that ends a turn must be a stop token of generation.
+    """
     known = wiring.model.generation_config.eos_token_id
     stops = known if isinstance(known, list | tuple) else [known]
     if wiring.end.id in stops:
@@ -57,7 +60,7 @@ def end_of_turn_does_not_stop(wiring: Wiring) -> Finding | None:
 
 
 def frozen_parameters(wiring: Wiring) -> Finding | None:
-    """Parameters that should be trained and are not."""
+    """Return the finding `frozen-parameters` if parameters are frozen that the recipe trains, else None."""
     total = sum(p.numel() for p in wiring.parameters)
     trained = sum(p.numel() for p in wiring.parameters if p.requires_grad)
     lora = wiring.recipe.model.lora is not None
@@ -76,7 +79,10 @@ def frozen_parameters(wiring: Wiring) -> Finding | None:
 
 
 def half_precision_parameters(wiring: Wiring) -> Finding | None:
-    """Weights kept in half precision, where a small update is lost."""
+    """Return the finding `half-precision-parameters` if trained weights are in half precision, else None.
+
+    A small update of such weights is lost in rounding.
+    """
     import torch
 
     narrow = (torch.bfloat16, torch.float16)
@@ -100,7 +106,10 @@ def half_precision_parameters(wiring: Wiring) -> Finding | None:
 
 
 def padding_drops_gradient(wiring: Wiring) -> Finding | None:
-    """The embedding of the end-of-turn token gets no gradient because it is the padding token too."""
+    """Return the finding `padding-drops-gradient` if the end-of-turn token is not trained, else None.
+
+    Its embedding gets no gradient if the embedding table treats the token as padding (`padding_idx`).
+    """
     table = wiring.model.get_input_embeddings()
     if getattr(table, "padding_idx", None) != wiring.end.id:
         return None
@@ -113,7 +122,10 @@ def padding_drops_gradient(wiring: Wiring) -> Finding | None:
 
 
 def untied_weights(wiring: Wiring) -> Finding | None:
-    """The config ties input and output embeddings, the model does not."""
+    """Return the finding `untied-weights` if the model does not tie its embeddings, else None.
+
+    Input and output embeddings must be tied if the config ties them.
+    """
     head = causal_model(wiring.model).get_output_embeddings()
     if head is None or not getattr(wiring.config, "tie_word_embeddings", False):
         return None
@@ -128,7 +140,7 @@ def untied_weights(wiring: Wiring) -> Finding | None:
 
 
 def vocabulary_too_small(wiring: Wiring) -> Finding | None:
-    """The tokenizer has tokens that the model has no embedding for."""
+    """Return the finding `vocabulary-too-small` if tokens have no embedding, else None."""
     rows = cast("nn.Embedding", wiring.model.get_input_embeddings()).weight.shape[0]
     if len(wiring.tokenizer) <= rows:
         return None
@@ -141,7 +153,10 @@ def vocabulary_too_small(wiring: Wiring) -> Finding | None:
 
 
 def dropout_in_rollouts(wiring: Wiring) -> Finding | None:
-    """Dropout makes the trainer's log-probabilities differ from the sampler's on its own samples."""
+    """Return the finding `dropout-in-rollouts` if a method that samples trains with dropout, else None.
+
+    With dropout the trainer's log-probabilities of the samples differ from the sampler's.
+    """
     from boresight import methods
     from boresight.training.forward import INPUT_KINDS
 
@@ -157,7 +172,10 @@ def dropout_in_rollouts(wiring: Wiring) -> Finding | None:
 
 
 def dropout_in_policy(wiring: Wiring) -> Finding | None:
-    """The model's own dropout, which the reference does not have."""
+    """Return the finding `dropout-in-policy` if the model's config has dropout, else None.
+
+    The reference is computed without dropout, so the two differ. The dropout of adapters is allowed.
+    """
     own = [(name, rate) for name, rate in _dropout(wiring) if name != "model.lora.dropout"]
     if not own:
         return None
@@ -171,12 +189,15 @@ def dropout_in_policy(wiring: Wiring) -> Finding | None:
 
 
 def beyond_context(wiring: Wiring) -> Finding | None:
-    """Rows longer than the model's context; an error if its position embeddings are a table of fixed size."""
+    """Return the finding `beyond-context` if rows may be longer than the model's context, else None.
+
+    It is an error if the model's position embeddings are a table of fixed size.
+    """
     from boresight.training.forward import kind_of
 
     table = position_table(wiring.model)
     ends, limit = table is not None, longest_sequence(wiring.model) if table is None else table
-    room = limit - (ends and kind_of(wiring.recipe).online)  # a row is a prompt then, and must be answered
+    room = limit - (ends and kind_of(wiring.recipe).online)  # prompts need room for an answer
     if wiring.recipe.data.max_length <= room:
         return None
     say = error if ends else note
@@ -190,7 +211,10 @@ def beyond_context(wiring: Wiring) -> Finding | None:
 
 
 def pad_is_end_of_turn(wiring: Wiring) -> Finding | None:
-    """One token both pads and ends a turn, which is safe only while no code masks by id."""
+    """Return the finding `pad-is-end-of-turn` if the padding token is also the end-of-turn token, else None.
+
+    That is safe only as long as no code masks tokens by id.
+    """
     if wiring.tokenizer.pad_token_id != wiring.end.id:
         return None
     return note(
@@ -202,7 +226,7 @@ def pad_is_end_of_turn(wiring: Wiring) -> Finding | None:
 
 
 def _dropout(wiring: Wiring) -> Iterator[tuple[str, float]]:
-    """Names and rates of every dropout that is on in training."""
+    """Iterate over `(name, rate)` of every dropout that is active in training."""
     lora = wiring.recipe.model.lora
     if lora is not None and lora.dropout > 0:
         yield "model.lora.dropout", lora.dropout
@@ -210,5 +234,5 @@ def _dropout(wiring: Wiring) -> Iterator[tuple[str, float]]:
 
 
 def _setting(name: str) -> str:
-    """The key of the recipe that governs a rate."""
+    """Return the recipe setting that controls the dropout with this name."""
     return name if name.startswith("model.") else "model.dropout"

@@ -1,8 +1,7 @@
-"""Checks of reward functions on synthetic answers.
+"""Check reward functions on synthetic answers.
 
-    empty answer · the prompt itself · a sentence · right and wrong forms of answers
-
-No model is needed. A reward that calls a paid service is probed with a handful of answers.
+The answers to each prompt are: an empty answer, the prompt itself, a sentence, and right and wrong answers in
+the usual forms. No model is needed. A reward that calls a paid service receives only a handful of answers.
 """
 
 from __future__ import annotations
@@ -23,33 +22,36 @@ SENTENCE = "Here is an answer of several words."
 
 @dataclass(frozen=True)
 class RewardProbe:
-    """The rewards of a run and prompts to probe them with."""
+    """The rewards of a run, and the prompts on which they are checked."""
 
     rewards: RewardSum
     prompts: Sequence[Example]
     of_user: bool = True
-    """Whether one of the rewards is not built in."""
+    """Whether at least one of the rewards is not built in."""
 
     @property
     def some(self) -> Sequence[Example]:
-        """The prompts that are used."""
+        """The prompts that are used, the first `PROMPTS`."""
         return self.prompts[:PROMPTS]
 
     @cached_property
     def tried(self) -> Rewards:
-        """Rewards of every synthetic answer to every prompt, computed as in training."""
+        """Rewards of every synthetic answer to every used prompt, computed as in training."""
         pairs = [(to_prompt(e), answer) for e in self.some for answer in _answers(e)]
         return self.rewards([prompt for prompt, _ in pairs], [answer for _, answer in pairs])
 
     def empty(self, with_prompt: bool) -> list[float]:
-        """Rewards of empty answers, to the prompts or to empty prompts."""
+        """Return the rewards of empty answers, one per prompt.
+
+        With `with_prompt` they are answers to the prompts, otherwise to empty prompts.
+        """
         asked = [to_prompt(example) for example in self.some]
         prompts = asked if with_prompt else [replace(prompt, prompt=[]) for prompt in asked]
         return self.rewards(prompts, [""] * len(prompts)).total
 
 
 def reward_fails(reward: RewardProbe) -> Finding | None:
-    """A reward function raises on ordinary answers."""
+    """Return the finding `reward-fails` if a reward function raises on ordinary answers, else None."""
     failures = reward.tried.failures
     if not failures:
         return None
@@ -63,7 +65,10 @@ def reward_fails(reward: RewardProbe) -> Finding | None:
 
 
 def reward_reads_prompt(reward: RewardProbe) -> Finding | None:
-    """An empty answer gets a reward, which can only come from its prompt."""
+    """Return the finding `reward-reads-prompt` if empty answers are rewarded for their prompts, else None.
+
+    The reward of an empty answer must not be larger with its prompt than without.
+    """
     with_prompt, without = reward.empty(True), reward.empty(False)
     ids = [
         e.id
@@ -82,7 +87,10 @@ def reward_reads_prompt(reward: RewardProbe) -> Finding | None:
 
 
 def reward_missing(reward: RewardProbe) -> Finding | None:
-    """No answer has a reward, and nothing failed."""
+    """Return the finding `reward-missing` if no answer has a reward, else None.
+
+    Rewards that are missing because a function raised have a finding of their own (`reward_fails`).
+    """
     if reward.tried.failures or reward.tried.missing < len(reward.tried.total) or not reward.tried.total:
         return None
     return warning(
@@ -95,8 +103,10 @@ def reward_missing(reward: RewardProbe) -> Finding | None:
 
 
 def reward_constant(reward: RewardProbe) -> Finding | None:
-    """Every answer gets the same reward from a user's function. Built-in functions are not checked: their
-    tests show that they distinguish answers."""
+    """Return the finding `reward-constant` if all answers have the same reward, else None.
+
+    Built-in functions are not checked: their tests show that they distinguish answers.
+    """
     if not reward.of_user:
         return None
     known = [value for value in reward.tried.total if not math.isnan(value)]
@@ -113,7 +123,7 @@ def reward_constant(reward: RewardProbe) -> Finding | None:
 
 
 def _answers(example: Example) -> list[str]:
-    """Made-up answers, among them ones that a verifier of numbers must distinguish."""
+    """Return synthetic answers to a prompt, among them right and wrong ones for a verifier of numbers."""
     prompt, meta = said(prompt_of(example)), example.meta
     target = meta.get("target", 1)
     numbers = meta.get("numbers") or meta.get("nums") or []

@@ -1,4 +1,4 @@
-"""Checks of rollouts of the start model: whether a method that samples can learn from them."""
+"""Check whether a method that samples can learn from the rollouts of the start model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from boresight.findings.finding import Finding, error, warning
 from boresight.stats.intervals import Interval
 
 FEW = 0.2
-"""Share of prompts with unequal rewards below which most of a rollout teaches nothing."""
+"""Minimum share of prompts whose samples have different rewards; with less, most of a rollout has no
+gradient."""
 NEXT_TO_NONE = 0.1
-"""Share of prompts with unequal rewards that the interval must reach."""
+"""Minimum upper limit of the interval of that share; below it the finding is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,10 @@ class SampledStart:
 
 
 def rewards_tie(s: SampledStart) -> Finding | None:
-    """All samples of nearly every prompt have the same reward, so there is almost no gradient."""
+    """Return the finding `rewards-tie` if most prompts have samples of equal reward, else None.
+
+    Such samples give no gradient. Fewer than 20 % of the prompts must have samples with different rewards.
+    """
     share = s.unequal
     if share.value >= FEW:
         return None

@@ -1,2 +1,2 @@
-"""Sentences that refuse a recipe: an unknown key, a wrong value, a file of another kind, a setting without
+"""Error messages for recipes: an unknown key, a wrong value, a file of another kind, a setting without
 effect."""

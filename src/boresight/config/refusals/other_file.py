@@ -1,4 +1,4 @@
-"""Files that are given in place of a recipe: data, and recipes of other verbs."""
+"""Refuse files that are given in place of a recipe: data files, and recipes of other verbs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ REQUIRED = {
     "sweep": {"recipe", "metric"},
     "study": {"title", "groups", "arms"},
 }
-"""Sections that every recipe of a verb has."""
+"""Sections that every recipe of a verb contains."""
 DATA_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-"""Suffixes of files that hold rows."""
+"""Suffixes of files that contain rows of data."""
 LONGEST_SPACE = 4096
-"""Bytes of a JSON file in which its first bracket is searched."""
+"""Number of bytes at the start of a JSON file in which its first bracket is searched."""
 
 
 def refuse_recipe_of_other_verb(path: Path, sections: Collection[str], kind: type[BaseModel]) -> None:
     """Raise a `UserError` for a recipe that has all sections of another verb and not all of its own.
 
     Args:
-        path: the file, for the error.
-        sections: its sections.
-        kind: kind of recipe that is expected.
+        path: path of the file, for the error.
+        sections: sections of the file.
+        kind: class of the recipe that is expected.
     """
     own = {name for name, field in kind.model_fields.items() if field.is_required()}
     verb = next((verb for verb, required in REQUIRED.items() if required <= {*sections}), None)
@@ -40,7 +40,7 @@ def refuse_recipe_of_other_verb(path: Path, sections: Collection[str], kind: typ
 
 
 def refuse_data_file(path: Path, kind: type[BaseModel]) -> None:
-    """Raise a `UserError` for a file of rows, which has no sections."""
+    """Raise a `UserError` if the file contains rows of data and is no recipe."""
     if not _holds_rows(path):
         return
     if {*kind.model_fields} >= REQUIRED["train"]:
@@ -50,7 +50,7 @@ def refuse_data_file(path: Path, kind: type[BaseModel]) -> None:
 
 
 def _holds_rows(path: Path) -> bool:
-    """By the name of a file that is there; a JSON file holds rows if it is a list."""
+    """Whether a file exists and, by its suffix, contains rows; a JSON file does if it contains a list."""
     name = path.name.lower()
     plain = name.removesuffix(".gz")
     try:

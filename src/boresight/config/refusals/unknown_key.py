@@ -1,4 +1,4 @@
-"""Hints for a key that a recipe does not have: its name here, its section, or the nearest key."""
+"""Give a hint for an unknown key of a recipe: its name in boresight, its section, or a similar key."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from boresight.config.synonyms import SYNONYMS
 from boresight.core.did_you_mean import nearest
 
 CLOSE = 0.75
-"""Similarity above which a key counts as misspelled (`difflib`); a less similar one is another key."""
+"""Minimum similarity (`difflib`) with a known key at which a key counts as misspelled."""
 MANY = 3
-"""Number of keys of another trainer above which a file counts as a config of that trainer."""
+"""Minimum number of keys of another trainer with which a file counts as a config of that trainer."""
 SUGGESTED = 3
-"""Largest number of sections that a hint names for one key."""
+"""Maximum number of keys that a hint suggests."""
 
 
 @dataclass(frozen=True)
 class KnownKeys:
-    """Dotted keys of a recipe.
+    """Dotted keys that a recipe may have.
+
+    Some sections have a `name` that selects their other settings, such as `method`.
 
     Args:
-        keys: all of them; those of sections with a `name` for the name that the recipe gives.
-        chosen: name and settings of each such section.
-        unchosen: such sections where the recipe gives no valid name.
+        keys: all dotted keys; of sections with a `name`, those for the name in the recipe.
+        chosen: name and settings of each section with a valid `name`.
+        unchosen: sections of this kind without a valid `name`, whose settings are unknown.
     """
 
     keys: Sequence[str]
@@ -35,12 +37,12 @@ class KnownKeys:
     unchosen: Sequence[str] = ()
 
     def have(self, key: str) -> bool:
-        """Whether there is such a key, or may be."""
+        """Whether the key exists, or may exist since its section has no valid `name`."""
         return key in self.keys or key.partition(".")[0] in self.unchosen
 
 
 def dotted_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Dotted keys of a section and of the sections in it, including those that may be null."""
+    """Yield the dotted keys of a section and of the sections in it, including those that may be null."""
     for name, info in model.model_fields.items():
         yield f"{prefix}{name}"
         if (section := section_in(info.annotation)) is not None:
@@ -48,7 +50,10 @@ def dotted_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def section_in(annotation: object) -> type[BaseModel] | None:
-    """The section that a field of this type holds; None if it holds none, or a list or mapping of them."""
+    """Return the class of the section that a field of this type contains.
+
+    The result is None for other fields, and for fields with a list or mapping of sections.
+    """
     options = [annotation, *get_args(annotation)] if not _is_container(annotation) else []
     return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
 
@@ -58,12 +63,12 @@ def _is_container(annotation: object) -> bool:
 
 
 def hint_for(field: str, own: Sequence[str], known: KnownKeys) -> str:
-    """The end of the sentence `unknown key train.lr; did you mean 'optim.lr'?`.
+    """Return the end of an error, as in `unknown key train.lr; did you mean 'optim.lr'?`.
 
     Args:
         field: the unknown key, dotted.
-        own: keys of the section that it is in.
-        known: all keys of the recipe.
+        own: known keys of the section that contains it.
+        known: all known keys of the recipe.
     """
     section, _, key = field.rpartition(".")
     synonym = SYNONYMS.get(key, "")
@@ -80,7 +85,7 @@ def hint_for(field: str, own: Sequence[str], known: KnownKeys) -> str:
 
 
 def _settings_in_words(section: str, name: str, settings: Sequence[str]) -> str:
-    """`ipo has method.tau and method.reduction`."""
+    """Describe the settings of a choice, as `ipo has method.tau and method.reduction`."""
     if not settings:
         return f"{name} has no settings"
     *others, last = [f"{section}.{setting}" for setting in settings]
@@ -88,5 +93,5 @@ def _settings_in_words(section: str, name: str, settings: Sequence[str]) -> str:
 
 
 def is_config_of_trl(unknown: Sequence[str]) -> bool:
-    """Whether a file with these unknown keys is a config of another trainer."""
+    """Whether a file with these unknown keys is probably a config of another trainer, such as TRL."""
     return sum(key in SYNONYMS for key in unknown) >= MANY

@@ -1,4 +1,4 @@
-"""Settings of a recipe that cannot act beside its other settings."""
+"""Find settings of a recipe that have no effect beside its other settings."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 Rule = tuple[Iterable[str], bool, str]
-"""Dotted keys, whether they act, and why they do not: `without rollout.backend=vllm`."""
+"""Dotted keys, whether they have an effect, and the reason if not, as `without rollout.backend=vllm`."""
 SERVER_ONLY = (
     "rollout.key_env",
     "rollout.shared_folder",
     "rollout.importance_cap",
     "rollout.importance_bound",
 )
-"""Settings that belong to a server."""
+"""Settings that have an effect only with a vLLM server."""
 MEASURED = (
     "data.eval_half",
     "train.eval_every",
@@ -23,18 +23,20 @@ MEASURED = (
 )
 """Settings of measurements on held-out rows, or on the prompts of `evaluate.prompts`."""
 MEASURED_ON_ROWS = ("data.eval", "evaluate.kl_rows")
-"""Settings of measurements on held-out rows alone."""
+"""Settings of measurements on held-out rows only."""
 
 
 def settings_without_effect(
     changed: Mapping[str, Any], method: str, samples: Literal["group", "pair"] | None
 ) -> dict[str, str]:
-    """Sentences of a training recipe by dotted key: `rollout.k has no effect with dpo, which samples no
-    answers; remove it`.
+    """Return the changed settings of a training recipe that have no effect, each with the text of its error.
+
+    Such a text is `rollout.k has no effect with dpo, which samples no answers; remove it`.
 
     Args:
         changed: settings that differ from their defaults, by dotted key.
-        method: name of the method; `samples` is what it samples for every prompt, None for nothing.
+        method: name of the method.
+        samples: whether the method samples a group or a pair of answers per prompt; None if it samples none.
     """
     rollout = [key for key in changed if key.startswith("rollout.")]
     held_out = changed.get("data.eval_rows") != 0
@@ -53,10 +55,10 @@ def settings_without_effect(
 
 
 def refusals_by(rules: Sequence[Rule], changed: Mapping[str, Any]) -> dict[str, str]:
-    """Sentences by dotted key for the settings among `changed` that do not act, by the first rule of each."""
+    """Return the settings among `changed` that have no effect, each with the sentence of its first rule."""
     found: dict[str, str] = {}
     for keys, acts, why in rules:
         for key in keys:
-            if not acts and changed.get(key):  # 0, false and null turn something off, which is so in any case
+            if not acts and changed.get(key):  # 0, false and null turn off what is off in any case
                 found.setdefault(key, f"{key} has no effect {why}; remove it")
     return found

@@ -1,4 +1,4 @@
-"""Reasons why a value is refused, in the words of YAML where pydantic's are those of Python."""
+"""State why a value is refused, in terms of YAML instead of the Python terms of pydantic."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 TUPLE_TYPES = {"tuple_type", "too_short", "too_long", "missing"}
-"""Types of errors about the form of a list of fixed length."""
+"""Types of pydantic errors about the form of a list of fixed length."""
 UPPER_BOUNDS = {"less_than": "lt", "less_than_equal": "le"}
-"""Types of errors about an upper bound, each with the key of the bound."""
+"""Types of pydantic errors about an upper bound, each with the key of the bound in the error's context."""
 NONE_WORDS = {"none", "no", "off", "false"}
-"""Words that are given where a recipe has null."""
+"""Words that users write instead of null."""
 
 
 def field_of(model: type[BaseModel], path: Sequence[str]) -> tuple[FieldInfo | None, bool]:
-    """The last field on a path, and whether the path ends there and not at an item of it."""
+    """Return the last field on a path, and whether the path ends at the field and not at an item in it."""
     info, ends = None, False
     for part in path:
         ends = part in model.model_fields
         if not ends:
-            continue  # a key of a mapping, or a place in a list
+            continue  # a key of a mapping, or an index of a list
         info = model.model_fields[part]
         model = next((o for o in _parts(info.annotation) if _is_section(o)), BaseModel)
     return info, ends
@@ -40,7 +40,7 @@ def is_of_fixed_length(info: FieldInfo | None) -> bool:
 
 
 def first_required(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Keys below a missing section that lead to the first one that must be set; none for other fields."""
+    """Return the path from a missing section to its first required field; empty if there is none."""
     info, ends = field_of(model, path)
     section = section_in(info.annotation) if info is not None and ends else None
     if section is None:
@@ -50,11 +50,12 @@ def first_required(model: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 def why_refused(problem: ErrorDetails, info: FieldInfo | None, ends: bool) -> str:
-    """Why a value is refused, without a period.
+    """Return the reason why a value is refused, without a period.
 
     Args:
         problem: the error of pydantic.
-        info: the field; `ends` is False where the value is an item of it.
+        info: the field.
+        ends: whether the value is that of the field; False if it is an item in it.
     """
     kind, given = problem["type"], problem["input"]
     text = problem["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
@@ -87,7 +88,10 @@ def _section(info: FieldInfo | None, ends: bool) -> str:
 
 
 def _one_text(info: FieldInfo, given: list[Any]) -> str:
-    """The reason for a list where a text is expected; a field of shares takes several texts as a mapping."""
+    """Return the reason for a list where a text is expected.
+
+    For a field that takes several sources with their shares, it shows the mapping to write.
+    """
     if not any(get_origin(part) is dict for part in _parts(info.annotation)):
         return "must be one text and not a list"
     names = [one for one in given if isinstance(one, str)] or ["a.jsonl", "b.jsonl"]
@@ -96,7 +100,7 @@ def _one_text(info: FieldInfo, given: list[Any]) -> str:
 
 
 def _other_values(info: FieldInfo, kind: str, given: object) -> str:
-    """Values besides numbers and lists that the field takes, if the given one may have meant them."""
+    """Return a hint at other values that the field takes: its literals, its default, or null."""
     words = [
         str(word)
         for part in _parts(info.annotation)
@@ -111,7 +115,10 @@ def _other_values(info: FieldInfo, kind: str, given: object) -> str:
 
 
 def _meaning(problem: ErrorDetails, info: FieldInfo) -> str:
-    """What the number is, where a share is given as something else: `optim.warmup: 100`."""
+    """Return the meaning of a field whose upper bound is 1, for a value above it such as `optim.warmup: 100`.
+
+    It is the first clause of the field's docstring, which must begin with a noun; empty for other fields.
+    """
     bound = problem.get("ctx", {}).get(UPPER_BOUNDS.get(problem["type"], ""))
     if bound != 1 or not info.description:
         return ""
@@ -128,7 +135,7 @@ def _is_section(part: object) -> bool:
 
 
 def _parts(annotation: object) -> Iterator[Any]:
-    """The members of a union without their limits, or the type itself."""
+    """Yield the members of a union without their annotations, or the type itself."""
     origin = get_origin(annotation)
     if origin is Annotated:
         yield from _parts(get_args(annotation)[0])

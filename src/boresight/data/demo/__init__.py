@@ -1,13 +1,13 @@
-"""Data of `boresight train demo`: prompts with a checkable constraint, and on-policy pairs ranked by whether
-their answers meet it.
+"""Data of `boresight train demo`: prompts with a checkable constraint, and on-policy preference pairs.
 
     demo:pairs              272 training pairs
     demo:heldout-pairs      87 pairs for held-out accuracy
-    demo:heldout-prompts    64 prompts, answered before and after
-    demo:test-prompts       400 prompts about 100 other topics, by which no setting was chosen
+    demo:heldout-prompts    64 prompts, answered before and after training
+    demo:test-prompts       400 prompts about 100 other topics, on which no setting was tuned
     demo:leaking-pairs      147 pairs that leak their label by length and tone, for comparison
 
-The pairs were made by the recipe `synth-demo`; see `docs/demo-data.md`.
+The pairs are ranked by whether their answers meet the constraint. They were made by the recipe `synth-demo`;
+see `docs/demo-data.md`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FILES = {
 
 
 def split_name(source: str | Path) -> tuple[str, str]:
-    """Name of a source of data and its split: those of `NAME@SPLIT`, `train` where no split is named."""
+    """Return the name and the split of a data source, given as `NAME@SPLIT`; the default split is `train`."""
     name, at, split = str(source).rpartition("@")
     if not at or "/" in split or expanded(source).exists():
         return str(source), "train"
@@ -42,8 +42,9 @@ def split_name(source: str | Path) -> tuple[str, str]:
 
 
 def data_path(source: str | Path) -> Path:
-    """Path of a source of data: of this package's file for `demo:NAME`, else that of the source without its
-    split, with `~` expanded.
+    """Return the path of a data source, without its split and with `~` expanded.
+
+    For `demo:NAME` it is the path of a file of this package.
 
     Raises:
         UserError: the demo has no file of that name.

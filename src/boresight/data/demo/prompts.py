@@ -13,8 +13,11 @@ TASKS: tuple[tuple[str, Constraint], ...] = (
     ("Tell me about {topic} in one sentence.", Constraint("starts_with", {"phrase": "Did you know"})),
     ("Explain in one sentence why people like {topic}.", Constraint("includes", {"word": "because"})),
 )
-"""The demo's requests. The start model fulfills some samples of each and fails others, so that pairs
-exist."""
+"""Tasks of the demo, each with its constraint.
+
+The start model meets each constraint in some of its samples and fails it in others, so that preference pairs
+can be built.
+"""
 
 HARDER_TASKS: tuple[tuple[str, Constraint], ...] = (
     ("Describe {topic} in one sentence.", Constraint("word_range", {"low": 19, "high": 20})),
@@ -22,12 +25,14 @@ HARDER_TASKS: tuple[tuple[str, Constraint], ...] = (
     ("Write about {topic}.", Constraint("sentences", {"n": 3})),
     ("Explain in one sentence how {topic} can change.", Constraint("ends_with", {"phrase": "over time."})),
 )
-"""Requests that the start model fulfills in 2 to 10 % of samples: `docs/demo-data.md` has the measured
-shares."""
+"""Tasks whose constraint the start model meets in 2 to 10 % of its samples.
+
+The measured shares are in `docs/demo-data.md`.
+"""
 
 
 def prompts(topics: Sequence[str], tasks: Sequence[tuple[str, Constraint]] = TASKS) -> list[Prompt]:
-    """One prompt per topic and task; `meta` holds the topic and the constraint, for the checks."""
+    """Make one prompt per topic and task; `meta` contains the topic and the constraint, for the verifier."""
     return [
         Prompt(
             prompt=[{"role": "user", "content": f"{task.format(topic=topic)} {constraint.instruction()}"}],

@@ -1,6 +1,6 @@
-"""Topics of the prompts with a constraint, 60 to train on, 20 to choose settings by, 100 to test.
+"""Topics of prompts with a constraint: 60 for training, 20 for validation, 100 for testing.
 
-The demo's pairs and prompts use the first 44 of the training topics and the first 16 of validation.
+The demo's pairs and prompts use the first 44 training topics and the first 16 validation topics.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRAIN_TOPICS = [
 ]
 
 VALIDATION_TOPICS = [*DEMO_HELDOUT_TOPICS, "goats", "pears", "windows", "trucks"]
-"""Topics of the prompts that rates, lengths and other settings are chosen by."""
+"""Topics of the validation prompts, on which learning rates, lengths and other settings are tuned."""
 
 TEST_TOPICS = [
     "the ocean", "lemons", "trumpets", "subways", "fountains", "foxes", "lakes", "juice", "violins",
@@ -42,5 +42,5 @@ TEST_TOPICS = [
     "photography", "cameras", "radios", "robots", "rockets", "tractors", "buses", "canoes", "elevators",
     "statues", "pyramids", "wells", "fences",
 ]
-"""Topics of the test prompts, which no rate, length or other setting is chosen by."""
+"""Topics of the test prompts, on which no learning rate, length or other setting is tuned."""
 # fmt: on

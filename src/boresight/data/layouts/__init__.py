@@ -1,19 +1,19 @@
-"""One file per layout: title, kind, columns, and two functions, `matches` and `read`.
+"""Layouts of data files, one file per layout.
 
-A layout's file exposes
+The file of a layout defines
 
     TITLE     what it is called in a sentence, "HH-RLHF transcripts, implicit prompt"
     KIND      one of `reading.convert.KINDS`
-    COLUMNS   the columns it cannot do without; those it does not read go to `meta`
-    matches(record) -> bool     by the columns' presence and shape, cheap, never raises
+    COLUMNS   the required columns; columns that the layout does not read go to `meta`
+    matches(record) -> bool     by presence and shape of the columns; cheap, never raises
     read(record, id) -> Example may raise `BadField`, even for a record that matches
 
-and may expose
+and optionally
 
-    INCOMPLETE                  layouts that a record of this one has if its last column is missing
+    INCOMPLETE                  layouts of rows of this layout whose last column is missing
 
-Nothing is registered: the folder is the list. `matches` of any two files should exclude each other on
-real files; where they do not, the reader refuses and asks for `data.layout`.
+There is no registry: every file in this folder is a layout. No real record should match two layouts; if one
+does, the reader raises an error that suggests setting `data.layout`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from boresight.data.columns import Record
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A layout: the contents of its file."""
+    """A layout: the definitions in its file, under the name of the file."""
 
     name: str
     title: str
@@ -41,33 +41,33 @@ class Layout:
     matches: Callable[[Record], bool]
     read: Callable[[Record, str], Example]
     incomplete: frozenset[str] = frozenset()
-    """Layouts whose records are malformed rows in a file of this one."""
+    """Names of layouts whose records, in a file of this layout, are malformed rows with a missing column."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.title})"
 
 
 def names() -> list[str]:
-    """Names of all layouts, sorted: the files of this folder."""
+    """Return the names of all layouts, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def fitting(record: object) -> list[Layout]:
-    """Every layout whose columns and shapes this record has."""
+    """Return every layout that the record matches."""
     return [layout for layout in all_layouts() if layout.matches(record)] if isinstance(record, dict) else []
 
 
 @cache
 def all_layouts() -> tuple[Layout, ...]:
-    """All layouts, by name."""
+    """Return all layouts, sorted by name."""
     return tuple(_load(name) for name in names())
 
 
 def get(name: str) -> Layout:
-    """The layout called `name`.
+    """Return the layout called `name`.
 
     Raises:
-        UserError: no such file; the message suggests the nearest.
+        UserError: there is no such layout; the message suggests the most similar name.
     """
     if name not in names():
         raise UserError(f"data.layout: there is no layout {name!r}{nearest(name, names())}.")

@@ -1,6 +1,6 @@
-"""Alpaca: `instruction`, optional `input`, `output`.
+"""Layout of Alpaca: the columns `instruction`, `output` and optionally `input`.
 
-Instruction and input become one user turn, a blank line between them.
+Instruction and input become one user turn, separated by a blank line.
 """
 
 from boresight.core.schema import Demonstration, Message
@@ -22,6 +22,10 @@ def read(record: Record, id: str) -> Demonstration:
 
 
 def asked(record: Record) -> Message:
-    """The instruction with its input. Raises `BadField` where the instruction is missing or empty."""
+    """Return the instruction and its input as a message of the user.
+
+    Raises:
+        BadField: the instruction is missing or empty.
+    """
     instruction, given = text(record, "instruction"), optional_text(record, "input")
     return user(f"{instruction.rstrip()}\n\n{given}" if given else instruction)

@@ -1,4 +1,4 @@
-"""Alpaca with two answers, as LLaMA-Factory has it: `instruction`, `input`, `chosen`, `rejected`."""
+"""Layout of LLaMA-Factory's Alpaca pairs: `instruction`, optional `input`, `chosen`, `rejected`."""
 
 from boresight.core.schema import Preference
 from boresight.data.build import assistant, preference

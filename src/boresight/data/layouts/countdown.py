@@ -1,6 +1,6 @@
-"""Countdown problems without a prompt: `nums` or `numbers`, and `target`.
+"""Layout of Countdown problems without a prompt: `nums` or `numbers`, and `target`.
 
-They get the public chat wording; numbers and target go to `meta`, where the rewards look for them.
+The prompt gets the public chat wording. Numbers and target are stored in `meta`, where rewards read them.
 """
 
 from boresight.core.errors import UserError

@@ -1,6 +1,6 @@
-"""Countdown problems as text, as the test set of d1 has them: `input` is "30,100,93", `output` is "23".
+"""Layout of Countdown problems as text: `input` is "30,100,93" and `output`, the target, is "23".
 
-They become the same prompts as those of the layout `countdown`.
+The test set of d1 has this layout. The prompts are the same as those of the layout `countdown`.
 """
 
 import re

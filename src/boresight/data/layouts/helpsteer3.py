@@ -1,6 +1,7 @@
-"""HelpSteer3: a conversation in `context`, two responses, and which is better, from -3 (the first) to 3.
+"""Layout of HelpSteer3: a conversation in `context`, and the responses `response1` and `response2`.
 
-`overall_preference` of 0 is no preference, and no pair can be made of it.
+`overall_preference` is negative if the first response is better and positive if the second is, from -3 to 3.
+A row with 0 is malformed, since no pair can be made of it.
 """
 
 from boresight.core.schema import Preference

@@ -1,10 +1,11 @@
-"""Anthropic's HH-RLHF: whole transcripts in `chosen` and `rejected`, "\\n\\nHuman: …\\n\\nAssistant: …".
+"""Layout of Anthropic's HH-RLHF: whole transcripts in `chosen` and `rejected`.
 
-A turn begins where a paragraph begins with "Human:" or "Assistant:". The same words inside a line are part of
-the text and stay in the turn. A pair differs in its last answer only: in the original data both transcripts
-come from one dialogue, so pairs that differ earlier are faulty.
+A transcript is "\\n\\nHuman: …\\n\\nAssistant: …". A turn begins where a paragraph begins with "Human:" or
+"Assistant:"; the same words inside a line are part of the text. A pair may differ in its last answer only: in
+the original data both transcripts come from one dialogue, so pairs that differ earlier are malformed.
 
-Some copies have the transcript up to the last "Assistant:" in `prompt` and plain answers beside it.
+Some copies have the transcript up to the last "Assistant:" in `prompt`, and the plain answers in the other
+two columns.
 """
 
 import re
@@ -57,15 +58,19 @@ def _beside(record: Record, id: str) -> Preference:
 
 
 def opened(value: str, field: str) -> list[Message]:
-    """Messages of a transcript that ends with an empty turn of the assistant. Raises as `transcript` does."""
+    """Return the messages of a transcript that ends with an empty turn of the assistant.
+
+    Raises:
+        BadField: as `transcript` does.
+    """
     return transcript(OPEN_END.sub("", value), field)
 
 
 def transcript(value: str, field: str) -> list[Message]:
-    """Messages of a transcript; white space around a turn is part of the format and is removed.
+    """Return the messages of a transcript, without the white space around each turn.
 
     Raises:
-        BadField: text before the first turn, or a turn that is empty.
+        BadField: there is text before the first turn, or a turn is empty.
     """
     opening, *rest = TURN.split(value)
     if opening.strip() or not rest:

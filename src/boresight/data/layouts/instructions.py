@@ -1,4 +1,4 @@
-"""Instructions without outputs, as AlpacaEval has them: `instruction` and optional `input`."""
+"""Layout of instructions without outputs, such as AlpacaEval: `instruction` and optionally `input`."""
 
 from boresight.core.schema import Prompt
 from boresight.data.build import prompt

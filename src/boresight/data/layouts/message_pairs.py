@@ -1,4 +1,7 @@
-"""LLaMA-Factory's v1 pairs: `chosen_messages` and `rejected_messages`, content in typed parts."""
+"""Layout of LLaMA-Factory's v1 pairs: `chosen_messages` and `rejected_messages`.
+
+The content of a message is a list of typed parts.
+"""
 
 from boresight.core.schema import Preference
 from boresight.data.build import preference

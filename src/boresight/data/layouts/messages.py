@@ -1,4 +1,7 @@
-"""`messages`, as TRL, SmolTalk, OpenAI's fine-tuning files and the canonical demonstrations have them."""
+"""Layout of conversations in the column `messages`.
+
+TRL, SmolTalk, OpenAI's fine-tuning files and canonical demonstrations have it.
+"""
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import demonstration

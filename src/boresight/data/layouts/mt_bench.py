@@ -1,7 +1,7 @@
-"""MT-Bench and Vicuna-Bench questions: `turns` of one user.
+"""Layout of MT-Bench and Vicuna-Bench questions: `turns`, the successive questions of one user.
 
-The prompt is the first turn. The user's turn after the model's answer is kept as
-`meta["later_turns"]`, because it cannot be part of a prompt before that answer exists.
+The prompt is the first question. The others are stored as `meta["later_turns"]`, because they cannot be part
+of a prompt before the first one has an answer.
 """
 
 from boresight.core.schema import Prompt

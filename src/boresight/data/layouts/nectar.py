@@ -1,6 +1,6 @@
-"""Nectar: a `prompt`, which may be a transcript, and `answers` with a `rank` each, 1 the best.
+"""Layout of Nectar: a `prompt`, which may be a transcript, and `answers` with a `rank` each, 1 the best.
 
-The pair is the best answer and the worst one.
+The pair consists of the best and the worst answer.
 """
 
 from boresight.core.schema import Preference

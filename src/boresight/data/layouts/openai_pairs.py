@@ -1,11 +1,11 @@
-"""OpenAI's files for preference fine-tuning: the prompt and its tools in `input`, and two outputs.
+"""Layout of OpenAI's files for preference fine-tuning: prompt and tools in `input`, and two outputs.
 
     {"input": {"messages": […], "tools": [], "parallel_tool_calls": true},
      "preferred_output": [{"role": "assistant", "content": …}], "non_preferred_output": […]}
 
-Format: https://developers.openai.com/api/docs/guides/direct-preference-optimization. An output may have
-turns of tools before the answer. Keys of `input` count as columns: `tools` go to the chat template, and
-others, such as `parallel_tool_calls`, to `meta`.
+Format: https://developers.openai.com/api/docs/guides/direct-preference-optimization. An output may contain
+tool calls and their results before the answer. Keys of `input` are treated as columns: `tools` are passed to
+the chat template, and others, such as `parallel_tool_calls`, are stored in `meta`.
 """
 
 from boresight.core.schema import Preference

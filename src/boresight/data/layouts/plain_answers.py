@@ -1,7 +1,7 @@
-"""A prompt and its answer as strings, under the names that public sets use: one user turn and its answer.
+"""Layout of a prompt and its answer as strings, under the names that public data sets use.
 
-`answer` is the answer to imitate where there is no `completion`; beside one it is what a verifier compares
-with, and goes to `meta`.
+If there is no `completion`, the column `answer` is the answer to imitate. Beside a `completion`, it is the
+reference answer of a verifier and is stored in `meta`.
 """
 
 from boresight.core.schema import Demonstration

@@ -1,6 +1,6 @@
-"""A prompt and two answers as strings, under the names that public sets use.
+"""Layout of a prompt and two answers as strings, under the names that public data sets use.
 
-One user turn and two answers, all unchanged.
+The prompt becomes one user turn; all texts are unchanged.
 """
 
 from boresight.core.schema import Preference

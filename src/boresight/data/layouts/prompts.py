@@ -1,6 +1,6 @@
-"""A bare prompt string, as IFEval and most problem sets have it.
+"""Layout of a bare prompt as a string, as in IFEval and most problem sets.
 
-A gold answer that is no text, such as a number, goes to `meta` with the other columns.
+A gold answer that is not text, such as a number, is stored in `meta` with the other columns.
 """
 
 from boresight.core.schema import Prompt

@@ -1,4 +1,4 @@
-"""GSM8K and similar sets: `question` and `answer`."""
+"""Layout of GSM8K and similar data sets: `question` and `answer`."""
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import assistant, demonstration, user

@@ -1,4 +1,4 @@
-"""Self-Instruct's tasks: `instruction`, and `instances` with one pair of input and output."""
+"""Layout of Self-Instruct's tasks: `instruction`, and `instances` with one pair of input and output."""
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import assistant, demonstration

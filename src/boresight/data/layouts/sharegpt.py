@@ -1,6 +1,7 @@
-"""ShareGPT, Vicuna, Magpie: `conversations` of `{"from": "human", "value": …}`, ending with the model.
+"""Layout of ShareGPT, Vicuna and Magpie: `conversations`, a list of `{"from": "human", "value": …}`.
 
-The column is `conversation` in LMSYS-Chat-1M and WildChat, whose turns have `role` and `content`.
+The last turn is the model's. In LMSYS-Chat-1M and WildChat the column is `conversation`, and its turns have
+`role` and `content`.
 """
 
 from boresight.core.schema import Demonstration

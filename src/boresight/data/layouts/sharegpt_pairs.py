@@ -1,6 +1,7 @@
-"""Pairs of LLaMA-Factory and axolotl: the turns up to the user's last one, and two answers beside them.
+"""Layout of pairs of LLaMA-Factory and axolotl: a conversation, and the columns `chosen` and `rejected`.
 
-The turns are in `conversations`, `messages` or `prompt`; each answer is a message, or text.
+The turns up to the user's last one are in `conversations`, `messages` or `prompt`. Each answer is a message
+or text.
 """
 
 from boresight.core.schema import Message, Preference
@@ -13,7 +14,7 @@ TITLE = "ShareGPT conversations with a chosen and a rejected answer"
 KIND = "preference"
 COLUMNS = ("conversations", "chosen", "rejected")
 ASKED = ("conversations", "messages", "prompt")
-"""Columns with the turns before the answers, in this order."""
+"""Columns that may contain the turns before the answers, in order of preference."""
 
 
 def matches(record: Record) -> bool:

@@ -1,4 +1,4 @@
-"""Stack Exchange pairs: `question`, the better answer `response_j`, the worse one `response_k`."""
+"""Layout of Stack Exchange pairs: `question`, the better answer `response_j`, the worse one `response_k`."""
 
 from boresight.core.schema import Preference
 from boresight.data.build import assistant, preference, user

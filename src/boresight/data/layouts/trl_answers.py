@@ -1,4 +1,4 @@
-"""TRL's chat `prompt` and `completion`: two lists of messages."""
+"""Layout of TRL's chat demonstrations: `prompt` and `completion`, two lists of messages."""
 
 from boresight.core.schema import Demonstration
 from boresight.data.build import demonstration

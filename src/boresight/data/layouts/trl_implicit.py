@@ -1,4 +1,7 @@
-"""TRL's implicit preference format: two conversations whose common beginning is the prompt."""
+"""Layout of TRL's implicit preferences: the conversations `chosen` and `rejected`.
+
+The messages that both have in common at the beginning are the prompt.
+"""
 
 from boresight.core.schema import Preference
 from boresight.data.build import preference

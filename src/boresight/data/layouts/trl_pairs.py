@@ -1,4 +1,7 @@
-"""TRL's explicit preference format, which is also the canonical form: three lists of messages."""
+"""Layout of TRL's explicit preferences: the lists of messages `prompt`, `chosen` and `rejected`.
+
+It is also the canonical form of preference pairs.
+"""
 
 from boresight.core.schema import Preference
 from boresight.data.build import preference

@@ -1,7 +1,7 @@
-"""TRL's chat prompts, which are also the canonical ones: `prompt` as a list of messages.
+"""Layout of TRL's chat prompts: `prompt` as a list of messages. It is also the canonical form of prompts.
 
-A gold `answer` or `solution` beside it goes to `meta`. Problems of RLVR sets have the turns in `messages`,
-and what a verifier compares with in `ground_truth`.
+A gold `answer` or `solution` in another column is stored in `meta`. Problems of RLVR data sets are read too:
+they have the turns in `messages`, and the reference answer of a verifier in `ground_truth` or `reward_model`.
 """
 
 from boresight.core.schema import Prompt
@@ -24,7 +24,7 @@ def matches(record: Record) -> bool:
 
 
 def is_problem(record: Record) -> bool:
-    """Whether `messages` end with the user's turn and a column beside them is for a verifier."""
+    """Return whether `messages` ends with the user's turn and another column is meant for a verifier."""
     if not has_turns(record, MESSAGES) or lacks(record, names.REFERENCE):
         return False
     last = record[MESSAGES][-1]

@@ -1,7 +1,7 @@
-"""UltraFeedback-binarized: whole conversations in `chosen` and `rejected`, the prompt as a string beside.
+"""Layout of UltraFeedback-binarized: conversations in `chosen` and `rejected`, and `prompt` as a string.
 
-Turns are read from the conversations; the string is only checked against them. `messages`, which the original
-repeats from `chosen`, is not kept a second time.
+Turns are read from the conversations; the string is only compared with them. The column `messages`, which
+repeats `chosen` in the original data, is dropped.
 """
 
 from boresight.core.schema import Message, Preference
@@ -30,7 +30,11 @@ def read(record: Record, id: str) -> Preference:
 
 
 def _agrees(said: str, prompt: list[Message]) -> None:
-    """The string is one of the user's turns, or a rendering that contains the last of them."""
+    """Check that the string is one of the user's turns, or a text that contains the last of them.
+
+    Raises:
+        BadField: it is neither.
+    """
     turns = [message["content"].strip() for message in prompt if message["role"] == "user"]
     if turns and said.strip() not in turns and turns[-1] not in said:
         raise BadField("prompt", "differs from the user's turn in `chosen` and `rejected`")

@@ -1,7 +1,7 @@
-"""Feedback as KTO uses it: one answer in any layout of demonstrations, and a label, good or bad.
+"""Layout of unpaired feedback, as KTO uses it: one answer, and a label that is good or bad.
 
-The label judges what follows the prompt: TRL's `completion`, and in other layouts the turns after the user's
-last one.
+Prompt and answer are in any layout of demonstrations. The label judges the turns after the prompt: TRL's
+`completion`, and in other layouts the turns after the user's last one.
 """
 
 from types import ModuleType
@@ -25,7 +25,7 @@ KIND = "labeled"
 COLUMNS = ("messages", "label")
 
 INCOMPLETE = (messages, trl_answers, plain_answers, sharegpt, alpaca, question_answer, seed_tasks)
-"""Layouts of the answer, which is all that a row has whose label is missing."""
+"""Layouts of the prompt and the answer. In a file of this layout, a row of one of them lacks its label."""
 
 
 def matches(record: Record) -> bool:

@@ -1,12 +1,13 @@
-"""Recorded verdicts: a prompt, two answers, and which of them one rater or several prefer.
+"""Layout of recorded verdicts: a prompt, two answers, and which answer one rater or several prefer.
 
     {"prompt": …, "completion_a": …, "completion_b": …, "preference": 0.8}
     {"prompt": …, "answer_a": …, "answer_b": …, "winner": "a"}
     {"prompt": …, "response_a": …, "response_b": …, "votes": {"a": 3, "b": 1, "tie": 1}}
 
-A preference is the share of the first answer: 1 where a is better, 0.5 for a tie, 0 where b is. `votes` count
-raters, or list their verdicts. As a pair, the answer with the larger share is the chosen one and the shares
-are the scores; a row without a majority is malformed. The judge `recorded` reads the same files.
+A preference is the share of the first answer: 1 if a is better, 0.5 for a tie, 0 if b is better. `votes` are
+numbers of raters, or a list of their verdicts. As a preference pair, the answer with the larger share is the
+chosen one, and the shares are the scores; a tie is a malformed row. The judge `recorded` reads the same
+files.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ TITLE = "verdicts on two answers"
 KIND = "preference"
 COLUMNS = ("prompt", "completion_a", "completion_b")
 VERDICTS = ("votes", "preference", "preferred", "winner")
-"""Columns with the verdict, in this order."""
+"""Columns that may contain the verdict, in order of preference."""
 
 FIRST, SECOND, TIE = 1.0, 0.0, 0.5
 WORDS = {
@@ -33,15 +34,15 @@ WORDS = {
     **dict.fromkeys(["b", "model_b", *(pair[1] for pair in names.COMPARED)], SECOND),
     **dict.fromkeys(["tie", "both_bad", "tie (bothbad)"], TIE),
 }
-"""Preference by its spelling in public sets, in small letters."""
+"""Preference by its spelling in public data sets, in lower case."""
 MOST_VOTES = 1_000_000
-"""Largest number of votes on one pair; a larger count is an error in the file."""
+"""Maximum number of votes on one pair; a larger number is an error in the file."""
 
 DIGITS = 12
-"""Decimals to which a preference is rounded, so that 0.8 for one answer equals 0.2 for the other."""
+"""Number of decimals to which a preference is rounded, so that 1 - 0.8 equals 0.2."""
 
 Ratings = Counter[float]
-"""How many raters gave each preference in 0..1."""
+"""Number of raters per preference, which is in [0, 1]."""
 
 
 def matches(record: Record) -> bool:
@@ -63,7 +64,11 @@ def read(record: Record, id: str) -> Preference:
 
 
 def read_prompt(record: Record) -> tuple[str, list[Message]]:
-    """The column of the prompt and its messages. Raises `BadField`."""
+    """Return the column of the prompt and its messages.
+
+    Raises:
+        BadField: the prompt is missing or cannot be read.
+    """
     column = first(record, names.PROMPT)
     if column is None:
         return COLUMNS[0], to_messages(record.get(COLUMNS[0]), COLUMNS[0])
@@ -71,15 +76,15 @@ def read_prompt(record: Record) -> tuple[str, list[Message]]:
 
 
 def compared_columns(record: Record) -> tuple[str, str]:
-    """The columns of the two answers; the default names if there are none."""
+    """Return the columns of the two answers; the default names if there are none."""
     return next((pair for pair in names.COMPARED if pair[0] in record or pair[1] in record), COLUMNS[1:])
 
 
 def read_ratings(record: Record) -> Ratings:
-    """The row's verdicts.
+    """Read the verdicts of a row.
 
     Raises:
-        BadField: no verdict, one that is no preference, or two columns that name different winners.
+        BadField: there is no verdict, one is not a preference, or two columns name different winners.
     """
     given = _given(record)
     if not given:
@@ -93,7 +98,7 @@ def read_ratings(record: Record) -> Ratings:
 
 
 def mean_rating(ratings: Ratings) -> float:
-    """The mean preference over raters."""
+    """Return the mean preference over raters."""
     return math.fsum(value * count for value, count in ratings.items()) / ratings.total()
 
 
@@ -129,7 +134,7 @@ def _counted(votes: Iterable[tuple[float, object]]) -> Ratings:
 
 
 def _rating(value: object, column: str) -> float:
-    """A preference in 0..1 from a word or a number; tables hold numbers as text."""
+    """Parse a preference in [0, 1] from a word or a number; numbers may be given as text."""
     said = value.strip().lower() if isinstance(value, str) else value
     if isinstance(said, str) and said in WORDS:
         return WORDS[said]

@@ -1,1 +1,1 @@
-"""From a file, a folder or a hub id to canonical examples."""
+"""Read a file, a folder or a hub data set into canonical examples."""

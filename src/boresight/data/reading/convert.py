@@ -1,7 +1,7 @@
 """Conversions between kinds of examples.
 
-A preference pair holds a demonstration, its chosen answer, and two labeled answers; all hold a prompt. There
-is no conversion that would add information.
+A preference pair can be converted to a demonstration (its chosen answer) or to two labeled answers, an answer
+labeled true to a demonstration, and every kind to a prompt. No conversion adds information.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def _prompt_of_pair(pair: Preference) -> list[Example]:
 
 
 def _prompt_of_labeled(example: Labeled) -> list[Example]:
-    """As of a demonstration; an answer labeled false is not the gold one."""
+    """Convert to a prompt; the answer becomes the gold answer only if its label is true."""
     gold = _gold(example.completion[-1]) if example.label else {}
     return [replace(to_prompt(example), meta={**gold, **example.meta, "label": example.label})]
 
 
 def _prompt_of_demonstration(example: Demonstration) -> list[Example]:
-    """Everything up to the last turn that is not the model's.
+    """Convert to a prompt: the turns up to the last one that is not the assistant's.
 
-    The last answer is the gold one, unless the row has one.
+    The last answer becomes the gold answer, unless the row has one.
     """
     last = max(n for n, message in enumerate(example.messages) if message["role"] in ("user", "tool"))
     meta = {**_gold(example.messages[-1]), **example.meta}
@@ -71,8 +71,10 @@ def _as_it_is(example: Example) -> list[Example]:
 
 
 Conversion = Callable[..., Sequence[Example]]
-"""From an example of the file's kind to examples of the requested kind; empty if the example has no use
-there."""
+"""Function from an example of the file's kind to examples of the requested kind.
+
+It returns an empty list if the example has no counterpart of that kind.
+"""
 
 CONVERSIONS: dict[tuple[str, str], tuple[Conversion, str]] = {
     ("preference", "demonstration"): (_chosen, "the chosen answers"),
@@ -86,4 +88,4 @@ CONVERSIONS: dict[tuple[str, str], tuple[Conversion, str]] = {
     ),
     **{(kind, kind): (_as_it_is, "") for kind in KINDS},
 }
-"""`(kind of the file, requested kind)` to the conversion and the text that describes it."""
+"""Conversion and the text that describes it, by `(kind of the file, requested kind)`."""

@@ -16,25 +16,27 @@ TO_RENAME = (
     "rename them: pairs have `prompt`, `chosen` and `rejected`; demonstrations `messages`, or `prompt` and "
     "`completion`; labeled answers `prompt`, `completion` and `label`; rows for methods that sample `prompt`"
 )
-"""What to do with a file that resembles no layout."""
+"""Advice for a file that resembles no layout."""
 
 KINDS_OF_VALUES = {str: "text", dict: "an object", bool: "true or false", int: "a number", float: "a number"}
-"""Types of JSON in words."""
+"""Names of the JSON types, for errors."""
 
 NumberedRecords = Sequence[tuple[int, object]]
 
 
 def detect(name: str, rows: NumberedRecords, *, guessing: bool = True, mappable: bool = True) -> Layout:
-    """The one layout that the rows have; rows that fit none, or lack its last column, are left for the reader
-    to report.
+    """Detect the layout that the rows have in common.
+
+    Rows that match no layout, or lack its last column, are ignored here; the reader reports them.
 
     Args:
-        name: the source, for errors.
+        name: name of the source, for errors.
+        rows: row numbers and records.
         guessing: whether the error for an unknown layout may suggest other names of the columns.
-        mappable: whether `data.columns` applies to the source, so that the error may suggest a value of it.
+        mappable: whether `data.columns` applies to the source, so that the error may suggest a value for it.
 
     Raises:
-        UserError: no row fits any layout, one fits two, or two rows fit different ones.
+        UserError: no row matches any layout, a row matches two, or two rows match different ones.
     """
     found: Layout | None = None
     first_row = 0
@@ -52,7 +54,7 @@ def detect(name: str, rows: NumberedRecords, *, guessing: bool = True, mappable:
 
 
 def mixed(name: str, row: int, other: Layout, rest: str) -> str:
-    """The error for a row whose layout differs from the file's."""
+    """Return the error message for a row whose layout differs from the file's."""
     return (
         f"{name}: row {row} is {other} where {rest}; "
         f"give each layout its own file, or read all rows one way with data.layout=NAME."
@@ -83,7 +85,7 @@ def _unknown(name: str, rows: NumberedRecords, guessing: bool, mappable: bool) -
 
 
 def _several_answers(record: Record) -> str:
-    """Why answers in a row that fits no layout cannot be learned from; "" where there are not several."""
+    """Return why a row with several answers cannot be used; "" if it does not have several answers."""
     found = [column for column in names.ANSWER_LISTS if column in record]
     if not found or not lacks(record, PAIR_COLUMNS):
         return ""
@@ -102,9 +104,11 @@ def _several_answers(record: Record) -> str:
 
 
 def _hint(record: Record) -> str:
-    """What the nearest layout would need: most columns in common, then fewest missing.
+    """Return what a record lacks for the nearest layout.
 
-    A layout that shares half of its columns or less, such as `input` alone, is none that was meant.
+    The nearest layout has the most columns in common with the record, then the fewest missing. If only half
+    of its columns or fewer are in common, such as `input` alone, it was not meant, and the result is
+    `TO_RENAME`.
     """
     ranked = sorted(all_layouts(), key=lambda s: (-_common(s, record), len(s.columns) - _common(s, record)))
     best = ranked[0]
@@ -118,7 +122,7 @@ def _hint(record: Record) -> str:
 
 
 def _kind(value: object) -> str:
-    """Type of a column's value in words."""
+    """Return the type of a value as words for an error."""
     if isinstance(value, list):
         return f"a list that begins with {_kind(value[0])}" if value else "an empty list"
     return KINDS_OF_VALUES.get(type(value), type(value).__name__)

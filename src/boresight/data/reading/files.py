@@ -1,7 +1,7 @@
-"""Raw records from a file, a saved `datasets` folder or a hub id, streamed.
+"""Read raw records from a file, a saved `datasets` folder or a hub data set, as a stream.
 
-A record comes with its row: the line of a JSON Lines file, else its place in the list, both from 1. Text is
-UTF-8, or UTF-16 with a byte order mark.
+Each record comes with its row number, from 1: the line number in a JSON Lines file, else the position in the
+list of records. Text is UTF-8, or UTF-16 with a byte order mark.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ PARQUET_MAGIC = b"par1"
 ADDRESS = re.compile(r"[a-z][a-z0-9+]*://")
 HUB_ADDRESS = re.compile(r"(?:https://huggingface\.co/datasets/|hf://datasets/)([\w.-]+/[\w.-]+)/?")
 EXCEL_SEPARATOR = re.compile("sep=(.)", re.IGNORECASE)
-"""First line of a CSV file in which Excel names the separator."""
+"""Pattern of a first line of a CSV file in which Excel names the separator."""
 LISTED = 3
-"""Data files of a folder that an error lists."""
+"""Maximum number of data files in a folder that an error lists."""
 WEB_PAGE = "a web page, not data; download the file itself (on the hub: /resolve/ in place of /blob/)"
 OTHERS = (
     (b"version https://git-lfs", "a pointer of Git LFS and not the data; fetch them with `git lfs pull`"),
@@ -57,28 +57,28 @@ OTHERS = (
     (b"%pdf", "a PDF and no data"),
     (PARQUET_MAGIC, "a Parquet file; name it .parquet"),
 )
-"""File type by the first bytes of a file, in lower case: names and contents often disagree."""
+"""Unsupported file types by the first bytes of a file, in lower case; file names are often wrong."""
 LONGEST_START = 32
-"""Bytes at the beginning of a file that are compared."""
+"""Number of bytes at the beginning of a file that are compared with `OTHERS`."""
 LONGEST_CELL = 2**31 - 1
-"""Characters of a CSV cell; the module's own limit is 131,072, which long answers exceed."""
+"""Maximum length of a CSV cell, in characters; long answers exceed the default of `csv`, 131,072."""
 
 KEEP_ONE, FIX_LINE = "keep one of them", "fix or delete the line"
-"""What to do with a key that stands twice, and with a line that is not JSON."""
+"""Advice for a key that occurs twice, and for a line that is not JSON."""
 BLOCK = 1 << 20
-"""Bytes of a file that are hashed at a time."""
+"""Number of bytes of a file that are hashed at a time."""
 PARQUET_BATCH = 256
-"""Parquet rows that are turned into Python objects at a time."""
+"""Number of Parquet rows that are converted to Python objects at a time."""
 
 Raw = Iterator[tuple[int, object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Unparsed:
-    """In place of the record of a row that cannot be parsed, where the rows after it can.
+    """Stands for a row that cannot be parsed, if the rows after it can.
 
-    `message` completes "row 3 …", or "`field` …"; `fix` is what to do, where the message does not name it.
-    A `place` is a row, or a line of text.
+    `message` completes the sentence "row 3 …", or "`field` …". `fix` is what to do, if the message does not
+    include it. `place` is what the row number counts: rows, or lines of text.
     """
 
     message: str
@@ -87,16 +87,16 @@ class Unparsed:
     field: str = ""
 
     def sentence(self, row: int) -> str:
-        """`line 3 is not JSON (Expecting value, column 9); fix or delete the line.`"""
+        """Return the error, such as `line 3 is not JSON (…); fix or delete the line.`"""
         field, fix = self.field and f": `{self.field}`", self.fix and f"; {self.fix}"
         return f"{self.place} {row}{field} {self.message}{fix}."
 
 
 def records(source: str | Path) -> Raw:
-    """As `raw_rows`, for readers to whom a row that cannot be parsed is an error.
+    """Return the rows of `source` as `raw_rows` does, but raise for a row that cannot be parsed.
 
     Raises:
-        UserError: as `raw_rows`, or such a row.
+        UserError: as `raw_rows` does, or a row cannot be parsed.
     """
     return _parsed(data_path(source), raw_rows(source))
 
@@ -109,18 +109,19 @@ def _parsed(path: Path, rows: Raw) -> Raw:
 
 
 def raw_rows(source: str | Path) -> Raw:
-    """(row, record) pairs of `source`; JSON Lines and Parquet are streamed.
+    """Return `(row, record)` pairs of `source`; JSON Lines and Parquet are streamed.
 
-    A line of JSON Lines that is not JSON is `Unparsed`, as is a record of any JSON file that has a key twice,
-    of which JSON would keep the last value, and a row of CSV with more cells than the header.
+    The record is `Unparsed` for a line of JSON Lines that is not JSON, for a JSON record with a repeated key,
+    of which JSON would keep the last value, and for a CSV row with more cells than the header.
 
-    `source` is a file (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`, `.tsv`, each also with `.gz`), a
-    folder that `datasets` saved, a hub id, `owner/name` or `owner/name:config`, the last two also with
-    `@split`, or data of the demo, `demo:NAME`.
+    Args:
+        source: a file (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`, `.tsv`, each also with `.gz`), a
+            folder that `datasets` saved, a hub id (`owner/name` or `owner/name:config`), or data of the demo
+            (`demo:NAME`). A folder or a hub id may be followed by `@split`.
 
     Raises:
-        UserError: no such file or hub data set, an unknown file type, or a file that is broken; for
-            a broken list in JSON with its line.
+        UserError: there is no such file or hub data set, the file type is unknown, or the file cannot be
+            parsed; for a JSON list the error contains the line.
     """
     path = data_path(source)
     name, split = split_name(source)
@@ -135,14 +136,18 @@ def raw_rows(source: str | Path) -> Raw:
 
 
 def refuse_absent(source: str | Path) -> None:
-    """Raise a `UserError` for a file or folder that does not exist. Nothing is read, here or from the hub."""
+    """Raise a `UserError` for a file or folder that does not exist; nothing is read or downloaded."""
     path = data_path(source)
     if not (path.is_dir() or path.is_file() or is_hub_id(split_name(source)[0])):
         raise UserError(f"{source}: {_absent(str(source), path)}.")
 
 
 def sha256(source: str | Path) -> str:
-    """Hex digest of a file's bytes, of a folder's files in order of name, or of a hub data set's records."""
+    """Return the SHA-256 of a source as hex digits.
+
+    Hashed are the bytes of a file, the files of a folder in the order of their names, or the records of a hub
+    data set.
+    """
     path, digest = data_path(source), hashlib.sha256()
     if path.is_file():
         _add_file(digest.update, path)
@@ -181,10 +186,15 @@ def _guarded(path: Path, reader: Callable[[Path], Raw]) -> Raw:
 
 
 def _open(path: Path, parquet: bool = False) -> IO[bytes]:
-    """The file's bytes, decompressed if they are gzip (by content, not by name), and UTF-16 as UTF-8.
+    """Open a file as UTF-8 bytes: gzip is decompressed and UTF-16 converted.
+
+    Gzip is recognized by content, not by name.
 
     Args:
         parquet: whether Parquet is expected.
+
+    Raises:
+        UserError: the content has an unsupported type.
     """
     stream = path.open("rb")
     compressed = _is_compressed(stream)
@@ -237,7 +247,10 @@ def _json_lines(path: Path) -> Raw:
 
 
 def _is_one_value(path: Path) -> bool:
-    """Whether a file begins with an object or a list over several lines, or is one list on one line."""
+    """Return whether a file is a single JSON value.
+
+    It is an object or a list over several lines, or a list on one line.
+    """
     with _open(path) as stream:
         first = stream.readline().strip().removeprefix(codecs.BOM_UTF8)
         if first in (b"{", b"["):
@@ -246,10 +259,10 @@ def _is_one_value(path: Path) -> bool:
 
 
 def _parse(line: bytes) -> object:
-    """The value of a line of JSON Lines, or why there is none."""
+    """Parse a line of JSON Lines; `Unparsed` if it is not JSON or has a repeated key."""
     objects = _Objects()
     try:
-        # Without the line break, after which a parser would report column 1 of the next line.
+        # The line break is removed: after it, the parser would report column 1 of the next line.
         value = json.loads(line.decode("utf-8-sig").rstrip(), object_pairs_hook=objects)
     except json.JSONDecodeError as error:
         return _not_json(f"{error.msg}, column {error.colno}")
@@ -265,32 +278,40 @@ def _not_json(why: str) -> Unparsed:
 
 
 class _Objects:
-    """Builds the objects of a JSON text, and remembers those that have a key twice.
+    """Builds the objects of a JSON text, and records which of them have a repeated key.
 
-    JSON keeps the last value of such a key: an answer would be lost silently.
+    JSON keeps the last value of such a key, so that an answer would be lost silently.
     """
 
     def __init__(self) -> None:
-        self._repeated: dict[int, tuple[dict[str, Any], str]] = {}  # by identity; the objects stay alive
+        self._repeated: dict[int, tuple[dict[str, Any], str]] = {}  # by id(object); the objects are kept
 
     def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """The object with these keys and values."""
+        """Build the object with these keys and values."""
         made = dict(pairs)
         if len(made) < len(pairs):
             self._repeated[id(made)] = made, _repeated(key for key, _ in pairs)
         return made
 
     def checked(self, value: object) -> object:
-        """The record that these objects make up, or why it is none. What is built next is another record."""
+        """Return the record, or `Unparsed` if an object in it has a repeated key.
+
+        Objects that are built afterwards belong to the next record.
+        """
         keys = [key for _, key in self._repeated.values()]
         self._repeated.clear()
         return _repeats(keys[0]) if keys else value
 
     def checked_list(self, path: Path, value: object, listed: list[object]) -> list[object]:
-        """The records `listed` of the text's `value`, without those that hold an object with a key twice.
+        """Return the records `listed`, with `Unparsed` in place of those that contain a repeated key.
+
+        Args:
+            path: the file, for errors.
+            value: the value of the whole JSON text.
+            listed: the records that `value` contains.
 
         Raises:
-            UserError: the object that holds the records has a key twice, so some of them may be lost.
+            UserError: the object that contains the records has a repeated key, so records may be lost.
         """
         if not self._repeated:
             return listed
@@ -299,7 +320,7 @@ class _Objects:
         return [record if (key := self._first(record)) is None else _repeats(key) for record in listed]
 
     def _first(self, value: object) -> str | None:
-        """A key that stands twice in the value or in one inside of it; None where none does."""
+        """Return the first repeated key in the value or inside it; None if there is none."""
         if id(value) in self._repeated:
             return self._repeated[id(value)][1]
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -311,7 +332,7 @@ def _repeats(key: str) -> Unparsed:
 
 
 def _repeated(names: Iterable[str]) -> str:
-    """The first of the names that stands twice; "" where none does."""
+    """Return the first name that occurs twice; "" if none does."""
     return next((name for name, count in Counter(names).items() if count > 1), "")
 
 
@@ -320,7 +341,7 @@ def _broken(path: Path, row: int, why: str) -> str:
 
 
 def _json(path: Path) -> Raw:
-    """A list of records, an object with one list of records, or JSON Lines under the name .json."""
+    """Read a list of records, an object with one list of records, or JSON Lines in a `.json` file."""
     with _open(path) as stream:
         content = stream.read()
     if not content.strip():
@@ -342,7 +363,7 @@ def _json(path: Path) -> Raw:
 
 
 def _one_after_another(path: Path, content: bytes) -> Iterator[object]:
-    """JSON values over several lines each, with nothing but white space between them."""
+    """Yield JSON values that span several lines and are separated only by white space."""
     text, at = content.decode("utf-8-sig"), 0
     objects = _Objects()
     decoder = json.JSONDecoder(object_pairs_hook=objects)
@@ -351,7 +372,7 @@ def _one_after_another(path: Path, content: bytes) -> Iterator[object]:
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise UserError(_broken(path, error.lineno, f"{error.msg}, column {error.colno}")) from error
-        except (ValueError, RecursionError) as error:  # as for the first value
+        except (ValueError, RecursionError) as error:  # as in `_json`
             raise UserError(_broken(path, text.count("\n", 0, at) + 1, str(error))) from error
         yield objects.checked(value)
         at = cast("re.Match[str]", SPACE.match(text, at)).end()
@@ -373,7 +394,7 @@ def _record_list(path: Path, value: object) -> list[object]:
 
 
 def _is_record_list(items: object) -> bool:
-    """A list of objects that are not the messages of one conversation."""
+    """Return whether a value is a list of objects that are not the messages of one conversation."""
     if not (isinstance(items, list) and items and all(isinstance(item, dict) for item in items)):
         return False
     return not {"role", "from"} & items[0].keys()
@@ -384,10 +405,10 @@ def _is_conversation(item: object) -> bool:
 
 
 def _csv(path: Path) -> Raw:
-    """Rows of a table with a header; an empty cell is a missing value, scores are numbers.
+    """Read the rows of a table with a header; an empty cell is a missing value.
 
-    Cells are separated by tabs, or by semicolons as spreadsheets write them in many countries, where the
-    header is. Rows without a cell are none.
+    The separator is detected from the header: comma, tab, vertical bar, or semicolon, which spreadsheets
+    write in many countries. Rows without any value are skipped.
     """
     csv.field_size_limit(LONGEST_CELL)
     with _open(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as text:
@@ -408,9 +429,9 @@ def _csv(path: Path) -> Raw:
 
 
 def _dialect(text: io.TextIOWrapper) -> tuple[str, bool]:
-    """The separator of a table, and whether a space follows it.
+    """Return the separator of a table, and whether a space follows it.
 
-    The text is left at the header, after blank lines and Excel's `sep=;`.
+    Afterwards the stream is at the header: blank lines and Excel's `sep=;` have been read.
     """
     while True:
         start, line = text.tell(), text.readline()
@@ -422,7 +443,7 @@ def _dialect(text: io.TextIOWrapper) -> tuple[str, bool]:
 
 
 def _separator(header: str) -> tuple[str, bool]:
-    """The most frequent separator outside of quotes, and whether a space follows it."""
+    """Return the most frequent separator outside of quotes, and whether a space follows it."""
     plain = "".join(header.split('"')[::2])
     separator = max("\t,;|", key=plain.count) if plain else ","
     return separator if separator in plain else ",", f"{separator} " in plain
@@ -450,7 +471,11 @@ def _parquet(path: Path) -> Raw:
 
 
 def _rows(path: Path, batches: Iterable[Any]) -> Iterator[list[object]]:
-    """The rows of each batch. Raises `UserError` where they take absurdly more than the file."""
+    """Yield the rows of each batch.
+
+    Raises:
+        UserError: the rows take far more memory than the file has bytes, as `Expansion` defines.
+    """
     expansion = Expansion(path)
     for batch in batches:
         expansion.add(batch.nbytes)
@@ -492,7 +517,7 @@ def _refuse_unsaved(folder: Path) -> None:
 
 
 def is_hub_id(source: str | Path) -> bool:
-    """Whether a source has the form of a hub id and not of a data file."""
+    """Return whether a source has the form of a hub id, and not the name of a data file."""
     name = str(source)
     return HUB_ID.fullmatch(name) is not None and Path(name.removesuffix(".gz")).suffix not in READERS
 
@@ -510,7 +535,7 @@ def _hub(name: str, split: str) -> Iterable[object]:
 
 
 def _absent(source: str, path: Path) -> str:
-    """Why a source cannot be read that is no file, no folder and no hub id."""
+    """Return why a source that is neither a file nor a folder nor a hub id cannot be read."""
     if ADDRESS.match(source):
         hub = HUB_ADDRESS.fullmatch(source)
         return f"is an address; {f'give the hub id, {hub[1]}' if hub else 'download the file first'}"
@@ -520,7 +545,7 @@ def _absent(source: str, path: Path) -> str:
 
 
 def _beside(path: Path) -> str:
-    """A suggestion from the names in the same folder."""
+    """Return a suggestion of a file with a similar name in the same folder; "" if there is none."""
     if not path.parent.is_dir():
         return f", and no folder {path.parent}"
     names = [other.name for other in path.parent.iterdir() if other.is_file()]

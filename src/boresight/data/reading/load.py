@@ -1,4 +1,4 @@
-"""`read`: from any known file to canonical examples, and a summary sentence."""
+"""Read any supported file into canonical examples, with a sentence that summarizes what was read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from boresight.data.reading.unread_columns import UnreadColumns
 from boresight.data.stored.examples import SpooledExamples
 
 SAMPLE = 1000
-"""Rows that the layout is detected from; every later row must have it too."""
+"""Number of rows from which the layout is detected; later rows must have the same layout."""
 
 POLICIES = ("error", "drop")
 WAY_OUT = "fix the row or set data.bad_rows=drop to leave such rows out (they are counted)"
@@ -45,8 +45,10 @@ NOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A malformed row, which was dropped: its number (from 1), the field, and a phrase that completes
-    "`field` …"."""
+    """A malformed row that was dropped.
+
+    `row` is its number, from 1, and `message` completes the sentence "`field` …".
+    """
 
     row: int
     field: str
@@ -60,11 +62,19 @@ class BadRow:
 class Loaded:
     """Result of `read`.
 
-    `kind` is the kind of the examples, which may have been converted from that of the file. `bad` are the
-    rows that could not be read, `left_out` counts valid rows that have no use for the kind (feedback labeled
-    false), `identical` counts pairs with equal answers, which are kept. `rows` are the examples' row numbers,
-    from 1. `sha256` is that of the source file as stored, compressed or not. `as_pairs` are the
-    columns by which a file of bare prompts would be read as pairs; None where none are obvious.
+    Attributes:
+        examples: the examples, converted to `kind`.
+        layout: name of the layout of the source.
+        kind: kind of the examples, which may differ from the kind of the source.
+        source: the source.
+        sha256: hash of the source file as stored, compressed or not.
+        bad: the malformed rows.
+        left_out: number of valid rows without a counterpart of the kind, such as answers labeled false.
+        identical: number of pairs with equal answers; they are kept.
+        sentence: summary of what was read.
+        rows: row number of each example, from 1.
+        as_pairs: mapping of columns with which a file of bare prompts would be read as preference pairs; None
+            if there is no obvious one.
     """
 
     examples: Sequence[Example]
@@ -90,20 +100,23 @@ def read(
     limit: int | None = None,
     mappable: bool = True,
 ) -> Loaded:
-    """Read a file, a saved `datasets` folder or a hub id, the last two also with `@split`, into canonical
-    examples.
+    """Read a file, a saved `datasets` folder or a hub data set into canonical examples.
+
+    A folder or a hub id may be followed by `@split`.
 
     Args:
-        kind: one of `convert.KINDS`; None takes what the file holds.
-        bad_rows: "error" stops at the first malformed row, "drop" drops malformed rows and lists them.
-        layout: name of a file in `boresight.data.layouts`; None detects it.
-        columns: columns of the source by the names that layouts have for them; other columns keep theirs.
-        limit: read rows until there are this many examples.
+        path: the source.
+        kind: one of `convert.KINDS`; None keeps the kind of the file.
+        bad_rows: "error" raises for the first malformed row, "drop" drops malformed rows and lists them.
+        layout: name of a file in `boresight.data.layouts`; None detects the layout.
+        columns: column of the source by the name under which layouts read it; other columns keep their names.
+        limit: maximum number of examples; later rows are not read.
         mappable: whether messages may suggest `data.columns`.
 
     Raises:
-        UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, `columns` that do
-            not suit it, a kind that the file does not hold, a malformed row under "error", or no row left.
+        UserError: an unreadable or empty source, an unknown, ambiguous or mixed layout, `columns` that do not
+            fit the source, a kind that the file cannot be converted to, a malformed row under "error", or no
+            row left.
     """
     if bad_rows not in POLICIES:
         raise UserError(f"data.bad_rows: no such policy {bad_rows!r}{nearest(bad_rows, POLICIES)}.")
@@ -131,7 +144,10 @@ def collect(
     mappable: bool = True,
     stop: bool = False,
 ) -> Loaded:
-    """As `read`, but does not fail if all rows are malformed; `stop` raises at the first of them."""
+    """Read a source as `read` does, but without an error if all rows are malformed.
+
+    With `stop`, the first malformed row raises a `UserError`.
+    """
     name = str(path)
     columns = columns or {}
     rows = _cleaned(name, files.raw_rows(path), columns)
@@ -190,12 +206,12 @@ def collect(
 
 
 def _as_pairs(guessed: Sequence[tuple[Mapped, Layout]]) -> Mapped | None:
-    """The first of the guessed mappings that reads preference pairs."""
+    """Return the first guessed mapping that reads the file as preference pairs; None if there is none."""
     return next((mapping for mapping, other in guessed if other.kind == "preference"), None)
 
 
 def _watched(name: str, rows: Raw) -> Raw:
-    """The rows, with a count on the terminal once there are more than the sample."""
+    """Yield the rows, with a progress bar on the terminal if there are more than `SAMPLE`."""
     from boresight.core.console import Terminal
 
     yield from islice(rows, SAMPLE)
@@ -207,8 +223,13 @@ def _watched(name: str, rows: Raw) -> Raw:
 
 
 def _counted(rows: Raw, unused: Counter[str], labels: Counter[str] | None) -> Raw:
-    """The rows; `unused` counts the keys of their messages that nothing reads, `labels` the columns that
-    label their answers."""
+    """Yield the rows, and count unused message keys and label columns on the way.
+
+    Args:
+        rows: the rows.
+        unused: counter of the keys of messages that are not read.
+        labels: counter of the columns that label the answers; None if the rows have no labels.
+    """
     for row, record in rows:
         if isinstance(record, dict):
             unused.update(message_keys.unused(record))
@@ -218,8 +239,7 @@ def _counted(rows: Raw, unused: Counter[str], labels: Counter[str] | None) -> Ra
 
 
 def _labeled_by(labels: Counter[str], columns: Mapped) -> str:
-    """The columns that were read as labels, with their numbers of rows if there are several, for the
-    sentence."""
+    """Return the part of the sentence with the label columns, each with its rows if there are several."""
     found = [
         f"`{columns.get(column, column)}`" + (f" ({count:,})" if len(labels) > 1 else "")
         for column, count in labels.most_common()
@@ -233,22 +253,22 @@ def _unused(counts: Counter[str]) -> str:
 
 
 def _with_context(first: Record | None, source: Layout, context: Sequence[str]) -> str:
-    """The value of `data.columns` that adds a column of text to the prompts; "" where there is none."""
+    """Return the value of `data.columns` that adds a text column to the prompts; "" if there is none."""
     mapping = with_input(first, source, context[0]) if first is not None and context else {}
     return shlex.quote(in_one_line(mapping)) if mapping else ""
 
 
 def _named(columns: Mapped) -> str:
-    """The columns that were read under other names, for the sentence."""
+    """Return the part of the sentence that lists the columns that were read under other names."""
     said = ", ".join(f"`{column}` as `{target}`" for target, column in columns.items())
     return f"; {said}" if said else ""
 
 
 def _cleaned(name: str, rows: Raw, columns: Mapped) -> Raw:
-    """Records under the names of the layouts, lists that are written as text as lists.
+    """Yield the records with renamed columns, and with lists parsed that are stored as text.
 
-    Columns that are null count as absent, since a table cannot omit a column of one row. A row whose text is
-    meant as a list and cannot be parsed is `Unparsed`.
+    Columns that are null are removed, since a table cannot omit a column in one row. A row is `Unparsed` if a
+    text is meant as a list and cannot be parsed.
     """
     found: Raw = (
         (row, {c: v for c, v in record.items() if v is not None} if isinstance(record, dict) else record)
@@ -264,10 +284,16 @@ def _cleaned(name: str, rows: Raw, columns: Mapped) -> Raw:
 def _conversion(
     name: str, source: Layout, wanted: str | None, guessed: Sequence[tuple[Mapped, Layout]]
 ) -> tuple[str, Conversion, str]:
-    """The kind of the examples, the conversion to it, and its description.
+    """Return the kind of the examples, the conversion to it, and its description.
 
     Args:
-        guessed: other ways to read the source, for the error.
+        name: name of the source, for errors.
+        source: layout of the source.
+        wanted: the requested kind; None keeps the kind of the layout.
+        guessed: other mappings to read the source with, for the error.
+
+    Raises:
+        UserError: there is no such kind, or no conversion to it.
     """
     if wanted is not None and wanted not in KINDS:
         raise UserError(f"kind: there is no kind of data {wanted!r}{nearest(wanted, KINDS)}.")
@@ -290,7 +316,10 @@ def _conversion(
 def _outcomes(
     name: str, source: Layout, rows: Raw, columns: Mapped, *, forced: bool
 ) -> Iterator[tuple[int, Example | BadRow]]:
-    """The row number and what the row holds; the field of a malformed row has the name in the file."""
+    """Yield the number and the example of each row, or a `BadRow` for a malformed row.
+
+    The field of a malformed row is the name of the column in the file.
+    """
     for row, record in rows:
         if isinstance(record, Unparsed):
             yield row, BadRow(row, record.field or "record", record.message)
@@ -313,7 +342,10 @@ def _identity(record: Record, row: int) -> str:
 
 
 class _Counts(NamedTuple):
-    """Counts for the summary: examples, malformed and unused rows, identical pairs, answers labeled true."""
+    """Counts for the summary sentence.
+
+    They are the numbers of examples, malformed rows, unused rows, identical pairs, and answers labeled true.
+    """
 
     examples: int
     bad: int

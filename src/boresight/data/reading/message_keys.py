@@ -1,8 +1,8 @@
-"""Keys of a message besides its role and its content.
+"""Keys of a message other than its role and its content.
 
 Keys with content are passed to the chat template, and a row is refused if the template ignores them
-(`boresight.data.chat`). Values that a template needs for the whole conversation are stored in its first
-message, so that they are kept with it. The reader counts and names any other key.
+(`boresight.data.rendering`). Values that the template needs for the whole conversation are stored in its
+first message, so that they stay with the conversation. The reader counts and names any other key.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CALLS = ("tool_calls", "function_call")
-"""Keys with tool calls, which come in place of or after the assistant's text."""
+"""Keys with tool calls, which replace or follow the text of the assistant."""
 
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-"""Keys with the assistant's reasoning; templates may omit it from earlier turns, as they do in generation."""
+"""Keys with the reasoning of the assistant; as in generation, templates may omit it from earlier turns."""
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
-"""Keys of media; rows with them are refused, since only text is supported."""
+"""Keys with media; rows that have one are refused, since only text is supported."""
 
 REFERENCES = ("tool_call_id", "name")
-"""Keys that name the call to which a tool's result belongs. Templates may omit them, because the call
-itself contains them."""
+"""Keys of a tool result that identify its call. Templates may omit them, because the call contains them."""
 
 OF_CONVERSATION = ("tools", "chat_template_kwargs")
 """Columns, or keys of the first message, that are arguments of the template besides the messages."""
@@ -38,29 +37,29 @@ RESERVED = frozenset(
 SYSTEM = ("system", "developer")
 USER = ("user", "human", "prompter")
 TOOL = ("tool", "observation", "function", "ipython")
-"""Spellings of roles in public sets, in small letters."""
+"""Spellings of roles in public data sets, in lower case."""
 
 WEIGHTS = ("weight", "loss_weight", "train", "trainable", "training", "loss", "train_on_turn")
-"""Keys that state whether an assistant's turn is learned: 1 or true, 0 or false."""
+"""Keys that state whether an assistant turn is trained on: 1 or true if it is, else 0 or false."""
 
 MASKS = ("masked", "mask")
-"""Keys that state the opposite: 1 or true for a turn that is not learned."""
+"""Keys that state whether an assistant turn is excluded from training: 1 or true if it is."""
 
 NO, YES = ("0", "0.0", "false"), ("1", "1.0", "true")
-"""Spellings of a weight, in small letters."""
+"""Spellings of the weights 0 and 1, in lower case."""
 
 NEVER_LEARNED = frozenset([*SYSTEM, *USER, *TOOL])
-"""Spellings of roles whose turns are context, whatever their weight."""
+"""Spellings of roles whose turns are never trained on, whatever their weight."""
 
 WORDS = frozenset(["role", "from", "content", "value"])
 CARRIED = (*CALLS, *THOUGHTS, *REFERENCES, *OF_CONVERSATION)
 
 
 def carried(turn: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """The keys of a message that are passed to the template, without empty ones.
+    """Return the keys of a message that are passed to the template, without empty ones.
 
     Raises:
-        ValueError: a key whose value has the wrong type; the message completes "`field` …".
+        ValueError: a key has a value of the wrong type; the message completes the sentence "`field` …".
     """
     keys = [key for key in CARRIED if role == "tool" or key not in REFERENCES]
     kept = {key: _without_nulls(turn[key]) for key in keys if not is_nothing(turn.get(key))}
@@ -77,10 +76,10 @@ def carried(turn: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 
 def _weight(turn: Mapping[str, Any]) -> int | None:
-    """1 for a turn that is learned and 0 for context, from a weight in any spelling; None without one.
+    """Return 1 for a turn that is trained on, 0 for one that is not, None if the turn has no weight.
 
     Raises:
-        ValueError: a weight other than 0 and 1, or two that disagree.
+        ValueError: a weight is neither 0 nor 1, or two weights disagree.
     """
     said = {key: turn[key] for key in (*WEIGHTS, *MASKS) if turn.get(key) is not None}
     verdicts = {key: _verdict(key, value) != (key in MASKS) for key, value in said.items()}
@@ -99,10 +98,11 @@ def _verdict(key: str, value: object) -> bool:
 
 
 def of_conversation(holder: Mapping[str, Any]) -> dict[str, Any]:
-    """`tools` and `chat_template_kwargs` of a record or a message, read from JSON where they are text.
+    """Return `tools` and `chat_template_kwargs` of a record or a message; JSON text is parsed.
 
     Raises:
-        ValueError: as `carried`.
+        ValueError: a value has the wrong type, or an option that a data set must not set; the message
+            completes the sentence "`field` …".
     """
     found = {key: _read(holder[key]) for key in OF_CONVERSATION if not is_nothing(holder.get(key))}
     tools = found.get("tools", [{}])
@@ -117,7 +117,7 @@ def of_conversation(holder: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _calls(calls: object) -> object:
-    """The calls, with arguments that are JSON text as objects: that is what most templates expect."""
+    """Return the calls with arguments as objects instead of JSON text, as most templates expect."""
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise ValueError("has `tool_calls` that are no list of calls")
     return [_call(call) for call in calls]
@@ -131,7 +131,7 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(value: object) -> Any:
-    """The value of JSON text; anything else, without its nulls."""
+    """Parse JSON text; return other values without null entries, and other text unchanged."""
     if isinstance(value, str):
         try:
             return json.loads(value)
@@ -141,7 +141,7 @@ def _read(value: object) -> Any:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Keys that are null are absent: in Parquet every row has the keys of all."""
+    """Remove keys that are null: in Parquet, every row has the keys of all rows."""
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
@@ -153,8 +153,11 @@ def is_nothing(value: object) -> bool:
 
 
 def unused(record: Mapping[str, Any]) -> Counter[str]:
-    """Keys of a record's messages that have content and no effect, with the number of messages that have
-    them: those that are not read, and weights above 0 on turns that are never learned."""
+    """Count the keys of a record's messages that have content but no effect.
+
+    These are keys that are not read, and weights above 0 on turns that are never trained on. Returns the
+    number of messages per key.
+    """
     read = {*WORDS, *CALLS, *THOUGHTS, *OF_CONVERSATION, *MEDIA}
     counts: Counter[str] = Counter()
     for value in record.values():
@@ -170,12 +173,12 @@ def unused(record: Mapping[str, Any]) -> Counter[str]:
 
 
 def _asks_to_learn(key: str, value: object) -> bool:
-    """Whether a weight is above 0, or a mask is 0; true for values that are neither."""
+    """Return whether a weight is not 0, or a mask is not 1; values that are neither 0 nor 1 count as well."""
     verdict = str(value).lower()
     return (key in WEIGHTS and verdict not in NO) or (key in MASKS and verdict not in YES)
 
 
 def _turns_in(value: object) -> Sequence[object]:
-    """The items of a list, those of `messages` in an object (OpenAI's `input`), or the value itself."""
+    """Return the items of a list, of `messages` in an object (OpenAI's `input`), or the value alone."""
     inner = value.get("messages", value) if isinstance(value, dict) else value
     return inner if isinstance(inner, list) else [inner]

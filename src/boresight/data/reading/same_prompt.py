@@ -1,4 +1,4 @@
-"""Key by which splits, leak checks and evaluations compare prompts."""
+"""Compute the key by which splits, leak checks and evaluations compare prompts."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from boresight.tasks.countdown.problems import Problem, problem_of
 from boresight.tasks.countdown.prompts import asked_problem
 
 NUMBER = re.compile(r"(?<!\d)\d{1,18}(?!\d)")
-"""No problem has longer numbers, and Python refuses to convert those of 4,300 digits."""
+"""Pattern of a number of at most 18 digits.
+
+Problems have no longer numbers, and Python refuses to convert numbers of more than 4,300 digits.
+"""
 
 
 def prompt_key(example: Example) -> str:
-    """Key of the prompt, equal for examples with the same question.
+    """Return the key of the prompt, which is equal for examples with the same question.
 
-    A Countdown problem is identified by its numbers in any order and its target, whatever the wording. Any
-    other prompt is identified by the text of its turns. Splits depend on the key, so a change would change
-    the split of every run.
+    A Countdown problem is identified by its target and its numbers in any order, whatever the wording. Any
+    other prompt is identified by the text of its turns. Splits depend on the key, so a change of the key
+    would change the split of every run.
     """
     problem = _countdown(example)
     return f"countdown {problem.key}" if problem else repr([turn_key(m) for m in prompt_of(example)])
 
 
 def _countdown(example: Example) -> Problem | None:
-    """The problem that the only user turn asks, by the row's columns or its words; None for others."""
+    """Return the Countdown problem that the only user turn states; None for other prompts.
+
+    The problem is read from the columns of the row, or from the text of the turn.
+    """
     asked = [message["content"] for message in prompt_of(example) if message["role"] == "user"]
     if len(asked) != 1:
         return None

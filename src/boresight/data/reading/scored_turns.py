@@ -1,6 +1,6 @@
-"""Which assistant turns are learned if the data give no weights (`data.score`).
+"""Select the assistant turns to train on if the data give no weights (`data.score`).
 
-A weight in the data takes precedence. Chat rendering (`boresight.data.chat`) and the readers use weights
+A weight in the data takes precedence. Chat rendering (`boresight.data.rendering`) and the readers use weights
 only, so the setting is written into the messages as weights.
 """
 
@@ -13,9 +13,10 @@ from boresight.core.schema import Demonstration, Example, Labeled, Message, Pref
 
 
 def only_last(example: Example) -> Example:
-    """The example with weight 0 on every assistant turn but the last one, unless the data give it a weight.
+    """Return the example with weight 0 on every assistant turn but the last, unless the data give a weight.
 
-    Turns that the data exclude do not count as the last one. For a pair this applies to each answer.
+    Turns that the data exclude do not count as the last turn. In a preference pair, each answer is treated
+    separately.
     """
     match example:
         case Demonstration(messages):
@@ -28,7 +29,7 @@ def only_last(example: Example) -> Example:
 
 
 def count_scored(examples: Sequence[Example]) -> int:
-    """Assistant turns that are learned."""
+    """Return the number of assistant turns that are trained on."""
     return sum(map(is_scored, (message for example in examples for message in _answers(example))))
 
 

@@ -1,4 +1,4 @@
-"""Records in other forms: tables by column or by index, and lists written as text."""
+"""Convert records in other forms: tables by column or by index, and lists that are stored as text."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from boresight.data.columns import Record, is_message
 from boresight.data.reading.turns import BadField
 
 MESSAGES_OR_WORDS = ("prompt", "chosen", "rejected", "completion")
-"""Columns that hold messages in some layouts and words in others."""
+"""Columns that contain messages in some layouts and text in others."""
 
 LISTS = ("messages", "conversations", "conversation", "chosen_messages", "rejected_messages", "history",
          "nums", "numbers", "answers", "instances", "turns", "context", "instruction_id_list", "kwargs",
          "preferred_output", "non_preferred_output")  # fmt: skip
-"""Columns that hold lists, which CSV files and some sets write as text."""
+"""Columns that contain lists, which CSV files and some data sets store as text."""
 
 WHOLE_MESSAGE = ({"role", "content"}, {"from", "value"})
-"""Keys of a single message given as an answer; an answer may also be another JSON object."""
+"""Keys of an answer that is a single message; an answer may also be another JSON object."""
 
 LONGEST = 1_000_000
-"""Characters of a Python literal that is parsed; parsing takes many times its size in memory."""
+"""Maximum length of a Python literal that is parsed, in characters; parsing needs many times its size."""
 
 BEGINS_AS_MESSAGES = re.compile(r"""(?:array\()?[\[(]\s*\{|\{\s*["'](?:role|content|from|value)["']\s*:""")
 ROLE = re.compile(r"""["'](?:role|from)["']\s*:""")
 CONTENT = re.compile(r"""["'](?:content|value)["']\s*:""")
-"""Beginning and keys of text that is meant as messages, whether it can be parsed or not."""
+"""Patterns of the beginning and the keys of text that is meant as messages, even if it cannot be parsed."""
 
 NO_MESSAGES = (
     "looks like messages and is not valid JSON; write them with json.dumps, or the file as JSON Lines"
@@ -40,7 +40,10 @@ TWO_TEXTS = "has two texts with no comma between them, as numpy prints lists; wr
 
 
 def as_table(value: dict[str, Any]) -> list[object] | None:
-    """Rows of a table by column (`datasets.to_dict`, pandas) or by index; None for anything else."""
+    """Return the rows of a table by column or by index; None for other values.
+
+    `datasets.to_dict` and pandas write such tables.
+    """
     parts = list(value.values())
     if value and all(isinstance(part, list) and part for part in parts):
         return _by_column(value)
@@ -64,25 +67,26 @@ def _by_column(value: dict[str, list[Any]]) -> list[object] | None:
 
 
 def read_text(record: Record) -> Record:
-    """The record, with lists and messages parsed where they are text in JSON's or Python's notation, or as
-    numpy prints them.
+    """Return the record with lists and messages parsed that are stored as text.
+
+    The text may be JSON, a Python literal, or a list as numpy prints it.
 
     Raises:
-        BadField: text that is meant as messages or as a list of texts, and cannot be parsed exactly.
+        BadField: text that is meant as messages or as a list of texts cannot be parsed exactly.
     """
     found = {column: value for column in (*LISTS, *MESSAGES_OR_WORDS) if (value := _read(record, column))}
     return {**record, **found} if found else record
 
 
 def _read(record: Record, column: str) -> Any:
-    """The list or the message that the text or the lists of a column encode; None for other values."""
+    """Return the list or the message that a column encodes; None if the value is to be kept unchanged."""
     text = record.get(column)
     if isinstance(text, dict):
         return _turns(text)
     if not isinstance(text, str):
         return None
     if column not in LISTS and "role" not in text and "from" not in text:
-        return None  # answers that are code or JSON are many, and need not be parsed
+        return None  # many answers are code or JSON, and need not be parsed
     made = _parsed(text, column)
     if column in LISTS:
         return made if isinstance(made, list) else None
@@ -92,7 +96,7 @@ def _read(record: Record, column: str) -> Any:
 
 
 def _turns(value: dict[str, Any]) -> list[Any] | None:
-    """Messages of `{"role": […], "content": […]}`, the form that `datasets` gives a sequence; else None."""
+    """Return the messages of `{"role": […], "content": […]}`, as `datasets` stores a sequence; else None."""
     lists = [items for items in value.values() if isinstance(items, list)]
     if not {"role", "from"} & value.keys() or len(lists) < len(value) or len(set(map(len, lists))) != 1:
         return None
@@ -100,7 +104,11 @@ def _turns(value: dict[str, Any]) -> list[Any] | None:
 
 
 def _parsed(value: str, column: str) -> object:
-    """The value of text in brackets, as JSON or as Python or numpy print it; None for other text."""
+    """Parse text in brackets as JSON, or as printed by Python or numpy; None for other text.
+
+    Raises:
+        BadField: text that is meant as messages cannot be parsed.
+    """
     text = value.strip()
     if text[:1] + text[-1:] in ("[]", "{}"):
         try:
@@ -115,10 +123,10 @@ def _parsed(value: str, column: str) -> object:
 
 
 def _printed(text: str, column: str) -> object:
-    """The value that Python or numpy printed; None for other text.
+    """Parse a value that Python or numpy printed; None for other text.
 
-    Arrays have no commas. Between two objects the omission is unambiguous; between two texts it is not, since
-    Python joins them.
+    Numpy prints arrays without commas. Between two objects the missing comma is unambiguous; between two
+    texts it is not, since Python concatenates them.
     """
     if len(text) > LONGEST:
         return None
@@ -131,7 +139,7 @@ def _printed(text: str, column: str) -> object:
 
 
 def _tokens(text: str) -> list[tokenize.TokenInfo]:
-    """Tokens of Python text without its line breaks; none where it has no tokens of Python."""
+    """Return the tokens of Python source without line breaks; an empty list if it cannot be tokenized."""
     try:
         found = list(tokenize.generate_tokens(io.StringIO(text).readline))
     except (tokenize.TokenError, SyntaxError, ValueError):
@@ -140,13 +148,13 @@ def _tokens(text: str) -> list[tokenize.TokenInfo]:
 
 
 def _with_commas(tokens: list[tokenize.TokenInfo]) -> str:
-    """The text of the tokens, with a comma between an object and the next, where Python can have nothing."""
+    """Return the text of the tokens, with a comma inserted between two successive objects."""
     parts = [", {" if (a.string, b.string) == ("}", "{") else f" {b.string}" for a, b in pairwise(tokens)]
     return "".join([token.string for token in tokens[:1]] + parts)
 
 
 def _refuse_two_texts(tokens: list[tokenize.TokenInfo], column: str) -> None:
-    """Raise a `BadField` where a text follows another directly in a list."""
+    """Raise a `BadField` if two texts in a list are not separated by a comma."""
     inside = []
     for token, after in pairwise(tokens):
         if token.string in "[{(":
@@ -158,9 +166,9 @@ def _refuse_two_texts(tokens: list[tokenize.TokenInfo], column: str) -> None:
 
 
 def _literal(text: str) -> object:
-    """A Python literal; nothing in it is run."""
+    """Parse a Python literal without evaluating code; None if the text is not one."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of escapes in what may be no Python at all
+        with warnings.catch_warnings(action="ignore"):  # invalid escapes in other text
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None

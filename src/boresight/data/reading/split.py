@@ -1,4 +1,4 @@
-"""From the data section of a recipe to training and held-out examples."""
+"""Read the data section of a recipe and split the examples into training and held-out examples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from boresight.data.stored.view import each_changed, picked
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Training or held-out examples, and their source."""
+    """Training or held-out examples, and the source that they were read from."""
 
     examples: Sequence[Example]
     path: str
@@ -36,14 +36,17 @@ class Part:
 
     @classmethod
     def of(cls, examples: Sequence[Example], loaded: Loaded) -> Part:
-        """Part with some of the examples of a source."""
+        """Make a part of some of the examples of a source."""
         return cls(examples, loaded.source, loaded.layout, loaded.sha256, loaded.bad)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Training and held-out examples; `lines` describe them for the terminal. `shortage` is why fewer rows
-    are held out than `data.eval_rows`; "" where there are as many."""
+    """Training and held-out examples.
+
+    `lines` describes both for the terminal. `shortage` is the reason why fewer rows than `data.eval_rows` are
+    held out; "" if there are as many.
+    """
 
     train: Part
     eval: Part
@@ -52,10 +55,12 @@ class Split:
 
 
 def read_split(data: DataSection, kind: str, seed: int) -> Split:
-    """Read the data and split them with `seed`.
+    """Read the data and split them with `seed` into training and held-out examples.
 
     Args:
+        data: data section of the recipe.
         kind: one of `convert.KINDS`.
+        seed: seed of the split.
 
     Raises:
         UserError: unreadable data, a malformed row under `bad_rows: error`, or `score: last` for prompts.
@@ -96,7 +101,7 @@ def read_split(data: DataSection, kind: str, seed: int) -> Split:
 
 
 def _shortage(examples: Sequence[Example], held: int, wanted: int) -> str:
-    """Why `hold_out` held out fewer rows than `wanted`; "" where it did not."""
+    """Return why `hold_out` held out fewer rows than `wanted`; "" if it did not."""
     if held >= wanted:
         return ""
     limit = len(examples) // 5
@@ -109,13 +114,13 @@ def _shortage(examples: Sequence[Example], held: int, wanted: int) -> str:
 
 
 def _empty_half(examples: Sequence[Example], found: Sequence[Example], which: str | None) -> str:
-    """That the half which is measured is empty; "" where it is not, or where there are no held-out rows."""
+    """Return the reason for an empty evaluation set: no held-out row is in the requested half; else ""."""
     empty = which is not None and len(examples) > 0 and not found
     return f"the {which} half has none of the held-out rows ({len(examples):,})" if empty else ""
 
 
 def _scored(loaded: Loaded, data: DataSection) -> Loaded:
-    """The examples with the turns that `data.score` leaves to learn, and their number in the sentence."""
+    """Apply `data.score` to the examples, and add the number of trained turns to the sentence."""
     if data.score == "all":
         return loaded
     examples = each_changed(loaded.examples, only_last)
@@ -125,10 +130,13 @@ def _scored(loaded: Loaded, data: DataSection) -> Loaded:
 
 
 def read_data(name: str, kind: str | None, data: DataSection, *, mappable: bool = True) -> Loaded:
-    """Read a file, folder or hub id, the last two with an optional `@split`, or make `generate:NAME`.
+    """Read a source as `data.train` names it, and apply `data.system`.
 
     Args:
-        mappable: whether `data.columns` applies to the source, so that messages may suggest a value of it.
+        name: a file, a folder or a hub id, the last two with an optional `@split`; or `generate:NAME`.
+        kind: one of `convert.KINDS`; None keeps the kind of the source.
+        data: data section of the recipe.
+        mappable: whether `data.columns` applies to the source, so that messages may suggest a value for it.
     """
     return _with_system(read_source(name, kind, data, mappable=mappable), data)
 
@@ -136,8 +144,11 @@ def read_data(name: str, kind: str | None, data: DataSection, *, mappable: bool 
 def read_source(
     name: str, kind: str | None, data: DataSection, limit: int | None = None, *, mappable: bool = True
 ) -> Loaded:
-    """As `read_data`, without changes of system turns; at most `limit` rows, of their own kind if `kind`
-    is None."""
+    """Read a source as `read_data` does, but without a change of system turns.
+
+    Args:
+        limit: maximum number of rows.
+    """
     if name.startswith(PREFIX):
         if data.columns is not None:
             raise UserError(f"data.columns: {name} is no file whose columns have names; remove the setting.")
@@ -155,8 +166,7 @@ def read_source(
 
 
 def refuse_absent_data(data: DataSection) -> None:
-    """Raise a `UserError` for a data file that does not exist, or a layout of a name that there is not.
-    Nothing is read."""
+    """Raise a `UserError` for a data file or a layout that does not exist; no data are read."""
     if data.layout is not None:
         layouts.get(data.layout)
     for name in data.all_sources:
@@ -165,18 +175,18 @@ def refuse_absent_data(data: DataSection) -> None:
 
 
 def prompts_in(source: str) -> list[Prompt]:
-    """Prompts of a source that is named as in `data.train`, whatever else its rows hold."""
+    """Return the prompts of a source, named as in `data.train`; its rows may also have answers."""
     found = read_data(source, "prompt", DataSection(train=source), mappable=False).examples
     return [example for example in found if isinstance(example, Prompt)]
 
 
 def as_trained(loaded: Loaded, data: DataSection) -> Loaded:
-    """The loaded examples with `data.system` and `data.score` applied."""
+    """Apply `data.system` and `data.score` to the examples."""
     return _scored(_with_system(loaded, data), data)
 
 
 def _with_system(loaded: Loaded, data: DataSection) -> Loaded:
-    """The examples with their system turns as `data.system` wants them, and how many there were."""
+    """Apply `data.system` to the examples, and add the number of system turns to the sentence."""
     if data.system == "keep":
         return loaded
     change, done = {"fold": (fold_system, "folded into the user's"), "drop": (drop_system, "left out")}[
@@ -190,7 +200,10 @@ def _with_system(loaded: Loaded, data: DataSection) -> Loaded:
 def hold_out(
     examples: Sequence[Example], rows: int, seed: int
 ) -> tuple[Sequence[Example], Sequence[Example]]:
-    """Hold out about `rows` examples, at most a fifth; those of one `prompt_key` stay together."""
+    """Split off about `rows` held-out examples, at most a fifth of all; returns `(train, held_out)`.
+
+    Examples with the same `prompt_key` are in the same split.
+    """
     rows = min(rows, len(examples) // 5)
     of_group = group_numbers(map(prompt_key, examples))
     sizes = np.bincount(of_group)
@@ -207,13 +220,15 @@ def hold_out(
 
 
 def draw_examples(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
-    """`count` of the examples chosen with the seed, in their own order; all of them where there are fewer."""
+    """Sample `count` of the examples with the seed and keep their order; all examples if there are fewer."""
     return picked(examples, np.sort(np.random.default_rng((seed, 1)).permutation(len(examples))[:count]))
 
 
 def half(examples: Sequence[Example], which: str | None) -> Sequence[Example]:
-    """The examples of one half, `selection` or `confirmation`, assigned by a digest of the prompt's key;
-    all of them if `which` is None."""
+    """Return the examples of one half, `selection` or `confirmation`; all examples if `which` is None.
+
+    A digest of the prompt's key determines the half.
+    """
     if which is None:
         return examples
     odd = which == "confirmation"

@@ -1,7 +1,7 @@
-"""Messages: converted from any known format, split at message boundaries, and validated.
+"""Convert messages from any known format, split conversations at message boundaries, and validate them.
 
-An implicit prompt is the part that two conversations share, counted in whole messages. Counting in characters
-instead would move a common opening of both answers ("It is …") into the prompt.
+An implicit prompt is the part that two conversations have in common, in whole messages. Compared by
+characters, a common beginning of both answers ("It is …") would become part of the prompt.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ ROLES = {
     **dict.fromkeys(["assistant", "gpt", "model", "bot", "ai", "chatgpt", "chatbot"], "assistant"),
     **dict.fromkeys(TOOL, "tool"),
 }
-"""Role by its spelling in public sets, in lower case."""
+"""Role by its spelling in public data sets, in lower case."""
 
 
 TEXT_PARTS = ("text", "input_text", "output_text")
-"""Types of the parts of a message that are text, the latter two in OpenAI's newer API."""
+"""Types of message parts that are text; the last two are from OpenAI's newer API."""
 
 
 class BadField(Exception):
-    """A row cannot be read: which field, and a phrase that completes "`field` …"."""
+    """A row cannot be read.
+
+    `field` is the column, and `message` completes the sentence "`field` …".
+    """
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"`{field}` {message}")
@@ -34,10 +37,15 @@ class BadField(Exception):
 
 
 def check_text(value: object, field: str, where: str = "") -> str:
-    """`value` if it is text that a tokenizer can take; `where` names the part of the field.
+    """Return `value` if it is text that a tokenizer can encode.
+
+    Args:
+        value: the value of the field.
+        field: name of the field.
+        where: part of the field that the value is from, for the error.
 
     Raises:
-        BadField: missing, not text, empty or only white space, or half of a surrogate pair.
+        BadField: the value is missing, not text, empty or only white space, or has half of a surrogate pair.
     """
     subject = f"{where} " if where else ""
     if value is None:
@@ -58,14 +66,15 @@ def _encodable(value: str, field: str, subject: str) -> str:
 
 
 def to_messages(value: object, field: str) -> list[Message]:
-    """Messages from `role`/`content` or ShareGPT's `from`/`value`, with content as text or text parts.
+    """Convert a list with `role` and `content`, or ShareGPT's `from` and `value`, to messages.
 
-    Roles come out as `system`, `user`, `assistant` or `tool`. Other keys that carry content, such as tool
-    calls and thoughts, stay; an assistant's turn with a call may have no words. An empty system message
-    stays: with some templates it stands for "no default system prompt".
+    Content may be text or a list of text parts. The role of the result is `system`, `user`, `assistant` or
+    `tool`. Other keys with content, such as tool calls and reasoning, are kept; an assistant turn with a call
+    may have no text. An empty system message is kept, because some templates then omit their default system
+    prompt.
 
     Raises:
-        BadField: not a list of messages, an unknown role, or an empty turn.
+        BadField: the value is not a list of messages, a role is unknown, or a turn is empty.
     """
     if value is None:
         raise BadField(field, "is missing")
@@ -95,13 +104,13 @@ def _message(turn: object, field: str, where: str) -> Message:
 
 
 def _first(turn: dict[str, Any], key: str, other: str) -> Any:
-    """The value of a key, or of its other spelling: tables that hold both spellings leave one null."""
+    """Return the value of a key, or of its other spelling if the first is null, as in tables with both."""
     value = turn.get(key)
     return turn.get(other) if value is None else value
 
 
 def _content(content: object, field: str, where: str) -> object:
-    """Text parts joined; anything else as it is, for `check_text` to judge."""
+    """Join the text parts of a content; return other values unchanged, for `check_text` to check."""
     if not isinstance(content, list):
         return content
     texts = [text for part in content if (text := _part(part)) is not None]
@@ -122,10 +131,10 @@ def _part(part: object) -> str | None:
 def split_pair(
     chosen: list[Message], rejected: list[Message]
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """Two conversations as (prompt, rest of chosen, rest of rejected).
+    """Split two conversations into `(prompt, rest of chosen, rest of rejected)`.
 
-    The prompt is the longest run of equal leading messages that leaves each side at least one, so a
-    pair of identical conversations still has its last answer on both sides.
+    The prompt is the longest common sequence of leading messages that leaves at least one message on each
+    side, so a pair of identical conversations still has its last answer on both sides.
 
     Raises:
         BadField: the first difference is not in an assistant turn, so the prompts differ.
@@ -143,16 +152,16 @@ def split_pair(
 
 
 def after_prompt(prompt: list[Message], conversation: list[Message]) -> list[Message]:
-    """The conversation without the prompt's messages, if it begins with them; else unchanged."""
+    """Return the conversation without the messages of the prompt, if it begins with them; else unchanged."""
     repeated = len(conversation) > len(prompt) and conversation[: len(prompt)] == prompt
     return conversation[len(prompt) :] if repeated else conversation
 
 
 def check_prompt(prompt: list[Message], field: str) -> None:
-    """Raise a `BadField` unless the prompt ends with a turn of the user, or the result of a call.
+    """Check that a prompt ends with a turn of the user or with a tool result.
 
     Raises:
-        BadField: otherwise.
+        BadField: it does not.
     """
     if not prompt:
         raise BadField(field, "has no prompt before the answer")
@@ -163,10 +172,10 @@ def check_prompt(prompt: list[Message], field: str) -> None:
 
 
 def check_completion(messages: list[Message], field: str) -> None:
-    """Raise a `BadField` unless a completion begins and ends with the assistant's turn.
+    """Check that a completion begins and ends with an assistant turn.
 
     Raises:
-        BadField: otherwise.
+        BadField: it does not.
     """
     if messages[-1]["role"] != "assistant":
         raise BadField(field, f"ends with a turn of the {messages[-1]['role']}, not the assistant")
@@ -175,10 +184,10 @@ def check_completion(messages: list[Message], field: str) -> None:
 
 
 def check_scored(messages: list[Message], field: str) -> None:
-    """Raise a `BadField` unless some turn of the assistant is to be learned.
+    """Check that at least one assistant turn is trained on.
 
     Raises:
-        BadField: otherwise.
+        BadField: all assistant turns have weight 0.
     """
     if not any(is_scored(message) for message in messages):
         raise BadField(field, "has no turn to learn: all of the assistant's have weight 0")

@@ -1,7 +1,7 @@
-"""Columns that a layout does not read although they may belong to the prompt, or judge the answer.
+"""Count columns that are not read although they may belong to the prompt or judge the answer.
 
-They are counted while a file is read, and named in the sentence about it: a question without the passage that
-it is about teaches a model to invent, and an answer that a reader marked bad would be imitated.
+They are named in the sentence about the file: a model trained on questions without the passage that they
+refer to learns to invent, and an answer that a reviewer marked as bad would be imitated.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ JUDGES = frozenset(
      "pass", "passed", "accepted", "approved", "preferred", "chosen", "success", "successful", "solved",
      "feedback", "judgment", "judgement", "verdict", "rating", "score", "reward", "quality", "vote"],
 )  # fmt: skip
-"""Words in the names of columns that judge an answer."""
+"""Words in the name of a column that judges an answer."""
 WORD = re.compile(r"[a-z]+")
 
 
 class UnreadColumns:
-    """Counts of such columns, over the examples of one file."""
+    """Counts unread columns over the examples of one file."""
 
     def __init__(self) -> None:
         self._context: Counter[str] = Counter()
@@ -33,7 +33,7 @@ class UnreadColumns:
         self._demonstrations = 0
 
     def add(self, example: Example) -> None:
-        """Count the columns that went to `example.meta`."""
+        """Count the unread columns of an example, which are in `example.meta`."""
         for column in names.CONTEXT:
             value = example.meta.get(column)
             if isinstance(value, str) and value.strip() and not _is_in(value, example):
@@ -46,14 +46,15 @@ class UnreadColumns:
 
     @property
     def context(self) -> list[str]:
-        """Columns with text that is in no prompt, the most frequent first."""
+        """Columns with text that is not part of the prompt, the most frequent first."""
         return [column for column, _ in self._context.most_common()]
 
     def sentence(self, reads_context: str) -> str:
-        """What was counted, to follow the other parts; "" for nothing.
+        """Return the counts, as text to be appended to the summary sentence; "" if there are none.
 
         Args:
-            reads_context: a value of `data.columns` that reads the first column of `context`; "" for none.
+            reads_context: a value of `data.columns` that adds the first column of `context` to the prompt; ""
+                if there is none.
         """
         said = [f"`{column}` ({plural(count, 'row')})" for column, count in self._context.most_common()]
         how = f" (data.columns={reads_context} adds it)" if reads_context else ""
@@ -73,5 +74,5 @@ def _is_verdict(column: str) -> bool:
 
 
 def _is_in(value: str, example: Example) -> bool:
-    """Whether the text is part of the prompt already."""
+    """Return whether the text is already part of the prompt."""
     return any(value.strip() in message["content"] for message in prompt_of(example))

@@ -1,10 +1,10 @@
-"""Conversations as the text of a chat template, and that text as token rows with the loss mask.
+"""Render conversations with a chat template, and convert the text to token rows with a loss mask.
 
-The template is a black box that renders messages to text. Where each assistant turn starts is found by
-rendering what comes before it, followed by the generation prompt, and where it ends by the end-of-turn token
-after its words. Nothing depends on template tags, and nothing is masked by the id of a token.
+The template is treated as a black box that renders messages to text. An assistant turn starts where the
+rendering of the messages before it, with the generation prompt, ends; it ends with the end-of-turn token
+after its text. No code depends on the tags of a template, and no token is masked because of its id.
 
-Example, ChatML, scored tokens in brackets:
+Example (ChatML, scored tokens in brackets):
 
     <|im_start|>user↵Hi<|im_end|>↵<|im_start|>assistant↵[Hello.<|im_end|>]
 """

@@ -1,12 +1,12 @@
-"""Find the answer that a model must generate in the template's rendering of the whole conversation.
+"""Find the answer that a model must generate in the rendering of the whole conversation.
 
     opening   <|im_start|>user↵Hi<|im_end|>↵<|im_start|>assistant↵            input of generation
     text      <|im_start|>user↵Hi<|im_end|>↵<|im_start|>assistant↵Hello.<|im_end|>↵
     answer                                                        Hello.<|im_end|>
 
 Most renderings begin with the input of generation. Others lack text that the generation prompt adds, render
-earlier turns differently, or omit reasoning; then the answer is the text after the last message before it,
-provided that all its words are there.
+earlier turns differently, or omit reasoning. Then the answer is the text after the message that precedes it,
+if all words of the answer are in that text.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ THOUGHT_MARKS = (
     ("<|channel>thought", "<channel|>"),
     ("[THINK]", "[/THINK]"),
 )
-"""Markers of reasoning. A generation prompt that ends in an empty block of it requests an answer without
-reasoning."""
+"""Start and end tags of reasoning.
+
+A generation prompt that ends with an empty reasoning block requests an answer without reasoning.
+"""
 LONGEST_TAIL = 40
-"""Characters at the end of a generation prompt with which an answer in the data may begin."""
+"""Maximum length of the end of a generation prompt that an answer in the data may repeat, in characters."""
 
 
 def answer_after(opening: str, text: str, words: str, end: str, previous: str) -> str | None:
-    """The answer with its end of turn; None where it cannot be found, or words of it are missing.
+    """Return the answer with its end-of-turn token.
+
+    None if the answer cannot be found or some of its words are missing in the rendering.
 
     Args:
-        opening: the messages before the answer, with the generation prompt.
-        text: the messages with the answer.
-        words: the answer's content.
+        opening: rendering of the messages before the answer, with the generation prompt.
+        text: rendering of the messages including the answer.
+        words: content of the answer.
         end: the end-of-turn token.
         previous: content of the message before the answer.
     """
@@ -43,10 +47,10 @@ def answer_after(opening: str, text: str, words: str, end: str, previous: str) -
 
 
 def cut_turn(text: str, start: int, words: str, end: str) -> str:
-    """The turn that begins at `start`, end-of-turn token included; empty where there is none.
+    """Return the turn that begins at `start`, up to its end-of-turn token; empty if there is no such token.
 
-    The words are skipped first, as they may quote the token. Templates may trim them, and write thoughts
-    before them.
+    The words of the answer are skipped first, since they may contain the token. Templates may strip the
+    words, and render reasoning before them.
     """
     words = words.strip()
     found = text.find(words, start)
@@ -55,7 +59,10 @@ def cut_turn(text: str, start: int, words: str, end: str) -> str:
 
 
 def _as_rendered(opening: str, text: str, words: str, end: str) -> str | None:
-    """The rendering begins with input of generation; words may begin at its end, as with `<think>`."""
+    """Return the answer if the rendering begins with the input of generation.
+
+    The answer in the data may repeat the end of the generation prompt, such as `<think>`.
+    """
     if not text.startswith(opening):
         return None
     turn = cut_turn(text, len(opening), words, end)
@@ -63,7 +70,7 @@ def _as_rendered(opening: str, text: str, words: str, end: str) -> str | None:
 
 
 def _after_white_space(opening: str, text: str, words: str, end: str) -> str | None:
-    """The generation prompt ends in white space that the rendering writes otherwise, or not at all."""
+    """Return the answer if only white space at the end of the generation prompt is rendered differently."""
     context = opening.rstrip()
     if context == opening or not text.startswith(context):
         return None
@@ -72,7 +79,7 @@ def _after_white_space(opening: str, text: str, words: str, end: str) -> str | N
 
 
 def _after_empty_thought(opening: str, text: str, words: str, end: str) -> str | None:
-    """The generation prompt ends in an empty thought, and the rendering has none."""
+    """Return the answer if only the generation prompt contains an empty reasoning block."""
     for begin, close in THOUGHT_MARKS:
         at = opening.rfind(begin)
         if at < 0 or _squeezed(opening[at:]) != _squeezed(begin + close) or not text.startswith(opening[:at]):
@@ -84,7 +91,7 @@ def _after_empty_thought(opening: str, text: str, words: str, end: str) -> str |
 
 
 def _after_same_message(opening: str, text: str, words: str, end: str, previous: str) -> str | None:
-    """The rendering writes earlier messages otherwise, and the last one before the answer alike."""
+    """Return the answer if only the last message before it has the same rendering in both texts."""
     at = text.rfind(words.strip()) if words.strip() else -1
     head, context = text[: max(at, 0)].rstrip(), opening.rstrip()
     since = head.rfind(previous.strip()) if previous.strip() else -1
@@ -95,9 +102,9 @@ def _after_same_message(opening: str, text: str, words: str, end: str, previous:
 
 
 def _as_in_the_data(opening: str, text: str, words: str, end: str) -> str | None:
-    """The rendering has only the last part of the words: all of them follow the generation prompt.
+    """Return the answer from the data if the rendering omits the first part of its words.
 
-    Words that begin with the end of the generation prompt continue after it.
+    All words then follow the generation prompt, without those that the generation prompt ends with.
     """
     shared = _overlap(opening.rstrip(), words)
     base = opening.rstrip().removesuffix(words[:shared]) if shared else opening
@@ -111,11 +118,11 @@ def _as_in_the_data(opening: str, text: str, words: str, end: str) -> str | None
 
 
 def _overlap(text: str, words: str) -> int:
-    """Length of the longest beginning of `words` with which `text` ends."""
+    """Return the length of the longest prefix of `words` that `text` ends with."""
     longest = min(len(text), len(words), LONGEST_TAIL)
     return next((n for n in range(longest, 0, -1) if text.endswith(words[:n])), 0)
 
 
 def _squeezed(text: str) -> str:
-    """The text without white space, which templates trim and add."""
+    """Return the text without white space, which templates strip and insert."""
     return "".join(text.split())

@@ -1,7 +1,7 @@
-"""Arguments of tool calls as objects, as readers give them, or as the JSON text that endpoints send.
+"""Convert the arguments of tool calls between objects, the form in the data, and the JSON text of APIs.
 
-A template expects one of the two forms: Qwen's write objects as JSON and would quote text once more;
-DeepSeek's join text to text, and fail on an object or print it as Python does.
+A chat template expects one of the two forms: Qwen's templates serialize objects as JSON and would quote text
+again; DeepSeek's concatenate text, and fail on an object or print it as a Python dict.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from boresight.data.reading.message_keys import CALLS
 
 
 def argument_objects(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Arguments of all calls that are objects."""
+    """Return the arguments of all tool calls, as far as they are objects."""
     return [found for message in messages for key in CALLS for found in _objects(message.get(key))]
 
 
 def arguments_as_text(messages: Sequence[Message]) -> list[Message]:
-    """The messages with the arguments of tool calls as JSON text."""
+    """Return the messages with the arguments of tool calls converted to JSON text."""
     return [cast("Message", _as_text(message)) for message in messages]
 
 
 def prints_python(text: str, arguments: Sequence[dict[str, Any]]) -> bool:
-    """Whether `text` contains some of the arguments in Python's notation, which is not JSON."""
+    """Return whether `text` contains an argument in Python's notation, which is not JSON."""
     return any(repr(value) in text and repr(value) != json.dumps(value) for value in arguments)
 
 
 def _objects(value: object) -> Iterator[dict[str, Any]]:
-    """Of a list of calls, a call or its function."""
+    """Yield the arguments in a list of calls, a call, or the function of a call."""
     if isinstance(value, list):
         for call in value:
             yield from _objects(call)
@@ -41,7 +41,7 @@ def _objects(value: object) -> Iterator[dict[str, Any]]:
 
 
 def _as_text(value: Any) -> Any:
-    """A message, its calls, a call or its function with arguments as text."""
+    """Convert the arguments in a message, a list of calls, a call, or the function of a call to text."""
     if isinstance(value, list):
         return [_as_text(call) for call in value]
     if not isinstance(value, Mapping):

@@ -14,14 +14,15 @@ BOS = "{{- bos_token -}}"
 
 
 def ensure_chat_template(tokenizer: Tokenizer, spec: str | None = None) -> None:
-    """Give the tokenizer the chat template called `spec`; without one, it must have its own.
+    """Set the chat template of a tokenizer to `spec`; without `spec`, the tokenizer must have one.
 
     Args:
+        tokenizer: the tokenizer, changed in place.
         spec: `chatml`, `plain` (ends a turn with the tokenizer's own eos token), a Jinja file, or the name of
             one of the tokenizer's own templates.
 
     Raises:
-        UserError: no template at all, no such template, several without a default, one that cannot render a
+        UserError: no template, no such template, several without a default, a template that cannot render a
             question and its answer, or one that ends no turn with a special token.
     """
     if spec is not None:
@@ -36,7 +37,7 @@ def ensure_chat_template(tokenizer: Tokenizer, spec: str | None = None) -> None:
 
 
 def adds_bos(tokenizer: Tokenizer) -> bool:
-    """Whether the tokenizer puts a beginning-of-sequence token before every text."""
+    """Return whether the tokenizer inserts a beginning-of-sequence token before every text."""
     if tokenizer.bos_token_id is None:
         return False
     ids = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True).ids
@@ -44,12 +45,16 @@ def adds_bos(tokenizer: Tokenizer) -> bool:
 
 
 def _called(spec: str, tokenizer: Tokenizer) -> str:
-    """The text of a template. Raises `UserError`."""
+    """Return the text of the template `spec`.
+
+    Raises:
+        UserError: there is no such template.
+    """
     own, builtin = tokenizer.chat_template, {file.stem: file for file in TEMPLATES.glob("*.j2")}
     if isinstance(own, dict) and spec in own:
         return own[spec]
     if spec in builtin:
-        # The model has never seen a text without it, and whoever loads the tokenizer will write it again.
+        # The model was never trained without BOS, and rendered text is encoded without special tokens.
         return (BOS if adds_bos(tokenizer) else "") + builtin[spec].read_text(encoding="utf-8")
     if (text := _in_file(spec)) is not None:
         return text
@@ -58,7 +63,11 @@ def _called(spec: str, tokenizer: Tokenizer) -> str:
 
 
 def _in_file(spec: str) -> str | None:
-    """The text of a Jinja file; None where there is none. Raises `UserError` for one that is no text."""
+    """Return the text of a Jinja file; None if there is no such file.
+
+    Raises:
+        UserError: the file is not UTF-8 text.
+    """
     try:
         file = expanded(spec)
         return file.read_text(encoding="utf-8-sig") if file.is_file() else None

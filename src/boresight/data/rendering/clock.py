@@ -1,8 +1,8 @@
-"""The date that a chat template prints, pinned for a run, so that a run resumed on another day has the same
-tokens.
+"""Fix the date that a chat template prints, so that a run resumed on another day has the same tokens.
 
-Templates call `strftime_now`, a global that transformers reads from the clock. A macro of the same name in
-front of the template returns a fixed date: a macro hides a global in every version of transformers and jinja.
+Templates call `strftime_now`, a global that transformers reads from the clock. A macro of the same name,
+placed before the template, returns a fixed date: in every version of transformers and jinja, a macro takes
+precedence over a global.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from boresight.data.tokenizer import Tokenizer
 
 ASKED = "strftime_now"
 CODES = "-d -m -y -H -I -M -S -j a A b B c d D e F G h H I j m M p S T u U V w W x X y Y z Z"
-"""Directives of strftime, longest first."""
+"""Directives of strftime, the longest first."""
 NOON = time(12)
-"""Time of day that a template prints."""
+"""Time of day that templates print."""
 
 
 def today() -> str:
-    """Today as a template would print it: YYYY-MM-DD."""
+    """Return today's date as a template would print it, YYYY-MM-DD."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     nobody = [[{"role": "user", "content": ""}]]
@@ -31,12 +31,12 @@ def today() -> str:
 
 
 def pin_day(tokenizer: Tokenizer, day: str) -> None:
-    """Make the tokenizer's templates print this date, YYYY-MM-DD."""
+    """Make the templates of a tokenizer print the date `day`, YYYY-MM-DD."""
     vars(tokenizer)["template_day"] = day
 
 
 def printed_day(tokenizer: Tokenizer) -> str | None:
-    """The date that the tokenizer's templates print, pinned or today's; None if they print none."""
+    """Return the date that the templates of a tokenizer print, pinned or today's; None if they print none."""
     known = tokenizer.chat_template
     texts = known.values() if isinstance(known, dict) else [known or ""]
     if not any(ASKED in text for text in texts):
@@ -45,7 +45,7 @@ def printed_day(tokenizer: Tokenizer) -> str | None:
 
 
 def with_day(template: str, tokenizer: Tokenizer) -> str:
-    """The template with the pinned date, or today's, in place of the clock."""
+    """Return the template with a fixed date, pinned or today's, in place of the clock."""
     if ASKED not in template:
         return template
     return _macro(str(vars(tokenizer).get("template_day") or today())) + template

@@ -1,8 +1,9 @@
-"""Examples as text, with the spans that are scored.
+"""Render examples as text with the spans of the scored turns.
 
-A conversation is one row if its rendering up to each turn is a prefix of the rendering up to the next. Some
+A conversation is one row if the rendering up to each turn is a prefix of the rendering up to the next. Some
 templates render earlier turns differently from the last one: they drop reasoning, or move the system prompt.
-Then the rendering of the whole never occurs in generation, and each assistant's turn is a row of its own.
+Then generation never produces the rendering of the whole conversation, and each assistant turn becomes a row
+of its own.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from boresight.data.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A whole conversation as text, up to its last end of turn.
+    """Text of a whole conversation, up to its last end-of-turn token.
 
-    `spans` are `(start, end)` in characters, one per assistant turn: its content and its end-of-turn token.
+    `spans` are `(start, end)` in characters, one for each scored assistant turn: its content and its
+    end-of-turn token.
     """
 
     text: str
@@ -31,9 +33,9 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A row as text: the prompt with the generation prompt, and every continuation of it.
+    """A row as text: the prompt with the generation prompt, and all its continuations.
 
-    `scores` are those of the continuations, where the source has them.
+    `scores` are the scores of the continuations, if the source has scores.
     """
 
     id: str
@@ -43,17 +45,17 @@ class Rendered:
 
     @property
     def texts(self) -> list[str]:
-        """Texts to tokenize, the prompt first."""
+        """Texts to tokenize: the prompt, then the continuations."""
         return [self.prompt, *(c.text for c in self.continuations)]
 
 
 def render_example(tokenizer: Tokenizer, example: Example, end: EndOfTurn) -> list[Rendered]:
-    """Render an example with the tokenizer's chat template: one row, or one for each assistant's turn.
+    """Render an example with the tokenizer's chat template, as one row or one row per assistant turn.
 
     Raises:
-        UserError: the template refuses the messages or loses content, does not open an assistant's turn with
-            its own generation prompt, or renders earlier turns of one answer of a pair differently from the
-            last.
+        UserError: the template refuses the messages or drops content, does not start an assistant turn with
+            its own generation prompt, or renders earlier turns of an answer of a pair differently from its
+            last turn.
     """
     renderer = Renderer(tokenizer, end, example.id)
     if isinstance(example, Demonstration):
@@ -91,7 +93,10 @@ def _answer(renderer: Renderer, before: list[Message], after: list[Message], pro
 
 
 def _turns(renderer: Renderer, messages: list[Message], first: int, opening: str | None = None) -> list[Turn]:
-    """The turns to score from message `first` on, whose context is `opening` where it is known."""
+    """Render the scored turns from message `first` on.
+
+    `opening` is the rendered context of message `first`, if it is known.
+    """
     scored = [n for n in range(first, len(messages)) if is_scored(messages[n])]
     if not scored:
         raise UserError(f"row {renderer.id!r}: no turn of the answer is scored; all have weight 0.")
@@ -102,5 +107,5 @@ def _turns(renderer: Renderer, messages: list[Message], first: int, opening: str
 
 
 def _nested(turns: Sequence[Turn]) -> bool:
-    """Whether each turn's text is the beginning of the next one's context."""
+    """Return whether the text of each turn is a prefix of the context of the next turn."""
     return all(later.text[: later.start].startswith(turn.text) for turn, later in pairwise(turns))

@@ -1,6 +1,6 @@
-"""References from a tool's result to its call (`tool_call_id`, `name`) that a chat template omits.
+"""Find the references from tool results to calls (`tool_call_id`, `name`) that a chat template omits.
 
-Many templates do, since results follow their calls. Rows are not refused; a note is printed once.
+Many templates omit them, since results follow their calls. Such rows are not refused; a note is printed once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from boresight.data.tokenizer import Tokenizer
 
 
 def ignored_references(tokenizer: Tokenizer, examples: Sequence[Example]) -> str:
-    """A sentence with the keys of results that the template leaves out, and how many; "" for none.
+    """Return a sentence with the keys of tool results that the template omits and their counts; "" if none.
 
-    The template is tried on the first conversation that has the key.
+    Each key is tested on the first conversation that has it.
     """
     counts = dict.fromkeys(REFERENCES, 0)
     first: dict[str, list[Message]] = {}
@@ -31,7 +31,7 @@ def ignored_references(tokenizer: Tokenizer, examples: Sequence[Example]) -> str
 
 
 def _ignores(tokenizer: Tokenizer, turns: Sequence[Message] | None, key: str) -> bool:
-    """Whether the template writes nothing of the key in a conversation that has it; None: none has it."""
+    """Return whether the template omits the key in a conversation that has it; False if `turns` is None."""
     if turns is None:
         return False
     without = [cast("Message", {k: v for k, v in message.items() if k != key}) for message in turns]

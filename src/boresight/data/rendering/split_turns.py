@@ -1,4 +1,4 @@
-"""Count conversations that become several rows, and the rows and tokens that this adds."""
+"""Count the conversations that become several rows, and the rows and tokens that this adds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from boresight.data.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class SplitTurns:
-    """`conversations` that have a row for each assistant's turn, and the `rows` and `tokens` that this
-    adds."""
+    """Counts of conversations that have one row per assistant turn.
+
+    `rows` and `tokens` are the numbers of rows and tokens that this adds.
+    """
 
     conversations: int
     rows: int
@@ -28,8 +30,10 @@ class SplitTurns:
 
 
 def split_turns(made: Sequence[Sequence[object]]) -> SplitTurns | None:
-    """Count examples of several rows; None if there are none. The last row of each is the whole
-    conversation."""
+    """Count the examples with several rows, given the rows of each example; None if there are none.
+
+    The last row of an example is the whole conversation, so the others are additional.
+    """
     conversations = more = tokens = 0
     for rows in made:
         if len(rows) > 1:

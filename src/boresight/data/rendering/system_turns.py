@@ -1,5 +1,7 @@
-"""System turns for chat templates that do not support them: `data.system` folds them into the user's, or
-drops them."""
+"""Remove system turns for chat templates that do not support them (`data.system`).
+
+They are folded into the next user turn, or dropped.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,17 @@ from boresight.data.reading.message_keys import OF_CONVERSATION
 
 
 def count_system_turns(examples: Sequence[Example]) -> int:
-    """System turns of all examples."""
+    """Return the number of system turns in all examples."""
     return sum(m["role"] == "system" for example in examples for part in _parts(example) for m in part)
 
 
 def fold_system(example: Example) -> Example:
-    """The example with each system turn in front of the user's turn that follows it, a blank line between."""
+    """Prepend each system turn to the user turn that follows it, separated by a blank line."""
     return _changed(example, [_folded(part) for part in _parts(example)])
 
 
 def drop_system(example: Example) -> Example:
-    """The example without its system turns."""
+    """Return the example without its system turns."""
     return _changed(example, [_dropped(part) for part in _parts(example)])
 
 
@@ -51,7 +53,7 @@ def _changed(example: Example, parts: list[list[Message]]) -> Example:
 
 
 def _folded(messages: list[Message]) -> list[Message]:
-    """A system turn that no user's turn follows stays, for the template to take or refuse."""
+    """Fold system turns; one without a user turn after it stays, for the template to accept or refuse."""
     folded: list[Message] = []
     for message in messages:
         if message["role"] == "user" and folded and folded[-1]["role"] == "system":
@@ -68,6 +70,6 @@ def _dropped(messages: list[Message]) -> list[Message]:
 
 
 def _with_options(first: Message, message: Message) -> Message:
-    """The message with the keys of the first one that hold for the whole conversation."""
+    """Return the message with the keys of `first` that apply to the whole conversation."""
     options = {key: value for key, value in first.items() if key in OF_CONVERSATION}
     return cast("Message", {**message, **options})

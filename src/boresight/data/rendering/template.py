@@ -1,4 +1,4 @@
-"""Render messages by a chat template, which is treated as a black box, or report its error."""
+"""Render messages with a chat template as a black box, or raise its error."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from boresight.data.rendering.sandbox.worker import reason, render
 from boresight.data.tokenizer import Tokenizer
 
 NOT_RENDERED = (*OF_CONVERSATION, "weight")
-"""Keys of messages that are not passed to the template as part of a message."""
+"""Keys of a message that are not passed to the template as part of the message."""
 LONGEST_REASON = 200
-"""Characters of a template's error that are quoted: it comes from a model's folder and is untrusted."""
+"""Maximum length of a quoted error of a template, in characters; the text of a template is untrusted."""
 
 
 class TemplateRefusal(Exception):
@@ -28,12 +28,12 @@ class TemplateRefusal(Exception):
 
 
 def render_messages(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: bool = False) -> str:
-    """Render messages; `ask` appends the generation prompt.
+    """Render messages with the chat template; `ask` appends the generation prompt.
 
-    Arguments of calls are given as objects, or as JSON text to a template that cannot write objects.
+    The arguments of tool calls are passed as objects, or as JSON text if the template cannot render objects.
 
     Raises:
-        TemplateRefusal: whatever goes wrong in the template, which is a program that came with the model.
+        TemplateRefusal: any error in the template, which is a program that came with the model.
     """
     options = messages[0].get("chat_template_kwargs", {}) if messages else {}
     tools = messages[0].get("tools") if messages else None
@@ -55,9 +55,9 @@ def render_messages(tokenizer: Tokenizer, messages: Sequence[Message], *, ask: b
 
 
 def _rendered_keys(message: Message) -> Message:
-    """The keys of a message for a template, with its reasoning under both names that templates use.
+    """Return the keys of a message that the template receives.
 
-    transformers gives it both names too, from 5.21 on.
+    Reasoning is passed under both names that templates use, as transformers does from version 5.21 on.
     """
     kept: dict[str, Any] = {key: value for key, value in message.items() if key not in NOT_RENDERED}
     thought = next((kept[name] for name in THOUGHTS if kept.get(name) is not None), None)
@@ -82,6 +82,6 @@ def _write(tokenizer: Tokenizer, options: dict[str, Any], turns: Sequence[Messag
 
 
 def _quotable(reason: str) -> str:
-    """The reason with what is not printable escaped, cut where it is long."""
+    """Return the reason with unprintable characters escaped, truncated if it is long."""
     shown = terminal_safe(reason)
     return shown if len(shown) <= LONGEST_REASON else f"{shown[:LONGEST_REASON]}…"

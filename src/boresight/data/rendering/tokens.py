@@ -1,7 +1,7 @@
-"""Rendered text as token rows, with the loss mask found by position: nothing is masked by the id of a token.
+"""Convert rendered text to token rows, with a loss mask that is found by position, not by token id.
 
 A row is tokenized as one text. If a token would span the end of a context and the beginning of a turn, which
-generation never produces, the text is tokenized in parts that are split there.
+generation never produces, the text is split there and its parts are tokenized separately.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def assemble(rendered: Rendered, encodings: Sequence[Encoding], tokenizer: Tokenizer, end: EndOfTurn) -> Row:
-    """A row from the encodings of `rendered.texts` (made without adding special tokens)."""
+    """Build a row from the encodings of `rendered.texts`, which were made without adding special tokens."""
     prompt = np.asarray(encodings[0].ids, dtype=np.int32)
     completions = []
     for continuation, encoding in zip(rendered.continuations, encodings[1:], strict=True):
@@ -34,7 +34,7 @@ def assemble(rendered: Rendered, encodings: Sequence[Encoding], tokenizer: Token
 def _whole(
     rendered: Rendered, prompt: np.ndarray, text: Continuation, encoding: Encoding, end: EndOfTurn
 ) -> Completion | None:
-    """The completion from one encoding; None where a turn does not begin with a token of its own."""
+    """Build a completion from one encoding; None if a turn does not begin at a token boundary."""
     ids = np.asarray(encoding.ids, dtype=np.int32)
     if not np.array_equal(ids[: len(prompt)], prompt):
         return None
@@ -49,9 +49,9 @@ def _whole(
 
 
 def _first_token(encoding: Encoding, start: int, stop: int) -> int | None:
-    """Index of the first token of the characters from `start`; None where it holds earlier ones too.
+    """Return the index of the first token of the span; None if that token contains earlier characters too.
 
-    Some tokenizers count a leading space to no token; then the next character's token holds it.
+    Some tokenizers assign a leading space to no token; then the token of the next character contains it.
     """
     for position in range(start, stop):
         token = encoding.char_to_token(position)
@@ -61,7 +61,7 @@ def _first_token(encoding: Encoding, start: int, stop: int) -> int | None:
 
 
 def _in_parts(rendered: Rendered, text: Continuation, tokenizer: Tokenizer, end: EndOfTurn) -> Completion:
-    """The completion from one encoding for every part that begins with a turn."""
+    """Build a completion from separate encodings of the parts that begin with a turn."""
     scored = dict(text.spans)
     starts = sorted({len(rendered.prompt), *scored})
     ids: list[int] = []
@@ -75,10 +75,10 @@ def _in_parts(rendered: Rendered, text: Continuation, tokenizer: Tokenizer, end:
 
 
 def _encode_alone(text: str, tokenizer: Tokenizer, end: EndOfTurn) -> tuple[list[int], list[tuple[int, int]]]:
-    """Token ids of text in the middle of a conversation, and their characters.
+    """Encode text from the middle of a conversation; return its token ids and their character spans.
 
-    Encoded behind a special token, it gets no space in front, as some tokenizers write before all text;
-    unless that token takes white space with it.
+    The text is encoded after a special token, so that tokenizers which insert a space before a text do not do
+    so here. A special token that removes white space after it is not used for this.
     """
     added = tokenizer.added_tokens_decoder[end.id]
     lead = "" if added.rstrip else end.text

@@ -1,9 +1,10 @@
-"""An assistant's turn as text: in the context that generation has, up to its end-of-turn token.
+"""Render an assistant turn as text: its context, its content and its end-of-turn token.
 
     <|im_start|>user↵Hi<|im_end|>↵<|im_start|>assistant↵[Hello.<|im_end|>]
 
-The context is the rendering of the messages before the turn, with the generation prompt. The newline that the
-template writes after the end-of-turn token is no part of the turn: the model stops before it.
+The context is the input of generation: the rendering of the messages before the turn, with the generation
+prompt. A newline that the template renders after the end-of-turn token is not part of the turn, since the
+model stops before it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ from boresight.data.stop_tokens import EndOfTurn
 from boresight.data.tokenizer import Tokenizer
 
 LONGEST_QUOTE = 60
-"""Characters of a template's text in a message."""
+"""Maximum length of a template's text in an error, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """An assistant's turn: `text` is its context, the turn and its end-of-turn token; `start` is where the
-    context ends, in characters."""
+    """An assistant turn as text.
+
+    `text` consists of the context, the content of the turn and its end-of-turn token; `start` is the length
+    of the context in characters.
+    """
 
     text: str
     start: int
 
     @property
     def span(self) -> tuple[int, int]:
-        """Start and end of what is scored, in characters."""
+        """Start and end of the scored text, in characters."""
         return self.start, len(self.text)
 
 
@@ -42,7 +46,7 @@ def write_messages(tokenizer: Tokenizer, messages: Sequence[Message], id: str, *
     """Render the messages of row `id`; `ask` appends the generation prompt.
 
     Raises:
-        UserError: the template refuses the messages; gives its reason.
+        UserError: the template refuses the messages; the error contains the template's reason.
     """
     try:
         return render_messages(tokenizer, messages, ask=ask)
@@ -52,15 +56,20 @@ def write_messages(tokenizer: Tokenizer, messages: Sequence[Message], id: str, *
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """Renders the messages of one example, whose id is `id`, with the tokenizer's chat template."""
+    """Renders the messages of one example with the tokenizer's chat template.
+
+    `id` is the id of the example, and `end` the end-of-turn token.
+    """
 
     tokenizer: Tokenizer
     end: EndOfTurn
     id: str
 
     def write(self, messages: Sequence[Message], *, ask: bool = False) -> str:
-        """As `write_messages`; if the template refuses a system turn, the error names the setting that
-        keeps the row."""
+        """Render messages as `write_messages` does.
+
+        If the template refuses a system turn, the error suggests `data.system`.
+        """
         try:
             return write_messages(self.tokenizer, messages, self.id, ask=ask)
         except UserError as error:
@@ -72,11 +81,15 @@ class Renderer:
             ) from error
 
     def turn(self, messages: Sequence[Message], opening: str | None = None) -> Turn:
-        """The last of the messages as an assistant's turn; `opening` is its context, where it is known.
+        """Render the last message as an assistant turn.
+
+        Args:
+            messages: the conversation up to the turn.
+            opening: the rendered context of the turn, if it is known.
 
         Raises:
-            UserError: the template refuses the messages, loses a part of the turn, ends it with no
-                end-of-turn token, or opens it differently from its generation prompt.
+            UserError: the template refuses the messages, drops a part of the turn, does not end it with the
+                end-of-turn token, or starts it differently from its generation prompt.
         """
         *before, last = messages
         opening = self.write(before, ask=True) if opening is None else opening
@@ -98,10 +111,17 @@ class Renderer:
         ask: bool = False,
         where: str = "",
     ) -> None:
-        """Raise a `UserError` if the template ignores content of `turns`: the text would be the same without
-        it.
+        """Raise a `UserError` if the template ignores tools, tool calls or reasoning in the given turns.
 
-        Reasoning is required only in a scored turn: templates drop it from the history on purpose.
+        A key is ignored if the text is the same without it. Reasoning is checked only in a scored turn, since
+        templates drop it from earlier turns on purpose.
+
+        Args:
+            messages: the conversation.
+            turns: indices of the messages to check.
+            text: rendering that must contain the content.
+            ask: whether the text ends with the generation prompt.
+            where: location for the error.
         """
         for n in turns:
             scored = not ask and n == len(messages) - 1
@@ -114,24 +134,24 @@ class Renderer:
                     )
 
     def _only_the_system_turn(self, messages: Sequence[Message], ask: bool) -> bool:
-        """Whether the template takes the messages without their system turn."""
+        """Return whether the template accepts the messages without their system turn."""
         rest = [message for message in messages if message["role"] != "system"]
         return 0 < len(rest) < len(messages) and bool(self._attempt(rest, ask=ask))
 
     def _without(self, messages: Sequence[Message], n: int, key: str, ask: bool) -> str:
-        """The text without one key of message `n`; empty where the template cannot do without it."""
+        """Return the rendering without one key of message `n`; empty if the template refuses that."""
         less = cast("Message", {k: v for k, v in messages[n].items() if k != key})
         return self._attempt([*messages[:n], less, *messages[n + 1 :]], ask=ask)
 
     def _attempt(self, messages: Sequence[Message], *, ask: bool = False) -> str:
-        """The template's text; empty where it refuses the messages."""
+        """Return the rendering; empty if the template refuses the messages."""
         try:
             return render_messages(self.tokenizer, messages, ask=ask)
         except TemplateRefusal:
             return ""
 
     def _why_none(self, text: str, opening: str, messages: Sequence[Message]) -> str:
-        """Why the last message is no turn after `opening`: the end of a sentence."""
+        """Return why the last message is not a turn after `opening`, as the end of a sentence."""
         turn, another = len(messages), "set model.chat_template to another one."
         if not text.startswith(opening):
             added = _added(opening, text)
@@ -147,7 +167,7 @@ class Renderer:
 
 
 def _added(opening: str, text: str) -> str:
-    """How a generation prompt continues where the text differs, from the beginning of its tag."""
+    """Return the text that a generation prompt contains in place of `text`, from the start of its tag."""
     same = next((n for n in range(len(opening)) if opening[n] != text[n : n + 1]), 0)
     tag = opening.rfind("<", 0, same)
     start = tag if tag >= 0 and ">" not in opening[tag:same] else same

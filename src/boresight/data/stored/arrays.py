@@ -1,4 +1,4 @@
-"""One-dimensional arrays in .npy files: written piece by piece, and mapped into memory to be read."""
+"""One-dimensional arrays in .npy files, which are written in pieces and read by memory mapping."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.lib import format as npy
 from boresight.core.errors import UserError
 
 BLOCK = 1 << 24
-"""Bytes of a file that are hashed at a time."""
+"""Number of bytes of a file that are hashed at a time."""
 
 
 class ArrayWriter:
-    """Appends to an array of `dtype` in a new file, whose length is written into its header at the end."""
+    """Writes an array of `dtype` to a new file in pieces; its length is written to the header at the end."""
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self._file, self._dtype, self._count = path.open("wb"), dtype, 0
@@ -25,21 +25,21 @@ class ArrayWriter:
         self._write_header()
 
     def extend(self, values: np.ndarray) -> None:
-        """Append values `(n,)`."""
+        """Append values, `(n,)`."""
         data = np.ascontiguousarray(values, dtype=self._dtype).tobytes()
         self._file.write(data)
         self._hashed.update(data)
         self._count += len(values)
 
     def close(self) -> str:
-        """Finish the file; returns the SHA-256 of its values."""
+        """Finish the file and return the SHA-256 of its values."""
         self._file.seek(0)
         self._write_header()
         self._file.close()
         return self._hashed.hexdigest()
 
     def _write_header(self) -> None:
-        # numpy leaves room in the header for every length, so that it can be written again.
+        # numpy pads the header for the longest length, so that it can be overwritten in place.
         descr = npy.dtype_to_descr(self._dtype)
         npy.write_array_header_1_0(
             self._file, {"descr": descr, "fortran_order": False, "shape": (self._count,)}
@@ -47,13 +47,13 @@ class ArrayWriter:
 
 
 class MappedArray:
-    """An array in a file, mapped into memory and never changed.
+    """A read-only array in a file that is mapped into memory.
 
-    `values` are `(n,)` of `dtype`. Pages that were read stay in memory until `release`, or until the system
-    needs the memory.
+    `values` are `(n,)` of `dtype`. Pages that were read stay in memory until `release` is called, or until
+    the system needs the memory.
 
     Raises:
-        UserError: the file is missing, or is no array of this kind.
+        UserError: the file is missing, or does not contain an array of this type.
     """
 
     def __init__(self, path: Path, dtype: np.dtype) -> None:
@@ -69,11 +69,11 @@ class MappedArray:
             raise UserError(f"{path}: is not the array that was written.")
 
     def release(self) -> None:
-        """Release the memory of pages that were read; they are read again on access."""
+        """Release the memory of the pages that were read; they are read again on access."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
     def sha256(self) -> str:
-        """Hex digest of the values."""
+        """Return the SHA-256 of the values as hex digits."""
         hashed, raw = hashlib.sha256(), self.values.view(np.uint8)
         for start in range(0, len(raw), BLOCK):
             hashed.update(raw[start : start + BLOCK].data)
@@ -82,7 +82,7 @@ class MappedArray:
 
 
 class RaggedWriter:
-    """Appends arrays of any length to `NAME.npy`, and where each ends to `NAME-ends.npy`."""
+    """Writes arrays of any length to `NAME.npy`, and the end of each to `NAME-ends.npy`."""
 
     def __init__(self, folder: Path, name: str, dtype: np.dtype) -> None:
         self._values, self._ends = (
@@ -91,18 +91,22 @@ class RaggedWriter:
         self._end = 0
 
     def append(self, values: np.ndarray) -> None:
-        """Append one array `(n,)`."""
+        """Append one array, `(n,)`."""
         self._values.extend(values)
         self._end += len(values)
         self._ends.extend(np.array([self._end]))
 
     def close(self) -> list[str]:
-        """Finish both files; returns the SHA-256 of their values."""
+        """Finish both files and return the SHA-256 of the values of each."""
         return [self._values.close(), self._ends.close()]
 
 
 class Ragged:
-    """Arrays that a `RaggedWriter` wrote. Raises `UserError` as `MappedArray` does."""
+    """Sequence of the arrays that a `RaggedWriter` wrote.
+
+    Raises:
+        UserError: as `MappedArray` does.
+    """
 
     def __init__(self, folder: Path, name: str, dtype: np.dtype) -> None:
         self._values, self._ends = (
@@ -118,22 +122,26 @@ class Ragged:
         return self._values.values[start : ends[index]].copy()
 
     def release(self) -> None:
-        """Give back the memory of pages that were read."""
+        """Release the memory of the pages that were read."""
         self._values.release()
         self._ends.release()
 
     def sha256(self) -> list[str]:
-        """As `RaggedWriter.close` returned it."""
+        """Return the SHA-256 of the values of both files, as `RaggedWriter.close` does."""
         return [self._values.sha256(), self._ends.sha256()]
 
 
 def _files(folder: Path, name: str, dtype: np.dtype) -> dict[Path, np.dtype]:
-    """The files of a ragged array: values, and ends."""
+    """Return the files of a ragged array and their types: values, then ends."""
     return {folder / f"{name}.npy": dtype, folder / f"{name}-ends.npy": np.dtype(np.int64)}
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of a .npy file. Raises ValueError where it is none that `ArrayWriter` wrote."""
+    """Return the shape and the type in the header of a .npy file.
+
+    Raises:
+        ValueError: the file was not written by `ArrayWriter`.
+    """
     if npy.read_magic(file) != (1, 0):
         raise ValueError("of another version")
     shape, _, dtype = npy.read_array_header_1_0(file)

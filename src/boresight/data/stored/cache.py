@@ -1,8 +1,8 @@
-"""Token rows in the cache folder, under a digest of everything that they depend on.
+"""Cache of token rows, in a folder named by a digest of everything that they depend on.
 
-A second run on the same data, and one that is resumed, map the rows that the first has written. Rows that no
-run has used for long are deleted (`BOUND`). If the cache folder cannot be written, rows are stored in a
-temporary folder, which is deleted when the process ends.
+A run on the same data, or a resumed run, maps the rows that the first run has written. Rows that were not
+used for long are deleted (`BOUND`). If the cache folder cannot be written, rows are stored in temporary
+files, whose space is freed when the process ends.
 """
 
 from __future__ import annotations
@@ -33,15 +33,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LIBRARIES = ("jinja2", "numpy", "tokenizers", "transformers")
-"""Libraries whose versions the rows depend on, besides the code of `boresight.data`."""
+"""Libraries whose versions are part of the cache key, besides the code of `boresight.data`."""
 LOCK = "writer.lock"
-"""Lock file, held while its folder is written: a temporary folder whose lock is free was left by a killed
-run."""
+"""Name of the lock file that is held while a folder is written.
+
+A temporary folder whose lock is not held was left by a killed run.
+"""
 BOUND = CacheBound(bytes=10 * 10**9, days=90)
-"""Some two billion tokens. Every version of this code makes rows of its own, so older ones pile up."""
+"""Maximum size and age of the cache.
+
+10 GB are some two billion tokens. Every version of this code has its own rows, so older rows accumulate.
+"""
 
 NOT_RENDERED = ("meta", "as_text")
-"""Fields of an example on which its tokens do not depend."""
+"""Fields of an example that its tokens do not depend on."""
 
 MakeRows = Callable[[], Iterable[Sequence[RowOrReason]]]
 """Function that yields, for every example, its rows or the reasons why it has none."""
@@ -50,12 +55,13 @@ MakeRows = Callable[[], Iterable[Sequence[RowOrReason]]]
 def cached_token_rows(
     examples: Sequence[Example], tokenizer: Tokenizer, make: MakeRows, console: Console | None = None
 ) -> StoredRows:
-    """The rows of the examples under the tokenizer: from the cache, or from `make`, and then stored.
+    """Return the rows of the examples under the tokenizer, from the cache or from `make`.
 
-    A damaged cache folder is replaced, and others are deleted beyond the bound; either is printed.
+    New rows are stored in the cache. A damaged cache folder is replaced, and folders beyond the limit are
+    deleted; both are printed.
 
     Raises:
-        OSError: rows fit into neither the cache folder nor a temporary one.
+        OSError: the rows fit into neither the cache folder nor a temporary one.
     """
     place = _default_folder() / _key(examples, tokenizer)
     found = _read(place, console)
@@ -76,8 +82,11 @@ def cached_token_rows(
 
 
 def tokenizer_key(tokenizer: Tokenizer) -> str:
-    """Digest of everything in the tokenizer that rows depend on: vocabulary, chat template, the special
-    tokens that it names, and its date."""
+    """Return a digest of everything in the tokenizer that rows depend on.
+
+    This is its vocabulary, its chat template, the special tokens that the template uses, and the date that it
+    prints.
+    """
     template = str(tokenizer.chat_template)
     parts = (
         template,
@@ -91,7 +100,10 @@ def tokenizer_key(tokenizer: Tokenizer) -> str:
 
 
 def _read(place: Path, console: Console | None) -> StoredRows | None:
-    """The rows in a folder; None where there are none, or damaged ones, which are then deleted."""
+    """Return the rows in a folder; None if it does not exist or is damaged.
+
+    A damaged folder is deleted.
+    """
     if not place.is_dir():
         return None
     mark_used(place)
@@ -112,7 +124,7 @@ def _read(place: Path, console: Console | None) -> StoredRows | None:
 
 
 def _prune(place: Path, console: Console | None) -> None:
-    """Keep the cache within its bound, and print in one line what was deleted."""
+    """Delete rows until the cache is within its limit, and print what was deleted in one line."""
     deleted = prune(place.parent, place, BOUND)
     if deleted and console is not None:
         size = sum(entry.bytes for entry in deleted) / 1e9
@@ -131,17 +143,17 @@ def _write(folder: Path, make: MakeRows) -> None:
 
 
 def _remove_abandoned(cache: Path) -> None:
-    """Remove what killed runs have left half-written."""
+    """Delete unfinished folders that killed runs have left."""
     for lock in cache.glob(f".*.part/{LOCK}"):
         held = FileLock(lock)
-        with suppress(UserError):  # without locks its writer may still be running
+        with suppress(UserError):  # no locks on this file system: the writer may still run
             if held.acquire():
                 shutil.rmtree(lock.parent, ignore_errors=True)
                 held.release()
 
 
 def _in_temporary_folder(make: MakeRows, why: str, console: Console | None) -> StoredRows | None:
-    """Rows in files without a name, which the system frees with the process; None where they do not fit."""
+    """Return rows in deleted temporary files, which exist until the process ends; None if they do not fit."""
     if console is not None:
         print_warning(console, f"token rows cannot be kept for another run: {why}")
     with suppress(OSError), tempfile.TemporaryDirectory(prefix="boresight-rows-") as folder:
@@ -160,7 +172,7 @@ def _key(examples: Sequence[Example], tokenizer: Tokenizer) -> str:
 
 @cache
 def _code() -> str:
-    """Digest of the code that makes rows, and of the versions of the libraries that it uses."""
+    """Return a digest of the code that makes rows, and of the versions of the libraries that it uses."""
     digest = hashlib.sha256(" ".join(version(name) for name in LIBRARIES).encode())
     for file in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(file.read_bytes())

@@ -1,6 +1,6 @@
-"""Compare texts by digests of eight bytes, so that the texts need not be kept.
+"""Compare texts by digests of eight bytes, so that the texts need not be kept in memory.
 
-Among a hundred million texts, two different ones have the same digest with a probability of 0.0003.
+Among a hundred million texts, two different texts have the same digest with a probability of 0.0003.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AnyExample = TypeVar("AnyExample", Prompt, Demonstration, Preference, Labeled, E
 
 
 def digests(texts: Iterable[str]) -> np.ndarray:
-    """A digest of each text, uint64 `(n,)`."""
+    """Return a digest of each text, uint64 `(texts,)`."""
     joined = bytearray()
     for text in texts:
         joined += _digest(text)
@@ -48,7 +48,10 @@ class DigestSet:
 
 
 def group_numbers(texts: Iterable[str]) -> np.ndarray:
-    """Number of each text among the different ones, in the order in which they first occur, int64 `(n,)`."""
+    """Return the number of each text, int64 `(texts,)`; equal texts have equal numbers.
+
+    Numbers are assigned in the order in which the texts first occur.
+    """
     _, first, found = np.unique(digests(texts), return_index=True, return_inverse=True)
     numbers = np.empty(len(first), dtype=np.int64)
     numbers[np.argsort(first)] = np.arange(len(first))
@@ -56,7 +59,7 @@ def group_numbers(texts: Iterable[str]) -> np.ndarray:
 
 
 def distinct_ids(examples: Sequence[AnyExample]) -> Sequence[AnyExample]:
-    """The examples with distinct ids: the second one with the id `x` is called `x#2`."""
+    """Return the examples with distinct ids: the second example with the id `x` gets the id `x#2`."""
     found = digests(example.id for example in examples)
     ids, counts = np.unique(found, return_counts=True)
     seen: Counter[str] = Counter()

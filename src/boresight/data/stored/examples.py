@@ -1,4 +1,4 @@
-"""Examples in memory up to a limit, and on the disk beyond it."""
+"""Sequence of examples in memory up to a limit, and on the disk beyond it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from boresight.data.stored.records import UnnamedRecords
 from boresight.data.stored.view import View
 
 IN_MEMORY = 400_000_000
-"""Bytes of the examples of a source that are held in memory: about 70,000 pairs with answers of 300 words."""
+"""Maximum memory for the examples of a source, in bytes: about 70,000 pairs with answers of 300 words."""
 MEASURED_EVERY = 16
-"""One in this many examples is measured: measuring every one would take a tenth of the reading time."""
+"""Number of examples per measured example; measuring every one would take a tenth of the reading time."""
 DEEPEST = 100
-"""Levels of nesting of a value that are written; Python's JSON writer fails at many."""
+"""Maximum nesting depth of a value that is stored as JSON; Python's JSON writer fails on deep nesting."""
 KEPT = "\0kept"
-"""Key of an object that refers to a value in memory."""
+"""Key of an object that stands for a value in memory; the object contains the index of the value."""
 KINDS: dict[str, type[Example]] = {
     kind.__name__: kind for kind in (Prompt, Demonstration, Preference, Labeled)
 }
 
 
 class SpooledExamples(Sequence[Example]):
-    """Examples in the order in which they were appended, equal to a list of them.
+    """Sequence of appended examples; compares equal to a list of them.
 
-    Those beyond `IN_MEMORY` are on the disk as JSON, and decoded at every access. Values that do not survive
-    a round trip through JSON, such as the dates of a Parquet file, stay in memory.
+    Examples beyond `IN_MEMORY` are stored on the disk as JSON, and decoded at every access. Values that do
+    not survive a round trip through JSON, such as the dates in a Parquet file, stay in memory.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -40,7 +40,11 @@ class SpooledExamples(Sequence[Example]):
         self._kept: list[Any] = []
 
     def append(self, example: Example) -> None:
-        """Append one. Raises `UserError` if the disk is full."""
+        """Append one example.
+
+        Raises:
+            UserError: the disk is full.
+        """
         if self._room > 0:
             if len(self._first) % MEASURED_EVERY == 0:
                 self._room -= MEASURED_EVERY * example_bytes(example)
@@ -85,7 +89,7 @@ class SpooledExamples(Sequence[Example]):
 
 
 def example_bytes(example: Example) -> int:
-    """Memory that an example and its parts take, in bytes."""
+    """Return the memory of an example and its parts, in bytes."""
     size, rest = getsizeof(example), [getattr(example, name) for name in example.__slots__]
     while rest:
         value = rest.pop()
@@ -98,7 +102,7 @@ def example_bytes(example: Example) -> int:
 
 
 def _written(value: Any, keep: Callable[[Any], Any], depth: int = DEEPEST) -> Any:
-    """The value, and in place of what JSON would not give back as it is what `keep` returns for it."""
+    """Return a value that JSON can store: parts that JSON would change are replaced by `keep(part)`."""
     if depth and type(value) is dict and all(type(key) is str for key in value) and KEPT not in value:
         return {key: _written(inner, keep, depth - 1) for key, inner in value.items()}
     if depth and type(value) is list:

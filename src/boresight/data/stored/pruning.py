@@ -1,8 +1,8 @@
-"""A bound on a folder of the cache: its least recently used entries are deleted.
+"""Limit the size of a cache folder: its least recently used entries are deleted.
 
-An entry is a file or a folder that can be made again; the time of its last use is its modification time,
-which `mark_used` sets. Any number of processes may do both at once. What a process has mapped into memory
-stays readable after it was deleted, since the system frees a file with its last mapping.
+An entry is a file or a folder that can be made again. The time of its last use is its modification time,
+which `mark_used` sets. Several processes may mark and delete entries at the same time. A file that a process
+has mapped into memory stays readable after its deletion, since the system frees it with its last mapping.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from boresight.core.wording import DAY
 
 @dataclass(frozen=True)
 class CacheBound:
-    """Size of a folder and age of its entries, beyond which entries are deleted."""
+    """Maximum size of a cache folder in bytes, and maximum age of its entries in days."""
 
     bytes: int
     days: float
-    """Days since the last use."""
+    """Maximum number of days since the last use."""
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """A file or folder of a cache, with its size and the time of its last use in seconds since 1970."""
+    """A file or folder of a cache, its size in bytes, and the time of its last use in seconds since 1970."""
 
     path: Path
     bytes: int
@@ -37,16 +37,16 @@ class CacheEntry:
 
 
 def mark_used(entry: Path) -> None:
-    """Record that an entry is used now; does nothing where it is missing or the cache is read-only."""
+    """Record that an entry is used now; does nothing if it is missing or the cache is read-only."""
     with suppress(OSError):
         os.utime(entry)
 
 
 def prune(folder: Path, kept: Path, bound: CacheBound) -> list[CacheEntry]:
-    """Delete the entries of `folder` beyond the bound, least recently used first; returns the deleted ones.
+    """Delete the entries of `folder` beyond the limit, least recently used first; return the deleted entries.
 
-    The entry `kept`, the one just written, stays whatever its size. Entries that cannot be deleted stay too,
-    and so do hidden ones, which are being written or deleted.
+    The entry `kept`, which was just written, is not deleted, whatever its size. Entries that cannot be
+    deleted stay too, and so do hidden ones, which are being written or deleted.
     """
     entries = sorted(_entries(folder), key=lambda entry: (entry.path != kept, -entry.used))
     total, oldest, deleted = 0, time.time() - bound.days * DAY, []
@@ -71,7 +71,7 @@ def _entries(folder: Path) -> Iterator[CacheEntry]:
 
 
 def _delete(path: Path) -> bool:
-    """Whether the entry was there and could be deleted."""
+    """Delete an entry, and return whether it existed and could be deleted."""
     try:
         remove_folder(path) if path.is_dir() else path.unlink()
     except OSError:

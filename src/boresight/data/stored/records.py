@@ -1,4 +1,4 @@
-"""Byte records in an unnamed file, which the system deletes with the process, even after a kill."""
+"""Byte records in an unnamed file, which the system deletes when the process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from boresight.core.files import cache_folder
 
 
 class UnnamedRecords:
-    """Appends records and reads any of them by index; the file is in the cache folder.
+    """Sequence of byte records in an unnamed file; records can be appended.
+
+    The file is in the cache folder, or in the system's temporary folder if the cache cannot be written.
 
     Raises:
-        UserError: the disk is full, or returns other data than were written.
+        UserError: the disk is full, or a record cannot be read.
     """
 
     def __init__(self) -> None:
@@ -26,7 +28,7 @@ class UnnamedRecords:
         self._flushed = True
 
     def append(self, record: bytes) -> None:
-        """Append one; it may be empty."""
+        """Append one record, which may be empty."""
         with _explained():
             if self._file is None:
                 self._file = _unnamed_file()
@@ -63,5 +65,5 @@ def _unnamed_file() -> IO[bytes]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryFile(dir=folder)
-    except OSError:  # a cache that takes nothing is no obstacle
+    except OSError:  # the cache folder cannot be written
         return tempfile.TemporaryFile()

@@ -1,4 +1,4 @@
-"""Token rows in a folder, mapped into memory: one ragged array per part of a row, and hashes of all."""
+"""Token rows in a folder, mapped into memory: one ragged array for each part of a row, and their hashes."""
 
 from __future__ import annotations
 
@@ -23,20 +23,25 @@ PARTS = {
     "id": np.dtype(np.uint8),
     "reason": np.dtype(np.uint8),
 }
-"""The parts of a row: all tokens and which are scored, the lengths of the prompt and the completions,
-their scores, and the id. Where an example makes no row, only the id and the reason are not empty."""
+"""Parts of a row and their types.
+
+They are all tokens, whether each is scored, the lengths of the prompt and the completions, the scores, and
+the id. If an example has no row, only the id and the reason are not empty.
+"""
 EXAMPLES = "examples.npy"
-"""File with the number of rows (or reasons for none) up to each example."""
+"""File with the number of items (rows, or reasons for none) up to and including each example."""
 HASHES = "rows.json"
 RELEASED_EVERY = 4096
-"""Rows read before their memory is released."""
+"""Number of rows after which the memory of the rows read so far is released."""
 
 
 def write_token_rows(folder: Path, outcomes: Iterable[Sequence[RowOrReason]]) -> dict[str, list[str]]:
-    """Write the rows of each example, or why it has none, into an empty folder; returns hashes of the parts.
+    """Write the rows of each example into an empty folder, and return hashes of the parts.
+
+    If an example has no row, the reason is written.
 
     Raises:
-        OSError: the disk is full, or not writable.
+        OSError: the disk is full or not writable.
     """
     parts = {name: RaggedWriter(folder, name, dtype) for name, dtype in PARTS.items()}
     ends = ArrayWriter(folder / EXAMPLES, np.dtype(np.int64))
@@ -46,12 +51,12 @@ def write_token_rows(folder: Path, outcomes: Iterable[Sequence[RowOrReason]]) ->
 
 
 def write_row_hashes(folder: Path, hashes: Mapping[str, list[str]]) -> None:
-    """Write the hashes that `write_token_rows` returned, beside the rows."""
+    """Write the hashes that `write_token_rows` returned to a file beside the rows."""
     write_state(folder / HASHES, {"sha256": hashes})
 
 
 def _append(parts: dict[str, RaggedWriter], made: Sequence[RowOrReason]) -> int:
-    """Write the rows of one example; returns how many."""
+    """Write the rows of one example, and return their number."""
     for outcome in made:
         for name, values in _encoded(outcome).items():
             parts[name].append(values)
@@ -59,7 +64,7 @@ def _append(parts: dict[str, RaggedWriter], made: Sequence[RowOrReason]) -> int:
 
 
 def _encoded(outcome: RowOrReason) -> dict[str, np.ndarray]:
-    """The parts of a row."""
+    """Return the parts of a row, or of the reason for none."""
     if not isinstance(outcome, Row):
         none = np.zeros(0)
         text = {"id": _bytes(outcome[0]), "reason": _bytes(str(outcome[1]))}
@@ -77,10 +82,10 @@ def _encoded(outcome: RowOrReason) -> dict[str, np.ndarray]:
 
 
 class StoredRows(Sequence[RowOrReason]):
-    """The rows in a folder, or the reasons for none, in the order of their examples.
+    """Sequence of the rows in a folder, or the reasons for none, in the order of their examples.
 
     Raises:
-        UserError: a file is missing, or is no whole array.
+        UserError: a file is missing, or does not contain a complete array.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -89,7 +94,7 @@ class StoredRows(Sequence[RowOrReason]):
         self._hashes, self._read = folder / HASHES, 0
 
     def refuse_damaged(self) -> None:
-        """Raise a `UserError` if any of the files is not what was written."""
+        """Raise a `UserError` if the content of a file differs from what was written."""
         known = read_state(self._hashes, "delete it and the files beside it").get("sha256")
         found = {name: part.sha256() for name, part in self._parts.items()}
         if known != {**found, EXAMPLES: [self._ends.sha256()]}:
@@ -101,7 +106,7 @@ class StoredRows(Sequence[RowOrReason]):
         return self._ends.values
 
     def of_example(self, index: int) -> Sequence[RowOrReason]:
-        """The rows of one example, or the reason for none; each is read on access."""
+        """Return the rows of one example, or the reason for none; each row is read on access."""
         start = int(self.ends[index - 1]) if index else 0
         return View(int(self.ends[index]) - start, lambda place: self[start + place])
 

@@ -1,4 +1,4 @@
-"""Lazy sequences: an item is computed at every access."""
+"""Lazy sequences, which compute an item at every access."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ S = TypeVar("S")
 
 
 class View(Sequence[T]):
-    """`count` items, `get(0)` to `get(count - 1)`, computed at every access and not stored. A slice is a view
-    too.
+    """Lazy sequence of the items `get(0)` to `get(count - 1)`.
 
-    Compares equal to a sequence with equal items.
+    Items are computed at every access and not stored. A slice is a view too. A view compares equal to a
+    sequence with equal items.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -45,23 +45,23 @@ class View(Sequence[T]):
 
 
 def picked(items: Sequence[T], places: Iterable[int]) -> View[T]:
-    """The items at `places`, in this order."""
+    """Return the items at the indices `places`, in this order."""
     kept = array("q", places)
     return View(len(kept), lambda place: items[kept[place]])
 
 
 def of_type(items: Sequence[object], kind: type[T]) -> View[T]:
-    """The items that are of a type."""
+    """Return the items that are instances of `kind`."""
     places = (place for place, item in enumerate(items) if isinstance(item, kind))
     return cast("View[T]", picked(items, places))
 
 
 def concatenated(items: Sequence[T], others: Sequence[T]) -> View[T]:
-    """The items, then the others."""
+    """Return the items, followed by the others."""
     first = len(items)
     return View(first + len(others), lambda place: items[place] if place < first else others[place - first])
 
 
 def each_changed(items: Sequence[S], change: Callable[[S], T]) -> View[T]:
-    """Every item as `change` makes it."""
+    """Return `change(item)` for every item."""
     return View(len(items), lambda place: change(items[place]))

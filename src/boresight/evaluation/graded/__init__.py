@@ -1,1 +1,1 @@
-"""Evaluation by a reward: completions of every prompt, their scores, and statistics over systems."""
+"""Evaluate systems by a reward: read completions, score them, and compare systems by their scores."""

@@ -1,5 +1,4 @@
-"""Comparison of systems by a reward: every metric against the first system, statistical power, and
-warnings."""
+"""Compare every metric of graded systems with that of the first system, and report power and warnings."""
 
 from __future__ import annotations
 
@@ -22,7 +21,14 @@ from boresight.stats.verdict import after_holm, detectable_difference, verdict
 
 @dataclass(frozen=True)
 class RewardComparison:
-    """Graded systems, the first of which is the reference; `seeds` as in the recipe."""
+    """Comparison of graded systems.
+
+    Attributes:
+        systems: the graded systems; the first is the reference.
+        ks: values of k for pass@k, maj@k and best of k.
+        threshold: minimum reward of a right answer; None if answers are not right or wrong.
+        seeds: names of the systems in each group of training seeds, as in the recipe.
+    """
 
     systems: tuple[GradedSystem, ...]
     ks: Sequence[int]
@@ -31,12 +37,16 @@ class RewardComparison:
 
     @cached_property
     def metrics(self) -> list[GradedMetric]:
-        """The metrics that the completions allow; the first is what systems are compared by."""
+        """Metrics that can be computed from the completions; verdicts are based on the first."""
         return metrics_of(self.systems, self.ks, self.threshold)
 
     @cached_property
     def measured(self) -> dict[str, list[Measured]]:
-        """Every metric of every system but the reference, against it; of a system alone, by itself."""
+        """Every metric of each system by name, compared with the reference.
+
+        The reference itself is not included, unless it is the only system; its metrics then have no
+        comparison.
+        """
         first, *others = self.systems
         if not others:
             return {first.name: [metric.measured(None, first) for metric in self.metrics]}
@@ -44,19 +54,19 @@ class RewardComparison:
 
     @property
     def graded_by(self) -> str:
-        """Names of the rewards, and the smallest reward of a right answer, as text."""
+        """A sentence with the names of the rewards and the minimum reward of a right answer."""
         names = dict.fromkeys(name for system in self.systems for one in system.all for name in one.rewards)
         right = "" if self.threshold is None else f"; right from a reward of {self.threshold:g}"
         return f"Graded by {' + '.join(names)}{right}."
 
     @cached_property
     def seed_groups(self) -> list[SeedGroup]:
-        """The first metric over training seeds."""
+        """The first metric over training seeds, for each group of systems in `seeds`."""
         return seed_groups(self.systems, self.seeds, self.metrics[0])
 
     @cached_property
     def verdicts(self) -> list[str]:
-        """A sentence for every system but the reference, by the first metric, after Holm's adjustment."""
+        """A verdict on each system but the reference, by the first metric, after Holm's adjustment."""
         _, *others = self.systems
         adjusted = holm([self._p(system) for system in others])
         return [
@@ -66,14 +76,14 @@ class RewardComparison:
 
     @cached_property
     def notes(self) -> list[str]:
-        """Warnings: missing scores, truncation, grades that depend on how an answer was extracted,
-        undefined metrics."""
+        """Warnings about missing scores, truncated completions, undefined metrics, and grades that depend on
+        how the answer was extracted."""
         odd = [sentence for system in self.systems for sentence in _oddities(system)]
         bounds = [said for system in self.systems if (said := self._within_bounds(system))]
         return [*bounds, *odd, *why_undefined(self.systems, self.ks, self.threshold)]
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of `evaluation.json`."""
+        """Return the content of `evaluation.json`."""
         several = len(self.measured) > 1
         metrics = [
             {**one.as_dict(), "name": f"{one.name}:{name}" if several else one.name}
@@ -97,7 +107,10 @@ class RewardComparison:
         }
 
     def _within_bounds(self, system: GradedSystem) -> str:
-        """The first metric with all that is missing wrong, and with all of it right."""
+        """Return a sentence with the first metric for all missing outcomes wrong, and for all of them right.
+
+        It is empty if no outcome is missing or if the values have no bounds.
+        """
         metric = self.metrics[0]
         interval, bounds = metric.interval(system), metric.bounds(system)
         if interval is None or bounds is None or not interval.missing:
@@ -109,7 +122,10 @@ class RewardComparison:
         )
 
     def _p(self, system: GradedSystem) -> float:
-        """Two-sided p-value of the first metric's difference to the reference; 1 where there is none."""
+        """Return the two-sided p-value of a system's difference from the reference in the first metric.
+
+        It is 1 if no prompt has a value for both.
+        """
         metric, first = self.metrics[0], self.systems[0]
         difference = difference_by_prompt(metric.by_prompt(first), metric.by_prompt(system))
         if all(value != value for value in difference.values()):
@@ -118,7 +134,7 @@ class RewardComparison:
         return over_seeds([difference], bounds=bounds).p
 
     def lacking(self, system: GradedSystem) -> list[str]:
-        """Names, of the reference and the system, of those with too many missing scores for a verdict."""
+        """Return which of the reference and `system` have too many missing scores for a verdict, by name."""
         compared = (self.systems[0], system)
         return [s.name for s in compared if _share_missing(self.metrics[0], s) > MOST_MISSING]
 
@@ -139,18 +155,24 @@ class RewardComparison:
 
 
 def decided_by_reading(system: GradedSystem) -> Counter[str]:
-    """For every rule of extracting answers, the number of completions whose grade depends on it."""
+    """Return, for every rule of answer extraction, the number of completions whose grade depends on it."""
     readings = [one.reading for one in system.all if one.reading is not None]
     return Counter(rule for reading in readings for rule in reading.decided_by)
 
 
 def _counts(name: str, counts: Counter[str]) -> list[dict[str, Any]]:
-    """The counted words, most frequent first; as values, since words of others are no keys."""
+    """Return `{name: word, "completions": count}` for every counted word, the most frequent first.
+
+    Words come from reward functions and may be any text, so they are values of the dictionary and not keys.
+    """
     return [{name: word, "completions": count} for word, count in counts.most_common()]
 
 
 def _power(metric: GradedMetric, difference: Interval) -> str:
-    """The smallest difference that so many prompts could have shown to be significant."""
+    """Return a sentence with the smallest difference that is significant with 80 % power on as many prompts.
+
+    It is empty if the interval of `difference` is infinite.
+    """
     least = detectable_difference(difference)
     if least is None:
         return ""
@@ -164,7 +186,10 @@ def _share_missing(metric: GradedMetric, system: GradedSystem) -> float:
 
 
 def _with_bounds(metric: GradedMetric, system: GradedSystem) -> dict[str, Any] | None:
-    """The interval, and the values with all that is missing wrong and right."""
+    """Return a metric's interval, with its values for all missing outcomes wrong, and for all of them right.
+
+    The result is None if no value is known.
+    """
     interval = metric.interval(system)
     if interval is None:
         return None
@@ -173,7 +198,8 @@ def _with_bounds(metric: GradedMetric, system: GradedSystem) -> dict[str, Any] |
 
 
 def _oddities(system: GradedSystem) -> Iterator[str]:
-    """Counts of missing and truncated completions, and of grades that depend on the reading of answers."""
+    """Yield sentences that count missing scores, ranks and answers, truncated completions, and grades that
+    depend on how the answer was extracted."""
     total = len(system.all)
     if failures := Counter(one.failure for one in system.all if one.failure):
         (commonest, _), *_ = failures.most_common(1)

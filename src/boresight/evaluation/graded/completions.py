@@ -1,11 +1,12 @@
-"""Files of completions, several for each prompt: from elsewhere, or written by this evaluation.
+"""Read and write files with several completions per prompt.
 
     {"prompt": "2 + 2?", "completions": ["4", "5"], "truncated": [false, false]}
     {"id": "q7", "completion": "4", "finish_reason": "stop"}
     {"nums": [3, 4], "target": 7, "completion": "<answer>3 + 4</answer>"}
 
-Rows of one prompt are combined. A row belongs to the prompt with its text, to the Countdown problem with its
-numbers in any order, or, without either, to the prompt with its id.
+Files may come from any program or from an earlier evaluation. Rows with the same prompt are combined. A row
+belongs to the prompt with the same text, or to the Countdown problem with the same target and numbers, in any
+order. A row with neither belongs to the prompt with the same id.
 """
 
 from __future__ import annotations
@@ -29,17 +30,26 @@ from boresight.tasks.countdown.prompts import countdown_prompt
 
 SEVERAL = ("completions", "responses", "generations")
 SINGLE = ("completion", "response", "output", "after", names.GOLD)
-"""Columns of texts. A gold `answer` beside one of the others is the reference answer of the reward."""
+"""Columns that contain one completion, in order of precedence.
+
+Next to another of these columns, `answer` is the reference answer for the reward.
+"""
 TRUNCATED = ("truncated", "finish_reason", "finish_reasons")
 FINISHES = {"length": True, "max_tokens": True, "stop": False, "eos": False, "end_turn": False}
-"""Values of `finish_reason`, and whether each means truncation."""
+"""Whether each value of `finish_reason` means that the completion is truncated."""
 WORDS = {"true": True, "false": False, "": None}
-"""A truth value in a CSV file."""
+"""Truth values as text, in lower case, as in CSV files; None if the value is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionRow:
-    """One row of a file of completions; `prompt` is None where a row has an id alone."""
+    """One row of a file of completions.
+
+    Attributes:
+        where: file and row number, for errors.
+        prompt: None if the row has only an id.
+        responses: the completions of the row.
+    """
 
     where: str
     id: str | None
@@ -48,17 +58,19 @@ class CompletionRow:
 
 
 def read_completions(source: str | Path) -> list[CompletionRow]:
-    """The rows of a file of any type that data may have, or of a run's samples (after training).
+    """Read a file of completions, or the trained model's samples in a run folder.
+
+    The file may have any type that training data may have.
 
     Raises:
-        UserError: nothing there, or a row without completions, or without anything to match it by.
+        UserError: no such file, or a row without completions, or without a prompt and an id.
     """
     file = answers_file(source)
     return [_row(row, f"{file}, row {number}") for number, row in records(file)]
 
 
 def write_completions(path: Path, prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]) -> None:
-    """Save responses `[prompt][sample]` in a file that `read_completions` reads, atomically."""
+    """Write responses `found[prompt][sample]` to a file that `read_completions` reads, atomically."""
     rows = (
         {
             "id": prompt.id,
@@ -73,10 +85,10 @@ def write_completions(path: Path, prompts: Sequence[Prompt], found: Sequence[Seq
 
 
 def prompts_of_completions(rows: Sequence[CompletionRow]) -> list[Prompt]:
-    """The prompts that a file completes, with the other columns of their first row.
+    """Return the prompt of every row, with the row's other columns in `meta`.
 
     Raises:
-        UserError: a row has an id alone.
+        UserError: a row has only an id.
     """
     found = []
     for number, row in enumerate(rows, start=1):
@@ -89,12 +101,17 @@ def prompts_of_completions(rows: Sequence[CompletionRow]) -> list[Prompt]:
 def matched_completions(
     prompts: Sequence[Prompt], rows: Sequence[CompletionRow], source: str | Path
 ) -> tuple[list[list[Response]], int]:
-    """Responses `[prompt][sample]` from a file, and the number of rows that belong to none of the prompts.
+    """Match completions to prompts.
 
-    A prompt without a row has one missing response.
+    Args:
+        source: file of the rows, for errors.
+
+    Returns:
+        The responses as `result[prompt][sample]`, with one missing response for a prompt without a row, and
+        the number of completions that belong to none of the prompts.
 
     Raises:
-        UserError: no prompt has a completion; the files do not belong together.
+        UserError: no prompt has a completion, so the files do not belong together.
     """
     places: dict[str, int] = {}
     for place, prompt in enumerate(prompts):
@@ -117,7 +134,7 @@ def matched_completions(
 
 
 def _by_id(id: str | None) -> str:
-    """A key that no prompt has."""
+    """Return a key for an id that cannot equal the key of a prompt."""
     return f"\0id {id}"
 
 
@@ -138,7 +155,7 @@ def _row(row: object, where: str) -> CompletionRow:
 
 
 def _prompt(row: Mapping[str, Any], column: str, id: str | None, where: str) -> Prompt | None:
-    """The prompt of a row, None where it has an id alone."""
+    """Return the prompt of a row; None if the row has only an id."""
     asked = next((name for name in PROMPT_FIELDS if row.get(name) is not None), None)
     if asked is not None:
         used = {asked, column, "id", CUT_AT, *TRUNCATED}
@@ -152,7 +169,7 @@ def _prompt(row: Mapping[str, Any], column: str, id: str | None, where: str) -> 
 
 
 def _truncated(row: Mapping[str, Any], count: int, where: str) -> list[bool | None]:
-    """Whether each of `count` completions is truncated, as far as the row has it."""
+    """Return whether each of `count` completions is truncated; None if the row does not contain it."""
     column = next((name for name in TRUNCATED if row.get(name) is not None), None)
     if column is None:
         return [None] * count
@@ -163,7 +180,10 @@ def _truncated(row: Mapping[str, Any], count: int, where: str) -> list[bool | No
 
 
 def _cut_at(row: Mapping[str, Any], count: int, where: str) -> list[int | None]:
-    """The number of tokens of each of `count` completions that the limit cut, as far as the row has it."""
+    """Return the number of tokens after which the token limit cut each of `count` completions.
+
+    None for a completion that was not cut, or if the row does not contain the number.
+    """
     given = row.get(CUT_AT)
     if given is None:
         return [None] * count

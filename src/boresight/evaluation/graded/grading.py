@@ -1,6 +1,7 @@
-"""Scores of completions: the reward, the answer that the reward extracts, and the rank for best of k.
+"""Grade completions: compute the reward, the extracted answer, and the rank for best of k.
 
-A score is missing, and never zero, if the function raised or declined, or if there is no completion.
+A score is missing, and not zero, if the reward function raised an error or declined, or if there is no
+completion.
 """
 
 from __future__ import annotations
@@ -29,9 +30,14 @@ DECLINED = "declined"
 
 @dataclass(frozen=True, slots=True)
 class GradedResponse:
-    """One completion with its scores; None where missing, and `failure` is the reason.
+    """One completion with its scores; a missing score is None.
 
-    `rewards` holds the unweighted parts of `reward` by the name of their function.
+    Attributes:
+        reward: weighted sum of the rewards.
+        rewards: unweighted value of each reward, by the name of its function.
+        reading: the extracted answer; None without an answer reader, or if the reader raised an error.
+        rank: score of the ranker, for best of k.
+        failure: reason why `reward` is missing; '' if it is not.
     """
 
     response: Response
@@ -44,7 +50,7 @@ class GradedResponse:
 
 @dataclass(frozen=True, slots=True)
 class GradedSystem:
-    """The graded completions `[prompt][sample]` of one system."""
+    """The graded completions of one system, as `by_prompt[prompt][sample]`."""
 
     name: str
     prompts: tuple[Prompt, ...]
@@ -52,11 +58,11 @@ class GradedSystem:
 
     @property
     def all(self) -> list[GradedResponse]:
-        """The completions of all prompts."""
+        """Graded completions of all prompts, in one list."""
         return [graded for of_prompt in self.by_prompt for graded in of_prompt]
 
     def lines(self, threshold: float | None) -> Iterable[dict[str, Any]]:
-        """One dictionary per completion, for the results file."""
+        """Yield one dictionary per completion, for the results file."""
         for prompt, of_prompt in zip(self.prompts, self.by_prompt, strict=True):
             for sample, graded in enumerate(of_prompt):
                 yield {
@@ -74,15 +80,20 @@ class GradedSystem:
 
 
 class Grader:
-    """Grades completions by rewards, and ranks them by a scorer where there is one."""
+    """Grades completions by rewards, and also scores them with a ranker if one is given."""
 
     def __init__(
         self, rewards: Sequence[RewardConfig], reading: str | None = None, ranker: Scorer | None = None
     ) -> None:
-        """Load every function and judge.
+        """Load every reward function and judge.
+
+        Args:
+            reading: `package.module:function` of the answer reader; None takes that of the first reward
+                function that has one.
+            ranker: scorer of the ranks for best of k; None for no ranks.
 
         Raises:
-            UserError: a function, a judge or the reading cannot be found.
+            UserError: a reward function, a judge or the reader cannot be found.
         """
         self.rewards, self.ranker = RewardSum(rewards), ranker
         self.reader = _named_reader(reading) if reading else _own_reader(rewards)
@@ -90,10 +101,11 @@ class Grader:
     def grade(
         self, name: str, prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]
     ) -> GradedSystem:
-        """Grade the responses `[prompt][sample]` of a system.
+        """Grade the responses `found[prompt][sample]` of a system.
 
         Raises:
-            UserError: a prompt lacks what a reward needs, or a function returned something that is no reward.
+            UserError: a prompt lacks a column that a reward needs, or a reward function returned a value that
+                is not a reward.
         """
         present = [
             (prompt, response)
@@ -112,7 +124,7 @@ class Grader:
         return GradedSystem(name, tuple(prompts), by_prompt)
 
     def _graded(self, prompts: Sequence[Prompt], responses: Sequence[Response]) -> list[GradedResponse]:
-        """The grades of responses that have a text; `responses[i]` answers `prompts[i]`."""
+        """Grade responses that have a text; `responses[i]` answers `prompts[i]`."""
         texts = [response.text or "" for response in responses]
         if not texts:
             return []
@@ -132,7 +144,10 @@ class Grader:
         ]
 
     def _read(self, text: str, prompt: Prompt) -> AnswerReading | None:
-        """The reading of a completion; None where there is no reader, or where it raised."""
+        """Extract the answer of a completion; None without a reader, or if the reader raised an error.
+
+        A `UserError` is raised.
+        """
         try:
             return None if self.reader is None else read_by(self.reader, text, prompt.meta)
         except UserError:
@@ -150,7 +165,10 @@ def _known(value: float) -> float | None:
 
 
 def _own_reader(rewards: Sequence[RewardConfig]) -> AnswerReader | None:
-    """The reader of the first function that has one, with those of the function's options that it takes."""
+    """Return the answer reader of the first reward function that has one; None if no function has one.
+
+    Options of the reward function are passed to the reader if it has parameters for them.
+    """
     for config in rewards:
         reader = None if config.function is None else reader_of(load_reward(config.function))
         if reader is not None:

@@ -1,7 +1,7 @@
-"""Metrics of graded completions: one number per prompt and metric, with intervals over prompts.
+"""Metrics of graded completions, such as accuracy and pass@k, with intervals over prompts.
 
-A prompt's completions are one cluster. A metric is missing for a prompt with too few scored completions.
-`bounds` are the values with every missing outcome wrong, and with every one right.
+The completions of a prompt are one cluster. A metric is missing for a prompt with too few scored completions.
+`GradedMetric.bounds` are the values of a metric if all missing outcomes are wrong, and if all are right.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ from boresight.stats.subsets import best_of_k, majority_at_k
 from boresight.tasks.reading import AnswerReading
 
 Outcome = Callable[[GradedResponse], Value]
-"""Value of one completion for a metric; None if it is missing."""
+"""Function that returns the value of one completion for a metric; None if it is missing."""
 Combine = Callable[[Sequence[Value], Sequence[GradedResponse], Value], list[Value]]
-"""From the outcomes of one prompt's completions to the values that are averaged: all of them, or one. The
-last argument replaces missing outcomes; None drops them."""
+"""Function that combines the outcomes of one prompt's completions into the values that are averaged.
+
+It is called with the outcomes, the completions, and the replacement of a missing value (None for none), and
+returns either one value per completion or a single value.
+"""
 
 
 @dataclass(frozen=True)
 class GradedMetric:
-    """One metric: the value of a completion, and how the values of a prompt are combined."""
+    """A metric: a function for the value of a completion, and one that combines the values of a prompt."""
 
     name: str
     label: str
@@ -46,26 +49,26 @@ class GradedMetric:
     better: str = "higher"
 
     def values(self, of_prompt: Sequence[GradedResponse], missing: Value = None) -> list[Value]:
-        """The values of one prompt; `missing` replaces missing outcomes, None drops them."""
+        """Return the values of one prompt; missing outcomes are replaced by `missing` unless it is None."""
         outcomes = [missing if (known := self.outcome(g)) is None else known for g in of_prompt]
         return self.combine(outcomes, of_prompt, missing)
 
     def by_prompt(self, system: GradedSystem) -> dict[str, Value]:
-        """The mean of every prompt, by a key that is the same for all systems."""
+        """Return the mean of each prompt; None if it has no value. Keys are the same for all systems."""
         return {
             prompt_key(prompt): _mean(self.values(of_prompt))
             for prompt, of_prompt in zip(system.prompts, system.by_prompt, strict=True)
         }
 
     def interval(self, system: GradedSystem) -> Interval | None:
-        """The mean over prompts, clustered by prompt; None if no value is known."""
+        """Return the mean with an interval, clustered by prompt; None if no value is known."""
         values = [self.values(of_prompt) for of_prompt in system.by_prompt]
         if all(value is None for of_prompt in values for value in of_prompt):
             return None
         return clustered_mean(values) if self.limits(system) is None else clustered_share(values)
 
     def bounds(self, system: GradedSystem) -> tuple[float, float] | None:
-        """The mean with every missing outcome 0, and with every one 1; None if values have no bounds."""
+        """Return the means with all missing outcomes 0, and with all of them 1; None for unbounded values."""
         if self.limits(system) is None:
             return None
         filled = [[self.values(p, missing) for p in system.by_prompt] for missing in (0.0, 1.0)]
@@ -73,12 +76,15 @@ class GradedMetric:
         return None if low is None or high is None else (float(low), float(high))
 
     def limits(self, *systems: GradedSystem) -> Bounds | None:
-        """Smallest and largest possible value; None if the values are not bounded."""
+        """Return the minimum and maximum possible value; None if the values are unbounded."""
         values = (v for system in systems for p in system.by_prompt for v in self.values(p))
         return bounds_of(self.unit, values)
 
     def measured(self, before: GradedSystem | None, after: GradedSystem) -> Measured:
-        """The metric of one system, or of two with their difference, paired by prompt."""
+        """Return the metric of `after` and, unless `before` is None, of `before` with the difference.
+
+        The difference is paired by prompt.
+        """
         return Measured(
             name=self.name,
             label=self.label,
@@ -99,10 +105,14 @@ class GradedMetric:
 def metrics_of(
     systems: Sequence[GradedSystem], ks: Sequence[int], threshold: float | None
 ) -> list[GradedMetric]:
-    """The metrics that these completions allow; `why_undefined` names the others.
+    """Return the metrics that can be computed from the completions; `why_undefined` names the others.
 
-    Accuracy and pass@k need a threshold, maj@k and the format rate need extracted answers, best of k needs
-    ranks.
+    Accuracy and pass@k need a threshold, the format rate needs extracted answers, maj@k needs both, and best
+    of k needs ranks.
+
+    Args:
+        ks: values of k; only those above 1 add metrics.
+        threshold: minimum reward of a right answer; None if there is none.
     """
     graded = [one for system in systems for one in system.all]
     rewards = {one.reward for one in graded if one.reward is not None}
@@ -120,7 +130,7 @@ def metrics_of(
 
 
 def why_undefined(systems: Sequence[GradedSystem], ks: Sequence[int], threshold: float | None) -> list[str]:
-    """A sentence for every kind of metric that these completions do not allow."""
+    """Return a sentence for every kind of metric that cannot be computed from the completions."""
     graded = [one for system in systems for one in system.all]
     without = []
     if threshold is None:
@@ -139,12 +149,12 @@ def why_undefined(systems: Sequence[GradedSystem], ks: Sequence[int], threshold:
 
 
 def right_at(threshold: float) -> Outcome:
-    """Outcome that is 1 for a completion with at least this reward, else 0."""
+    """Return the outcome function of correctness: whether the reward of a completion reaches `threshold`."""
     return lambda graded: is_right(graded.reward, threshold)
 
 
 def _at_k(k: int, graded: Sequence[GradedResponse], threshold: float | None) -> Iterator[GradedMetric]:
-    """Metrics of k completions per prompt."""
+    """Yield the metrics over k completions per prompt that are defined: pass@k, maj@k, best of k."""
     if threshold is not None:
         right = right_at(threshold)
         yield GradedMetric(f"pass_at_{k}", f"pass@{k}", right, _pass_at(k))
@@ -158,12 +168,12 @@ def _at_k(k: int, graded: Sequence[GradedResponse], threshold: float | None) -> 
 def _rate(
     name: str, label: str, outcome: Outcome, unit: str = "share", better: str = "higher"
 ) -> GradedMetric:
-    """The mean over completions."""
+    """Return a metric that is the mean of an outcome over completions."""
     return GradedMetric(name, label, outcome, lambda outcomes, _, __: list(outcomes), unit, better)
 
 
 def _part(name: str) -> GradedMetric:
-    """The mean of one of several rewards, without its weight."""
+    """Return the metric for the mean of one of several rewards, without its weight."""
     return _rate(f"reward.{name}", f"reward {name}", lambda graded: graded.rewards.get(name), unit="reward")
 
 
@@ -200,7 +210,15 @@ def _chosen(
     choice: Callable[[GradedResponse], Any],
     expected: Callable[[Sequence[float], Sequence[Any]], float],
 ) -> Combine:
-    """Completions that lack what they are chosen by are skipped; for bounds, they decide their prompt."""
+    """Return a function that gives a prompt the expected value of the completion chosen from k.
+
+    Completions without an outcome or a choice are dropped. A prompt with fewer than k others is missing. For
+    bounds, when missing values are replaced, a completion without a choice makes its whole prompt missing.
+
+    Args:
+        choice: returns what a completion is chosen by, such as its rank; None if it is missing.
+        expected: returns the expected value, given the values and choices of all completions of a prompt.
+    """
 
     def combine(outcomes: Sequence[Value], graded: Sequence[GradedResponse], missing: Value) -> list[Value]:
         by = [choice(one) for one in graded]

@@ -16,8 +16,14 @@ from boresight.stats.units import unit_named
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """One metric of a group; `difference` is to the group or system `against`, None for the reference
-    itself."""
+    """A metric of a group of systems that differ only in their training seed.
+
+    Attributes:
+        name: name of the group.
+        against: name of the reference: a group, or a system that belongs to no group.
+        mean: the metric over seeds and prompts.
+        difference: difference from the reference; None for the reference itself.
+    """
 
     name: str
     against: str
@@ -27,7 +33,7 @@ class SeedGroup:
 
     @property
     def sentence(self) -> str:
-        """The mean, the difference, and the share of its variance that is due to seeds, as text."""
+        """A sentence with the mean, the difference, and the share of the variance that is due to seeds."""
         unit = unit_named(self.metric.unit)
         said = (
             f"{self.name} over {self.mean.seeds} seeds: {self.metric.label} {unit.estimate(self.mean.mean)}"
@@ -39,7 +45,7 @@ class SeedGroup:
         return f"{said}; {percent(found.seed_share)} of the variance is between seeds."
 
     def as_dict(self) -> dict[str, Any]:
-        """The group as a dictionary, as in `evaluation.json`."""
+        """Return the group as a dictionary, as in `evaluation.json`."""
         return {"metric": self.metric.name, "against": self.against, "mean": asdict(self.mean)} | {
             "difference": None if self.difference is None else asdict(self.difference)
         }
@@ -48,7 +54,10 @@ class SeedGroup:
 def seed_groups(
     systems: Sequence[GradedSystem], seeds: Mapping[str, Sequence[str]], metric: GradedMetric
 ) -> list[SeedGroup]:
-    """The metric of every group in `seeds`, against the group of the first system, or that system alone."""
+    """Compute a metric for every group in `seeds`, and its difference from the reference.
+
+    The reference is the group that contains the first system, or the first system alone if no group does.
+    """
     by_name = {system.name: system for system in systems}
     first = systems[0].name
     against = next((name for name, members in seeds.items() if first in members), first)
@@ -74,7 +83,10 @@ def _mean(metric: GradedMetric, group: Sequence[GradedSystem]) -> OverSeeds:
 def _difference(
     metric: GradedMetric, reference: Sequence[GradedSystem], group: Sequence[GradedSystem]
 ) -> OverSeeds:
-    """Paired by seed, in the order of the recipe; one reference alone is that of every seed."""
+    """Return the difference between two groups, paired by seed in the order of the recipe.
+
+    A reference of a single system is compared with every seed.
+    """
     before = [metric.by_prompt(system) for system in reference]
     after = [metric.by_prompt(system) for system in group]
     bounds = None if metric.limits(*reference, *group) is None else DIFFERENCE

@@ -1,1 +1,1 @@
-"""Tasks of lm-evaluation-harness on several models, document by document."""
+"""Run tasks of lm-evaluation-harness on several models, and compare the models document by document."""

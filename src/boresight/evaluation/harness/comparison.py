@@ -1,7 +1,8 @@
-"""Losses and gains of tuned models on tasks: every metric against the first system, paired by document.
+"""Compare every metric of every task with that of the first system, paired by document.
 
-A task's first metric decides its verdict, and p-values are adjusted by Holm over all tasks and systems. Where
-no difference is significant, the lower limit is the largest loss that remains possible.
+The verdict on a task is based on its first metric, and p-values are adjusted by Holm's method over all tasks
+and systems. For a difference that is not significant, the verdict contains the largest loss that lies within
+its interval.
 """
 
 from __future__ import annotations
@@ -22,17 +23,21 @@ from boresight.stats.units import unit_named
 from boresight.stats.verdict import after_holm, verdict
 
 Key = tuple[str, str, str]
-"""Task, filter and metric."""
+"""Names of a task, a filter of the task, and a metric."""
 
 
 @dataclass(frozen=True)
 class TaskComparison:
-    """Systems by name, the first of which is the reference, and their documents."""
+    """Comparison of systems on tasks.
+
+    Attributes:
+        systems: the documents of each system, by the system's name; the first system is the reference.
+    """
 
     systems: Mapping[str, Sequence[Document]]
 
     def __post_init__(self) -> None:
-        """Raise a `UserError` where a document of a task is not the same for all systems."""
+        """Raise a `UserError` if a document of a task is not the same for all systems."""
         seen: dict[tuple[str, int], tuple[str, str]] = {}
         for name, documents in self.systems.items():
             for one in documents:
@@ -45,12 +50,12 @@ class TaskComparison:
 
     @property
     def reference(self) -> str:
-        """Name of the first system."""
+        """Name of the reference, the first system."""
         return next(iter(self.systems))
 
     @cached_property
     def keys(self) -> list[Key]:
-        """Metrics that have values by document, in the order of the tasks."""
+        """Metrics that have a value per document, in the order of the tasks."""
         return list(
             dict.fromkeys(
                 (d.task, d.filter, metric) for d in self.systems[self.reference] for metric in d.scores
@@ -59,12 +64,16 @@ class TaskComparison:
 
     @cached_property
     def deciding(self) -> list[Key]:
-        """The first metric of every task."""
+        """The first metric of each task, which its verdict is based on."""
         return list({key[0]: key for key in reversed(self.keys)}.values())[::-1]
 
     @cached_property
     def measured(self) -> dict[str, list[Measured]]:
-        """Every metric of every system but the reference, against it; of a system alone, by itself."""
+        """Every metric of each system by name, compared with the reference.
+
+        The reference itself is not included, unless it is the only system; its metrics then have no
+        comparison.
+        """
         first, *others = self.systems
         if not others:
             return {first: [self._measured(key, None, first) for key in self.keys]}
@@ -72,7 +81,7 @@ class TaskComparison:
 
     @cached_property
     def verdicts(self) -> list[str]:
-        """A sentence for every task and system but the reference, after Holm's adjustment."""
+        """A sentence for each task and each system but the reference, after Holm's adjustment."""
         _, *others = self.systems
         pairs = [(name, key) for name in others for key in self.deciding]
         adjusted = holm([self._p(name, key) for name, key in pairs])
@@ -83,7 +92,7 @@ class TaskComparison:
 
     @cached_property
     def notes(self) -> list[str]:
-        """Metrics that have no value per document, and documents without a score."""
+        """Sentences about documents without a score, and about metrics without a value per document."""
         lost = [
             f"{name}: {missing:,} of {len(values):,} documents of {label(key)} have no finite score."
             for name in self.systems
@@ -99,7 +108,7 @@ class TaskComparison:
         return [*lost, *by_corpus]
 
     def values(self, name: str, key: Key) -> dict[str, float]:
-        """A metric's values by document; NaN is missing."""
+        """Return the values of a metric by document; NaN if a value is missing."""
         task, by_filter, metric = key
         return {
             f"{task} {d.id}": math.nan if (score := d.scores.get(metric)) is None else score
@@ -108,17 +117,17 @@ class TaskComparison:
         }
 
     def unit(self, key: Key) -> str:
-        """`share` for values in [0, 1] of all systems."""
+        """Return the unit of a metric: `share` if the values of all systems lie in [0, 1], else `score`."""
         values = [v for name in self.systems for v in self.values(name, key).values() if not math.isnan(v)]
         return "share" if all(0 <= value <= 1 for value in values) else "score"
 
     def better(self, key: Key) -> str:
-        """`higher` or `lower`, the direction in which a metric is better."""
+        """Return `higher` or `lower`, the direction in which a metric improves."""
         documents = (d for d in self.systems[self.reference] if (d.task, d.filter) == key[:2])
         return "lower" if any(key[2] in d.lower for d in documents) else "higher"
 
     def as_dict(self) -> dict[str, Any]:
-        """The content of `evaluation.json`."""
+        """Return the content of `evaluation.json`."""
         several = len(self.measured) > 1
         return {
             "metrics": [
@@ -158,13 +167,16 @@ class TaskComparison:
 
 
 def label(key: Key) -> str:
-    """A metric as text: the task, the metric, and its filter if there is one."""
+    """Return a metric as text: the task, the metric, and its filter if there is one."""
     task, by_filter, metric = key
     return f"{task} {metric}" + ("" if by_filter == NO_FILTER else f" ({by_filter})")
 
 
 def _possible_loss(difference: Interval, unit: str, better: str) -> str:
-    """How large a loss the interval does not rule out, where none is significant."""
+    """Return a sentence with the largest loss within the interval of `difference`.
+
+    It is empty if the difference is significant or if the interval is infinite.
+    """
     gain = difference if better == "higher" else difference.scaled(-1)
     if gain.excludes_zero or not math.isfinite(gain.low):
         return ""

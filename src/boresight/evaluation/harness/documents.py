@@ -1,8 +1,8 @@
-"""Documents of a task, each as a system answered it, with its scores; read from the harness's results.
+"""Read the documents of tasks, a system's answers to them and their scores from the harness's results.
 
-The harness logs every document with the value of each metric and reports one number per metric. Values are
-compared by document only where that number is their mean: a perplexity or a corpus BLEU has no value per
-document, and is listed by name.
+The harness logs the value of each metric for every document, and reports one number per metric. Systems can
+be compared by document only on metrics whose number is the mean of these values. A perplexity or a corpus
+BLEU has no value per document; such metrics are listed by name.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from boresight.core.errors import UserError
 from boresight.core.files import read_jsonl, refuse_changed_rows, write_hashed_jsonl
 
 SAME = 1e-6
-"""Tolerance between the harness's number and the mean of the values by document."""
+"""Tolerance, relative and absolute, between the harness's number and the mean over documents."""
 NO_FILTER = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of a task under one of its filters.
+    """A document of a task with a system's answer, under one filter of the task.
 
-    `digest` is of its data, equal for equal documents. `scores` are by metric, None where the metric has no
-    finite value; `lower` names metrics of which lower is better, `not_by_document` those that are not a mean
-    over documents.
+    Attributes:
+        digest: digest of the document's data, equal for equal documents.
+        scores: value of each metric; None if it is not finite.
+        lower: names of the metrics for which lower is better.
+        not_by_document: names of the metrics that are not a mean over documents.
     """
 
     task: str
@@ -46,10 +48,10 @@ class Document:
 
 
 def documents_of(results: Mapping[str, Any]) -> list[Document]:
-    """The documents in what `simple_evaluate` returns with `log_samples`.
+    """Return all documents in the result of the harness's `simple_evaluate(..., log_samples=True)`.
 
     Raises:
-        UserError: there is not one.
+        UserError: there are no documents.
     """
     found = [
         one
@@ -62,12 +64,12 @@ def documents_of(results: Mapping[str, Any]) -> list[Document]:
 
 
 def write_documents(path: Path, documents: Sequence[Document]) -> None:
-    """Save them in a file that `read_documents` reads, atomically."""
+    """Write documents to a file that `read_documents` reads, atomically."""
     write_hashed_jsonl(path, map(asdict, documents))
 
 
 def read_documents(path: Path) -> list[Document]:
-    """Documents that `write_documents` saved. Raises `UserError` for a file that was edited."""
+    """Read documents that `write_documents` has written. Raises `UserError` if the file was edited."""
     refuse_changed_rows(path)
     return [Document(**row) for row in read_jsonl(path)]
 
@@ -101,7 +103,7 @@ def _of_task(
 
 
 def _is_mean(values: Sequence[Any], reported: object) -> bool:
-    """Whether the harness's number is the mean of these values."""
+    """Whether `reported`, the harness's number for a metric, is the mean of `values`."""
     numbers = [float(value) for value in values if isinstance(value, Real | np.bool_)]
     if len(numbers) < len(values) or not isinstance(reported, Real) or not numbers:
         return False
@@ -115,12 +117,12 @@ def _finite(value: Any) -> float | None:
 
 
 def _prompt(sample: Mapping[str, Any]) -> str:
-    """The context of the first request."""
+    """Return the prompt of a document: the context of its first request."""
     return str(sample["arguments"][0][0])
 
 
 def _response(sample: Mapping[str, Any]) -> str:
-    """The text that was generated, or of several continuations the likeliest."""
+    """Return the generated text, or the likeliest of the given continuations."""
     filtered, arguments = sample["filtered_resps"], sample["arguments"]
     first = filtered[0]
     if isinstance(first, str):

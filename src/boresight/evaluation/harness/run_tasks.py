@@ -1,10 +1,9 @@
 """Run tasks of lm-evaluation-harness (Gao et al., github.com/EleutherAI/lm-evaluation-harness) on a model.
 
-The model is loaded here, adapters included, and handed over; the harness builds prompts, requests answers and
-grades them. It is imported when tasks are run. A folder of tasks of one's own may name Python functions
-(`!function`, `class`), which run with the rights of the user: it is the user's own code. Code that comes with
-a data set or a model is refused, and so are tasks that the harness marks as unsafe, which run what the model
-writes.
+boresight loads the model with its adapters and passes it to the harness, which builds prompts, requests
+answers and grades them. The package is imported only when tasks are run. The user's own task files may name
+Python functions (`!function`, `class`), which are run. Code that comes with a data set or a model is refused.
+So are tasks that the harness marks as unsafe because they run code written by the model.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ from boresight.models.policy import Policy
 REMOTE_CODE = re.compile(
     r"(^|[{,])[^\S\n]*[\"']?trust_remote_code[\"']?\s*:\s*(?!(false|no|off|null|~)\b)\S", re.I | re.M
 )
-"""In a task file: the key that asks for code of the data set to be run, with a value that enables it."""
+"""Pattern of `trust_remote_code` in a task file, with a value that allows code of a data set to be run."""
 
 
 def run_tasks(
     model: Policy, tokenizer: Tokenizer, section: HarnessSection, tasks: Any, limit: int | None = None
 ) -> list[Document]:
-    """Every document of the section's tasks, as the model answered it, with its scores.
+    """Run the tasks of a section on a model, and return every document with its answer and scores.
 
     Args:
-        tasks: what `open_tasks` returned for the section.
-        limit: number of documents of each task, from the first; None for all.
+        tasks: the task manager that `open_tasks` returned for the section.
+        limit: maximum number of documents per task, from the first; None for all.
 
     Raises:
         UserError: a task cannot be run.
@@ -62,7 +61,7 @@ def run_tasks(
 
 
 def import_harness() -> ModuleType:
-    """The package `lm_eval`. Raises `UserError` where it is not installed."""
+    """Import and return the package `lm_eval`. Raises `UserError` if it is not installed."""
     try:
         import lm_eval
         import lm_eval.tasks
@@ -76,10 +75,10 @@ def import_harness() -> ModuleType:
 
 
 def open_tasks(section: HarnessSection) -> Any:
-    """The harness's task manager, with the tasks of the section's folder.
+    """Return the harness's task manager, which includes the tasks in the section's folder.
 
     Raises:
-        UserError: no such folder or task, or a task file that wants code of its data set to be run.
+        UserError: no such folder or task, or a task file that enables `trust_remote_code`.
     """
     import_harness()
     from lm_eval.tasks import TaskManager
@@ -96,7 +95,7 @@ def open_tasks(section: HarnessSection) -> Any:
 
 
 def task_files(folder: Path) -> list[Path]:
-    """The YAML files of a folder of tasks. Raises `UserError` where there are none."""
+    """Return the YAML files in a folder of tasks. Raises `UserError` if there are none."""
     files = (
         sorted(file for end in ("*.yaml", "*.yml") for file in folder.rglob(end)) if folder.is_dir() else []
     )
@@ -117,7 +116,11 @@ def _refuse_remote_code(folder: Path) -> None:
 
 @contextmanager
 def _one_sentence(section: HarnessSection) -> Iterator[None]:
-    """Convert the harness's errors into one sentence: tasks are files of users, and data are downloads."""
+    """Context manager that converts errors of the harness into a one-sentence `UserError`.
+
+    Any error can occur, since task files come from users and data are downloaded. Out-of-memory errors are
+    raised unchanged.
+    """
     try:
         yield
     except UserError:

@@ -24,7 +24,7 @@ def attempt_job(experiment: Experiment[J, O], job: J, claim: Claim | NoClaim) ->
     """Run a job and write its outcome, unless another worker has taken over.
 
     Raises:
-        Interrupted: a signal; the run was saved at a checkpoint, and the job is open again.
+        Interrupted: after Ctrl-C or SIGTERM; the run was saved at a checkpoint, and the job is open again.
     """
     folder = experiment.folder.job_folder(job)
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def attempt_job(experiment: Experiment[J, O], job: J, claim: Claim | NoClaim) ->
 
 @contextmanager
 def stopping(noun: str) -> Iterator[None]:
-    """Convert Ctrl-C and SIGTERM into an `Interrupted` that names the way to continue."""
+    """Raise an `Interrupted` that explains how to resume if Ctrl-C or SIGTERM ends the block."""
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
@@ -60,7 +60,7 @@ def stopping(noun: str) -> Iterator[None]:
 
 
 def _run(experiment: Experiment[J, O], job: J, attempt: Attempt) -> O:
-    """The outcome of a job, whatever goes wrong in it."""
+    """Run a job and return its outcome. An error becomes the outcome of a failed job."""
     try:
         _refuse_hopeless(experiment, job, attempt)
         return experiment.run(job, attempt)
@@ -91,7 +91,7 @@ def _refuse_hopeless(experiment: Experiment[J, O], job: J, attempt: Attempt) -> 
 
 
 def error_sentence(error: Exception) -> str:
-    """One sentence for an unexpected error."""
+    """Return the sentence that describes an unexpected error in the outcome of a failed job."""
     if reason := memory_error(error):
         return f"{reason}; lower train.tokens_per_forward for this setting (error.txt has the rest)"
     return f"{named_first_line(error)} (error.txt has the rest)"

@@ -3,9 +3,9 @@
     trials/03-seed0/claim-1     host and process; touched every few seconds while its worker lives
     trials/03-seed0/claim-2     another worker took over
 
-A worker takes over by creating the next number, which only one worker can do. The holder of an older number
-finds out at its next line of metrics and stops. Ages are measured by the file system's own clock, so the
-clocks of machines need not agree.
+A worker takes over a job by creating the claim file with the next number, which only one worker can do. The
+worker with the older claim detects this at its next line of metrics and stops. Ages of claims are measured by
+the clock of the file system, so the clocks of the machines need not agree.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pathlib import Path
 from boresight.core.files import create_state, read_state
 
 SILENCE_SECONDS = 120.0
-"""Seconds without a sign of life after which a worker on another machine counts as dead."""
+"""Age of a claim, in seconds, at which its worker on another machine counts as dead."""
 RELEASED = 0.0
 """Modification time of a released claim, which does not count as an attempt."""
 
 
 class TakenOver(Exception):
-    """Another worker has the job now; the results of this one are not needed."""
+    """Raised in a worker when another worker has taken over its job: it must stop."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Claim:
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Touch the claim regularly inside the block."""
+        """Touch the claim regularly inside the block, as the sign that its worker is alive."""
         over = threading.Event()
         thread = threading.Thread(target=self._touch, args=(over,), daemon=True)
         thread.start()
@@ -67,7 +67,7 @@ class Claim:
 
 
 class NoClaim:
-    """A claim for a folder with one worker: always held, no file."""
+    """Claim for a folder that has only one worker: always held, without a file."""
 
     held = True
     lost = 0
@@ -82,7 +82,7 @@ class NoClaim:
 
 
 def take(folder: Path) -> Claim | None:
-    """Claim the job in `folder`; None while a living worker has it."""
+    """Claim the job in `folder`; return the claim, or None if another worker has the job."""
     folder.mkdir(parents=True, exist_ok=True)
     made = claims(folder)
     if made and not _is_over(made[-1]):
@@ -94,7 +94,7 @@ def take(folder: Path) -> Claim | None:
 
 
 def claims(folder: Path) -> list[Path]:
-    """Claims made so far, in order."""
+    """Return the paths of the claims on the job in `folder`, oldest first."""
     return sorted(folder.glob("claim-*"), key=lambda path: int(path.name.removeprefix("claim-")))
 
 
@@ -110,7 +110,7 @@ def _is_over(claim: Path) -> bool:
 
 
 def _now(folder: Path) -> float:
-    """The time by the clock of the file system that holds `folder`."""
+    """Return the current time by the clock of the file system of `folder`."""
     clock = folder / f".clock.{uuid.uuid4().hex}"
     clock.touch()
     try:
@@ -125,20 +125,24 @@ def _identity() -> dict[str, str | int | None]:
 
 
 def _host() -> str:
-    """Name of the machine and its process namespace: process numbers mean nothing in another container."""
+    """Return the name of the machine and its process namespace: each container has its own process ids."""
     with suppress(OSError):
         return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
     return socket.gethostname()
 
 
 def _started(process: int) -> str | None:
-    """Start time of a process of this machine, since numbers are reused; None if there is no such process."""
+    """Return the start time of a process of this machine, or None if the process does not exist.
+
+    Process ids are reused; the start time distinguishes the processes. Without /proc, as on macOS, any
+    existing process gives "running".
+    """
     with suppress(OSError):
         state, *rest = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return None if state in "ZX" else rest[18]
     if Path("/proc/self/stat").exists():
         return None
-    try:  # no /proc, as on macOS: the number alone
+    try:  # no /proc, as on macOS: only the process id can be checked
         os.kill(process, 0)
     except ProcessLookupError:
         return None

@@ -1,4 +1,4 @@
-"""Duplicate prompts among the held-out rows of a run of an experiment."""
+"""Read from a run folder which held-out rows share a prompt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from boresight.stats.paired import SamePrompts
 
 
 def same_prompts_of(run: Path) -> SamePrompts | None:
-    """Duplicate prompts of an evaluated run; None where its folder does not store them."""
+    """Return the duplicate prompts of an evaluated run, or None if its folder does not store them."""
     file = run / "evaluation.json"
     return SamePrompts.read(read_state(file)) if file.is_file() else None

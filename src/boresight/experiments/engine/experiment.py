@@ -21,27 +21,30 @@ class Attempt:
     claim: Claim | NoClaim
     console: Console
     earlier_seconds: float = 0.0
-    """Seconds of earlier attempts, if they count."""
+    """Seconds of earlier attempts, 0 in a folder that does not add them up (`sums_seconds`)."""
     started: float = field(default_factory=time.monotonic)
 
     @property
     def number(self) -> int:
-        """1 for the first attempt; interrupted ones do not count."""
+        """Number of this attempt, from 1; interrupted attempts are not counted."""
         return self.claim.lost + 1
 
     @property
     def seconds(self) -> float:
-        """Seconds since the attempt began, plus those of earlier ones that count."""
+        """Seconds since the attempt began, plus `earlier_seconds`."""
         return self.earlier_seconds + time.monotonic() - self.started
 
     def require_claim(self, *_: object) -> None:
-        """Raise `TakenOver` if another worker has the job. Takes the arguments of a metrics listener."""
+        """Raise `TakenOver` if another worker has taken over the job.
+
+        Accepts and ignores the arguments of a metrics listener, so that it can be used as one.
+        """
         if not self.claim.held:
             raise TakenOver
 
 
 class Experiment(ABC, Generic[J, O]):
-    """The jobs of a folder."""
+    """Base class of sweeps and studies: lists the jobs of a folder and runs a job."""
 
     noun: ClassVar[str]
     """`sweep` or `study`, for messages."""
@@ -49,18 +52,21 @@ class Experiment(ABC, Generic[J, O]):
 
     @abstractmethod
     def jobs(self) -> Sequence[J]:
-        """Jobs known so far, in the order they are run. Later ones may depend on the outcomes of these."""
+        """Return the jobs that are known so far, in running order. Their outcomes may add further jobs."""
 
     def dependencies(self, job: J) -> Sequence[J]:
-        """Jobs that must have finished before this one starts; it waits for open ones and fails otherwise."""
+        """Return the jobs that must have finished before `job` starts.
+
+        `job` waits while one of them is open, and fails if one of them has ended without a result.
+        """
         return ()
 
     def why_blocked(self, dependency: J) -> str:
-        """The sentence with which a job fails whose dependency has not finished."""
+        """Return the error message of a job that fails because `dependency` has not finished."""
         return f"{dependency.name} is not finished."
 
     def begin(self, job: J) -> None:
-        """Called before an attempt."""
+        """Called before an attempt at a job; does nothing by default."""
 
     @abstractmethod
     def run(self, job: J, attempt: Attempt) -> O:
@@ -73,7 +79,7 @@ class Experiment(ABC, Generic[J, O]):
 
     @abstractmethod
     def failure(self, job: J, attempt: Attempt, why: str) -> O:
-        """Outcome of a job that failed; `why` is one sentence."""
+        """Return the outcome of a job that failed; `why` is one sentence."""
 
     @abstractmethod
     def report(self, job: J, outcome: O) -> None:

@@ -3,7 +3,7 @@
     JOB/run/           an ordinary run folder
     JOB/output.txt     printed output of its attempts
     JOB/error.txt      traceback of an unexpected error
-    JOB/spent.json     seconds of all attempts, if they are added up
+    JOB/spent.json     seconds of all attempts, if the folder adds them up
     JOB/outcome.json   written last
 
 A job without an outcome is open.
@@ -27,7 +27,7 @@ class Job(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Name of the job's folder."""
 
 
 class JobOutcome(Protocol):
@@ -41,7 +41,7 @@ class JobOutcome(Protocol):
 
     @property
     def failed(self) -> bool:
-        """Whether an error ended the job; a job may also have ended without a result for another reason."""
+        """Whether an error ended the job. A job can also end without an error or a result, as when pruned."""
 
 
 J = TypeVar("J", bound=Job)
@@ -53,25 +53,29 @@ class ExperimentFolder(Generic[J, O]):
 
     folder: Path
     jobs_below: ClassVar[str] = ""
-    """Folder that holds the jobs' folders, relative to `folder`."""
+    """Path of the folder that contains the jobs' folders, relative to `folder`."""
     shared: ClassVar[bool]
-    """Policy: several workers may share the folder, each under a claim; otherwise there is one worker."""
+    """Whether several workers may share the folder, each with claims on its jobs."""
     retries_failed: ClassVar[bool]
-    """Policy: the next start runs failed jobs again and replaces their outcomes; otherwise they stay."""
+    """Whether the next start runs failed jobs again and replaces their outcomes."""
     sums_seconds: ClassVar[bool]
-    """Policy: the seconds of an outcome are those of all attempts; otherwise those of the last one."""
+    """Whether the seconds of an outcome are the sum over all attempts, not only those of the last one."""
     outcome_class: ClassVar[type[Any]]
 
     def job_folder(self, job: J) -> Path:
-        """Folder of a job."""
+        """Return the folder of a job."""
         return self.folder / self.jobs_below / job.name
 
     def run_folder(self, job: J) -> Path:
-        """Run folder of a job."""
+        """Return the run folder of a job."""
         return self.job_folder(job) / "run"
 
     def outcome(self, job: J) -> O | None:
-        """How a job ended; None while it is open. Raises `UserError` if the file is torn or was edited."""
+        """Return how a job ended, or None while it is open.
+
+        Raises:
+            UserError: the outcome file is torn, was edited, or is of another version.
+        """
         path = self.job_folder(job) / "outcome.json"
         found: O | None = None
         if path.exists():
@@ -89,7 +93,7 @@ class ExperimentFolder(Generic[J, O]):
         return outcome is not None and outcome.finished
 
     def earlier_seconds(self, job: J) -> float:
-        """Seconds of earlier attempts, if they count."""
+        """Return the seconds of earlier attempts, or 0 if they are not added up (`sums_seconds`)."""
         path = self.job_folder(job) / "spent.json"
         if not (self.sums_seconds and path.exists()):
             return 0.0
@@ -98,12 +102,12 @@ class ExperimentFolder(Generic[J, O]):
         return float(read_state(path, RUN_AGAIN)["seconds"])
 
     def keep_seconds(self, job: J, seconds: float) -> None:
-        """Keep the seconds of all attempts so far, if they count."""
+        """Write the seconds of all attempts so far, if they are added up (`sums_seconds`)."""
         if self.sums_seconds:
             write_state(self.job_folder(job) / "spent.json", {"seconds": seconds})
 
     def close(self, job: J, outcome: O) -> None:
-        """Write how a job ended, once; a failure is replaced if failed jobs are run again."""
+        """Write the outcome of a job, unless it has one. With `retries_failed`, a failure is replaced."""
         path = self.job_folder(job) / "outcome.json"
         before = self.outcome(job)
         if self.retries_failed and before is not None and before.failed:

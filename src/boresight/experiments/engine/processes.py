@@ -1,6 +1,6 @@
-"""Several worker processes on this machine, each with its share of the cores and one of the GPUs.
+"""Run several worker processes on this machine, each with its share of the cores and one of the GPUs.
 
-A worker that is killed is replaced. Another worker takes over its job, which counts one attempt.
+A worker that is killed is replaced. Another worker takes over its job, for which the lost attempt counts.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from boresight.experiments.engine.experiment import Experiment
 from boresight.experiments.engine.queue import Queue
 
 WATCH_SECONDS = 0.2
-"""Interval at which the worker processes are checked."""
+"""Interval between checks of the worker processes, in seconds."""
 
 
 def run_workers(experiment: Experiment[Any, Any], module: str, workers: int, console: Console) -> None:
     """Start `workers` processes, `python -m module FOLDER` each, and wait until no job is open.
 
     Raises:
-        Interrupted: a signal; the workers have saved their current jobs.
+        Interrupted: after Ctrl-C or SIGTERM; the workers have saved their current jobs.
     """
     folder, queue = experiment.folder.folder, Queue(experiment)
     running: list[subprocess.Popen[bytes] | None] = [
@@ -68,7 +68,7 @@ def start(
 
 
 def shares(index: int, workers: int) -> dict[str, str]:
-    """Environment of worker `index`: its number of threads, unless the user has set one, and its GPU."""
+    """Return the environment variables of worker `index`: its number of threads, unless set, and its GPU."""
     share = {}
     if "OMP_NUM_THREADS" not in os.environ:
         share["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
@@ -79,7 +79,7 @@ def shares(index: int, workers: int) -> dict[str, str]:
 
 
 def visible_gpus() -> list[str]:
-    """GPUs of this machine, by the names that CUDA_VISIBLE_DEVICES uses."""
+    """Return the GPUs that this process may use, by their names in CUDA_VISIBLE_DEVICES."""
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -89,7 +89,7 @@ def visible_gpus() -> list[str]:
 
 
 def stop_all(workers: list[subprocess.Popen[bytes]]) -> None:
-    """Send SIGTERM to every worker, which makes it save and stop, and wait for all."""
+    """Send SIGTERM to every worker, so that it saves its job and exits, and wait for all of them."""
     for worker in workers:
         worker.terminate()
     for worker in workers:
@@ -97,5 +97,5 @@ def stop_all(workers: list[subprocess.Popen[bytes]]) -> None:
 
 
 def exit_in_words(code: int) -> str:
-    """An exit code in words."""
+    """Describe the exit code of a worker process in words."""
     return f"was killed (signal {-code})" if code < 0 else f"ended with code {code}"

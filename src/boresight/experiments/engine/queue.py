@@ -1,4 +1,7 @@
-"""Which jobs are still open. Read from the folder every time, since other workers may end them."""
+"""List the open jobs of an experiment.
+
+They are read from the folder at every call, since other workers may have ended some of them.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,18 @@ class Queue(Generic[J, O]):
                 self._retried[job] = outcome
 
     def open_jobs(self) -> list[J]:
-        """Open jobs, in the order they are to be run."""
+        """Return the open jobs in running order."""
         return [job for job in self._experiment.jobs() if self.is_open(job)]
 
     def is_open(self, job: J) -> bool:
-        """Whether a job has no outcome that counts."""
+        """Whether a job has no outcome, or only the failure of an earlier process, which is to be retried."""
         outcome = self._folder.outcome(job)
         return outcome is None or outcome == self._retried.get(job)
 
     def is_ready(self, job: J, open_jobs: Sequence[J]) -> bool:
-        """Whether all that a job depends on has ended, or will not be run."""
+        """Whether a job can start: none of the jobs that it depends on is among `open_jobs`."""
         return not any(needed in open_jobs for needed in self._experiment.dependencies(job))
 
     def mark_attempted(self, job: J) -> None:
-        """Record that this process has attempted a job; it attempts each job once."""
+        """Record that this process has attempted a job, so that it retries an earlier failure only once."""
         self._retried.pop(job, None)

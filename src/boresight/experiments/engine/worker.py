@@ -21,7 +21,7 @@ from boresight.experiments.engine.folder import J, O
 from boresight.experiments.engine.queue import Queue
 
 IDLE_SECONDS = 1.0
-"""Pause of a worker while others have all open jobs."""
+"""Seconds after which a worker that can claim none of the open jobs tries again."""
 STOPPED = 130
 """Exit code of a worker process that was stopped by a signal."""
 
@@ -30,7 +30,7 @@ def work(experiment: Experiment[J, O]) -> None:
     """Run jobs until none is open.
 
     Raises:
-        Interrupted: a signal; the current job is saved and continues with the next start.
+        Interrupted: after Ctrl-C or SIGTERM; the current job is saved and continues with the next start.
     """
     queue = Queue(experiment)
     while open_jobs := queue.open_jobs():
@@ -39,7 +39,7 @@ def work(experiment: Experiment[J, O]) -> None:
 
 
 def _take(experiment: Experiment[J, O], queue: Queue[J, O], job: J) -> bool:
-    """Claim a job and run it; False if another worker has it."""
+    """Claim a job and run it unless it has ended; return False if another worker has the job."""
     claim = take(experiment.folder.job_folder(job)) if experiment.folder.shared else NoClaim()
     if claim is None:
         return False
@@ -50,7 +50,10 @@ def _take(experiment: Experiment[J, O], queue: Queue[J, O], job: J) -> bool:
 
 
 def serve(open_experiment: Callable[[], Experiment[Any, Any]]) -> NoReturn:
-    """Work in a process of its own. Exit code 0: no job is open; 130: stopped by a signal; 2: user error."""
+    """Run jobs until none is open, then exit: the main function of a worker process.
+
+    Exit codes: 0 if no job is open, 130 after a signal, 2 after a `UserError`.
+    """
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

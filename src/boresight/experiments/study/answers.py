@@ -12,7 +12,11 @@ from boresight.experiments.study.storage import Study
 
 
 def answer_with_start_model(study: Study, console: Console) -> None:
-    """Write the start model's answers, once for all arms, unless it is an arm or has answered before."""
+    """Write the start model's answers, once for all arms.
+
+    Does nothing if the start model is an arm of the plan, if its answers exist, or without `answers` in the
+    plan.
+    """
     section, path = study.plan.answers, study.folder / START / "answers.jsonl"
     if section is None or path.exists() or section.start in study.plan.arms:
         return
@@ -33,8 +37,10 @@ def answer_prompts(study: Study, model: str, path: Path, console: Console) -> No
 
 
 def read_prompts_to_answer(study: Study) -> list[Prompt]:
-    """The held-out prompts with the constraints that their answers are checked by, under distinct ids. Raises
-    `UserError`."""
+    """Read the held-out prompts of the plan, with the constraints that answers are checked by.
+
+    Ids are made distinct. Raises `UserError` if the file cannot be read.
+    """
     from boresight.data.reading.split import prompts_in
     from boresight.data.stored.digests import distinct_ids
 

@@ -24,17 +24,17 @@ from boresight.experiments.study.storage import ArmOutcome, Study
 
 
 class TimeIsUp(Exception):
-    """The next run would end after the time that was given."""
+    """Raised if the next run is expected to end after the time limit."""
 
 
 def run_arms(study: Study, console: Console, only: Sequence[str] = (), minutes: float | None = None) -> None:
     """Run every arm, or those named in `only`, until each has ended. A failed arm does not stop the others.
 
     Args:
-        minutes: begin no run but the first that would end later than this, as far as is known.
+        minutes: time limit. A run that is expected to end after it is not started, except the first run.
 
     Raises:
-        Interrupted: a signal; what was computed is kept, and the same command continues.
+        Interrupted: after Ctrl-C or SIGTERM; what was computed is kept, and the same command continues.
     """
     arms = StudyArms(study, console, only, minutes)
     if arms.time_left.planned and study.plan.answers:
@@ -49,7 +49,7 @@ def run_arms(study: Study, console: Console, only: Sequence[str] = (), minutes: 
 
 
 class StudyArms(Experiment[ArmRun, ArmOutcome]):
-    """How the arms of a study are run."""
+    """Experiment that runs the arms of a study."""
 
     noun = "study"
 
@@ -65,15 +65,15 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         self.seconds, self.started, self.begun = 60 * (minutes or math.inf), time.monotonic(), 0
 
     def jobs(self) -> Sequence[ArmRun]:
-        """Every arm with its first seed, then those with a second one, and so on."""
+        """Return the runs of all arms: each arm with its first seed, then with its second seed, and so on."""
         return self.runs
 
     def dependencies(self, run: ArmRun) -> Sequence[ArmRun]:
-        """The arms whose models this one starts from, is rewarded by, or is measured by."""
+        """Return the runs whose models this one starts from, is rewarded by, or is measured by."""
         return self.study.needs(run)
 
     def why_blocked(self, dependency: ArmRun) -> str:
-        """The sentence with which an arm fails that needs another."""
+        """Return the error message of an arm that needs the model of `dependency`, which has not finished."""
         outcome = self.study.outcome(dependency)
         how = outcome.why if outcome is not None and outcome.stopped else "is not finished."
         verb = "was " if how.startswith("stopped") else ""
@@ -83,7 +83,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         """Print which run begins, and an estimate of the time left.
 
         Raises:
-            TimeIsUp: it would end too late, and is not the first.
+            TimeIsUp: the run is expected to end after the time limit, and is not the first one.
         """
         late = time.monotonic() - self.started + self.time_left.expected(run) > self.seconds
         if self.begun and late:
@@ -92,9 +92,9 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         self.print(f"{self._label(run)}; {self.time_left.in_words()}")
 
     def run(self, run: ArmRun, attempt: Attempt) -> ArmOutcome:
-        """Check, train, answer prompts; each step is skipped if an earlier attempt has done it.
+        """Check and train an arm, answer its prompts and measure it; return how the run ended.
 
-        A run that the guard stopped is not measured.
+        Each step is skipped if an earlier attempt has done it. A run that the guard stopped is not measured.
         """
         from boresight.experiments.study.outcomes.measure import measure_arm, measure_start_model
         from boresight.runs.train import run_to_end
@@ -126,7 +126,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         return ArmOutcome(attempt.seconds)
 
     def _check(self, run: ArmRun, recipe: Recipe) -> None:
-        """Write the forecast and findings of a run's recipe beside the run, unless they are there."""
+        """Write the forecast and findings of a run's recipe to `check.json`, unless the file exists."""
         from boresight.experiments.study.preflight import check_arm
 
         path = self.study.job_folder(run) / "check.json"
@@ -134,7 +134,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
             write_state(path, check_arm(recipe, self.datasets))
 
     def failure(self, run: ArmRun, attempt: Attempt, why: str) -> ArmOutcome:
-        """Outcome of an arm that failed; `why` is one sentence."""
+        """Return the outcome of an arm that failed; `why` is one sentence."""
         return ArmOutcome(attempt.seconds, f"failed: {why}")
 
     def report(self, run: ArmRun, outcome: ArmOutcome) -> None:
@@ -143,7 +143,7 @@ class StudyArms(Experiment[ArmRun, ArmOutcome]):
         self.print(f"    {outcome.why or f'finished after {format_duration(outcome.seconds)}'}")
 
     def number(self, run: ArmRun) -> str:
-        """Which of how many runs it is, as `[3/24]`."""
+        """Format the position of a run among all runs, as `[3/24]`."""
         return f"[{self.runs.index(run) + 1}/{len(self.runs)}]"
 
     def _label(self, run: ArmRun) -> str:

@@ -11,19 +11,21 @@ from boresight.config.reward import RewardList
 from boresight.config.section import Section
 
 AREA = "area"
-"""Metric of a question: the area under held-out reward over verifier calls, one number per run."""
+"""Metric of a question: the area under the curve of held-out reward over verifier calls, as a mean reward;
+one number per run."""
 START = "start"
-"""Name of the start model among the arms of its block, and of the folder of its answers."""
+"""Name that stands for the start model among the arms of its block; its answers are in a folder of this
+name."""
 REWARD = "reward"
 """Metric of a question: the reward on the block's test prompts."""
 MARGIN = "margin"
-"""Metric of a question: the margin of a held-out pair under the policy minus that under its start model,
-nats."""
+"""Metric of a question: the margin of a held-out pair under the policy minus its margin under the start
+model, in nats."""
 JUDGED = "reward_model"
-"""Name of the judge's scores among the rewards of an answer."""
+"""Key of the judge's scores among the rewards of an answer."""
 WINS = "win_rate"
-"""Metric of a question: share of prompts where the judge scores an arm's answer higher than the start's;
-ties count half."""
+"""Metric of a question: share of prompts where the judge scores an arm's answer higher than that of the start
+model; ties count half."""
 
 
 class Block(Section):
@@ -31,30 +33,33 @@ class Block(Section):
 
     title: str
     start: str
-    """Start model of its arms: `starter`, `countdown-tiny`, a folder, a hub id, or an arm of no block, whose
-    first seed is then trained first."""
+    """Start model of the block's arms: `starter`, `countdown-tiny`, a folder, a hub id, or the name of an arm
+    without a block, whose first seed is then trained first."""
     prompts: str | None = None
-    """Test prompts, which no training run of the block may name."""
+    """Source of the test prompts, which no training run of the block may use."""
     pairs: str | None = None
-    """Held-out pairs in place of prompts: every run ranks them at its end, and trains on others."""
+    """Source of held-out pairs, in place of prompts. Every run ranks them after training, and trains on
+    others."""
     reward: RewardList = []
-    """Rewards of an answer; the total is the metric `reward`, the parts have the names of their functions.
-    For pairs, `reward` is 1 if a pair is ranked right, and its part `margin` is by how many nats."""
+    """Rewards of an answer. The total is the metric `reward`; the parts have the names of their functions.
+    For pairs, `reward` is 1 if a pair is ranked right, and its part `margin` is the margin in nats."""
     judge: str | None = None
-    """An arm of no block that trains a reward model, whose first seed also scores all answers. Reported
-    are the scores, outside the total, and the share of prompts where an arm scores higher than the start."""
+    """Name of an arm without a block that trains a reward model. The reward model of its first seed scores
+    all answers. The page shows these scores, which do not count in the total, and the share of prompts where
+    an arm's score is higher than that of the start model."""
     samples: int = Field(default=1, gt=0)
-    """Answers per prompt."""
+    """Number of answers per prompt."""
     max_new_tokens: int = Field(default=64, gt=0)
-    """Longest answer, in tokens."""
+    """Maximum answer length, in tokens."""
     temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy; with it one sample is all that there is."""
+    """Sampling temperature. 0 is greedy decoding, which allows one answer per prompt."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    """Seeds sampling, the same for all arms."""
+    """Seed of sampling, the same for all arms."""
     limit: int | None = Field(default=None, gt=0)
-    """Use at most this many prompts or pairs, from the top."""
+    """Maximum number of prompts or pairs to use, from the start of the file."""
     topic: str | None = None
-    """Key of a prompt's `meta` with its topic; prompts of a topic are one cluster. null: each is its own."""
+    """Key in a prompt's `meta` of its topic. Prompts with the same topic are one cluster; null: every prompt
+    is its own cluster."""
 
     @model_validator(mode="after")
     def _prompts_or_pairs(self) -> Block:
@@ -91,15 +96,16 @@ class PlannedQuestion(Section):
     metric: str = REWARD
     """`reward`, a part of it by the name of its function, or `area`."""
     margin: float = Field(gt=0)
-    """Differences below it do not matter; in the unit of the metric."""
+    """Size of a difference below which it does not matter, in the unit of the metric."""
     unit: str = "share"
-    """Unit of the metric: `share` is written in points."""
+    """Unit of the metric. Differences of a `share` are written in points."""
     better: Literal["higher", "lower"] = "higher"
     asks: Literal["difference", "not worse"] = "difference"
     pool: list[str] = []
-    """Arms of the class over which the variance of seeds is pooled, `of` and `to` usually among them."""
+    """Arms over which the variance between seeds is pooled, usually with `of` and `to` among them."""
     paired: bool = False
-    """Compare seed by seed, where runs of one seed share prompts and random numbers; then without a pool."""
+    """Whether to compare seed by seed, for arms whose runs with the same seed share prompts and random
+    numbers. A paired question has no `pool`."""
 
     @model_validator(mode="after")
     def _pool_or_pairs(self) -> PlannedQuestion:
@@ -109,12 +115,12 @@ class PlannedQuestion(Section):
 
 
 class Deviation(Section):
-    """Deviations from the plan's text; the page shows all of them."""
+    """A deviation from the plan's protocol, which the page shows."""
 
     date: datetime.date
-    """When it was decided, as 2026-11-28."""
+    """Date of the decision, as 2026-11-28."""
     text: str = Field(min_length=1)
-    """A sentence."""
+    """The deviation, as a sentence."""
 
     @field_validator("date", mode="before")
     @classmethod

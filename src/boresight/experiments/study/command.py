@@ -28,7 +28,7 @@ UNUSED = {
     "--rehearse": ("takes two steps of every arm", ("--minutes",)),
     "--plan": ("is a plan in place of that of a scale", ("--scale",)),
 }
-"""Options of the command, with what they do and the options that have no effect beside them."""
+"""What an option of the command does, and the options that have no effect together with it."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ def run_study(
     minutes: float | None = None,
     report_only: bool = False,
 ) -> UnfinishedRuns:
-    """Run the arms of a plan, rehearse them, print it, or write its report; counts runs without a result.
+    """Run, rehearse or print a plan, or write its report; return the number of runs without a result.
 
     The default folder has no time in its name: the same command continues where it stopped. If all runs have
     finished, it writes the report again.
 
     Args:
-        scale: the plan of that scale; `cpu` if neither it nor a `plan` is given.
+        scale: selects the plan of this scale; `cpu` if neither `scale` nor `plan` is given.
 
     Raises:
-        UserError: a wrong plan or recipe, a folder that holds something else, or an option without effect.
-        Interrupted: a signal; what was computed is kept.
+        UserError: a wrong plan or recipe, a folder that contains something else, or an option without effect.
+        Interrupted: after Ctrl-C or SIGTERM; what was computed is kept.
     """
     _refuse_unused(
         {
@@ -123,7 +123,10 @@ def _refuse_unused(given: Mapping[str, bool]) -> None:
 
 
 def _written(plan: StudyPlan, here: Path, folder: Path, overrides: Sequence[str]) -> list[Path]:
-    """Write the report of a plan from its files of results, or without blocks from the folder of its runs."""
+    """Write the report of a plan and return the paths of its pages.
+
+    A plan with blocks is reported from its files of results, any other plan from the folder of its runs.
+    """
     from boresight.experiments.study.report.outcome_page import write_outcome_page
     from boresight.experiments.study.report.page import write_study_report
 
@@ -145,7 +148,7 @@ def _print_reports(console: Console, pages: Sequence[Path]) -> None:
 
 
 def plan_of_scale(scale: str) -> str:
-    """Name of the plan for a scale. Raises `UserError` if there is none."""
+    """Return the name of the plan for a scale. Raises `UserError` if there is none."""
     scales = {name.removeprefix(PLAN): name for name in recipe_names(StudyPlan) if name.startswith(PLAN)}
     if scale not in scales:
         raise UserError(f"--scale: there is no plan for {scale!r}{nearest(scale, scales)}.")
@@ -153,7 +156,7 @@ def plan_of_scale(scale: str) -> str:
 
 
 def listing(plan: StudyPlan, here: Path, only: Sequence[str] = ()) -> str:
-    """The plan as a table, with the time it takes."""
+    """Format the plan as a table, with the estimated time of each arm and in total."""
     rows, total = [], 0.0
     for name, arm in plan.arms.items():
         if only and name not in only:

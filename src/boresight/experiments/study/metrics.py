@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class StudyMetric:
-    """One number per prompt. `logged` is its name in end.json; without one it comes from the answers.
+    """A metric with one number per prompt.
+
+    `logged` is its key in end.json, None for a metric that is computed from answers.
 
     `by_row`: True for metrics of held-out rows, of which several may share a prompt; False for metrics of
     prompts.
@@ -32,5 +34,5 @@ METRICS = {
     "words": StudyMetric("words of an answer", "words"),
     "win_rate": StudyMetric("win rate", "share", even=0.5),
 }
-"""Metrics by name. `win_rate` compares two arms and is no column: the share of prompts on which one arm
-passes the check and the other does not, ties counted one half."""
+"""Metrics by name. `win_rate` compares two arms and cannot be a column of a table: it is the share of prompts
+on which one arm passes the check and the other does not, ties counted one half."""

@@ -1,6 +1,6 @@
-"""Changes to a plan from the command line, such as `arms.dpo-tuned.optim.lr=2e-4`.
+"""Apply changes of a plan from the command line, such as `arms.dpo-tuned.optim.lr=2e-4`.
 
-Keys of an arm that are no fields of it belong to its recipe: they are added to the arm's changes (`set`).
+A key below an arm that is no field of an arm is a key of its recipe, and is added to the arm's `set`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from boresight.core.errors import UserError
 from boresight.experiments.study.plan import Arm, StudyPlan
 
 NAMED = ("groups", "arms", "figures", "blocks")
-"""Parts of a plan that hold sections by name."""
+"""Parts of a plan that contain sections by name."""
 
 
 def load_plan(path: Path, overrides: Sequence[str] = ()) -> StudyPlan:
     """Read a plan, apply `key=value` overrides, and check it.
 
     Raises:
-        UserError: a wrong plan, an override of another form, or a key that there is not.
+        UserError: a wrong plan, an override of another form, or an unknown key.
     """
     refuse_repeated(overrides)
     raw = StudyPlan.read(path)
@@ -52,7 +52,11 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 
 def _name_in(named: Mapping[str, Any], section: str, rest: str) -> str:
-    """The longest known name that `rest` begins with; names may hold dots. Raises `UserError`."""
+    """Return the longest known name that `rest` begins with; names may contain dots.
+
+    Raises:
+        UserError: `rest` begins with no known name.
+    """
     known = [name for name in named if rest == name or rest.startswith(f"{name}.")]
     if known:
         return max(known, key=len)
@@ -61,7 +65,7 @@ def _name_in(named: Mapping[str, Any], section: str, rest: str) -> str:
 
 
 def _change_arm(arms: dict[str, Any], name: str, key: str, value: object) -> None:
-    """Set a field of an arm, or a key of its recipe after all others that the plan changes."""
+    """Set a field of an arm, or a key of its recipe, which is then the last of the arm's changes (`set`)."""
     arm = arms[name] = dict(arms[name])
     first, _, rest = key.partition(".")
     if first == "set" and rest:

@@ -30,7 +30,7 @@ from boresight.experiments.study.metrics import METRICS
 from boresight.scorers.rewards import check_rewards
 
 FOLDER_NAME = re.compile(r"\w[\w.+-]*")
-"""Names of arms and blocks, which have folders of the same name."""
+"""Pattern of the names of arms and blocks, which are also names of folders."""
 
 SET_BY_STUDY = {
     "train.seed": "an arm is trained with each of its `seeds`; change those",
@@ -47,31 +47,32 @@ class Arm(Section):
     title: str
     """Name in tables and legends."""
     group: str
-    """The table that lists it."""
+    """Name of the group whose table lists the arm."""
     role: Role = "other"
     """`published`: with the settings of the published study; `tuned`: with the settings that evidence
     supports."""
     recipe: str
-    """Its recipe: a path relative to the plan's folder, or a name."""
+    """Recipe of the arm: a path relative to the plan's folder, or a name."""
     set: dict[str, Any] = {}
-    """Changes to that recipe, by dotted key; `{seed}` in a text is the seed, as in `pairs-{seed}.jsonl`."""
+    """Changes to the recipe, by dotted key. `{seed}` in a text is replaced by the seed, as in
+    `pairs-{seed}.jsonl`."""
     seeds: list[int] = Field(default=[0], min_length=1)
-    """Seeds; one run each, on the same rows."""
+    """Seeds of the runs, one run for each, all on the same rows."""
     starts_from: str | None = None
-    """Another arm whose trained model this one starts from, seed by seed; null: the recipe's model."""
+    """Name of the arm whose trained model of the same seed this arm starts from; null: the recipe's model."""
     rewarded_by: str | None = None
-    """Another arm, a reward model, whose scores are the reward of this one, seed by seed. The rewards of the
-    recipe are then measured and pay nothing; null: they are the reward."""
+    """Name of an arm that trains a reward model; its scores, seed by seed, are the reward of this arm. The
+    rewards of the recipe are then measured only. null: the rewards of the recipe are the reward."""
     keep_weights: bool = True
-    """Keep the trained weights after the arm has answered."""
+    """Whether to keep the trained weights after the arm has been measured."""
     shrunk: str = ""
     """How the arm is smaller than in the published study, as text."""
     minutes: float = Field(default=1.0, gt=0)
-    """Rough duration of one seed."""
+    """Estimated duration of one run, in minutes."""
     block: str | None = None
-    """The block whose start model it trains and whose test prompts it answers; null: none."""
+    """Name of the block whose start model the arm trains and whose test prompts it answers; null: none."""
     verifier_calls: int = Field(default=0, ge=0)
-    """Verifier calls spent on its data before the run, for example to label its pairs."""
+    """Number of verifier calls spent on the arm's data before the run, for example to label pairs."""
 
 
 class Group(Section):
@@ -79,7 +80,7 @@ class Group(Section):
 
     title: str
     metrics: list[str]
-    """Columns: names of `study.metrics`."""
+    """Names of metrics in `study.metrics`, one column of the table for each."""
     about: str = ""
     """A sentence under the table."""
 
@@ -90,11 +91,11 @@ class ArmComparison(Section):
     title: str
     of: list[str] = Field(min_length=1)
     to: list[str] = Field(min_length=1)
-    """As many arms as `of`: the first is compared with the first, and so on; several differences are
-    averaged by prompt."""
+    """As many arms as in `of`: the first is compared with the first of `of`, and so on. Several differences
+    are averaged by prompt."""
     metrics: list[str] = ["accuracy", "win_rate"]
     headline: bool = True
-    """Include the comparison in the sentence at the top."""
+    """Whether the sentence at the top of the report counts the comparison."""
 
     @field_validator("of", "to", mode="before")
     @classmethod
@@ -109,7 +110,7 @@ class ArmComparison(Section):
 
 
 class Guide(Section):
-    """A horizontal line to compare a curve with."""
+    """A horizontal line in a figure, drawn at the value `at` for comparison."""
 
     at: float
     label: str
@@ -133,13 +134,13 @@ class StudyAnswers(Section):
     """Held-out prompts that the trained models of some groups answer."""
 
     groups: list[str]
-    """Groups whose arms answer."""
+    """Names of the groups whose arms answer the prompts."""
     prompts: str
     """A file of prompts with checkable constraints."""
     start: str
     """The start model, for the first line of the table and the page."""
     check: str = "good_answer"
-    """The check that is the reward of an answer, 1 or 0."""
+    """Name of the check whose result, 1 or 0, is the reward of an answer."""
     max_new_tokens: int = Field(default=64, gt=0)
     """Maximum length of an answer, in tokens; decoding is greedy."""
     shown: list[str] = []
@@ -147,13 +148,13 @@ class StudyAnswers(Section):
 
 
 class StudyPlan(BaseRecipe):
-    """A study."""
+    """The plan of a study."""
 
     title: str
     about: str = ""
     """A paragraph at the top of the report."""
     shared: dict[str, Any] = {}
-    """Ignored; a place for YAML anchors."""
+    """Not read; a section for YAML anchors."""
     groups: dict[str, Group]
     arms: dict[str, Arm]
     comparisons: list[ArmComparison] = []
@@ -161,14 +162,14 @@ class StudyPlan(BaseRecipe):
     answers: StudyAnswers | None = None
     blocks: dict[str, Block] = {}
     questions: list[PlannedQuestion] = []
-    """The family of confirmatory questions, answered together."""
+    """Confirmatory questions, which are decided together as one family."""
     outcomes: str | None = None
     """Folder of the results by prompt, one file for each arm of a block and seed; needed with blocks. The
     page is written beside it: `docs/mine/index.html` for `docs/mine/outcomes`."""
     protocol: str | None = None
-    """Path of the plan's text, written before any result; the page links to it."""
+    """Path of the study protocol, a text written before any result; the page links to it."""
     deviations: list[Deviation] = []
-    """Deviations from the text, all shown on the page."""
+    """Deviations from the protocol, all shown on the page."""
     usd_per_gpu_hour: float | None = Field(default=None, ge=0)
     """Price of one hour of the GPU that the plan is for, in dollars; null: its cost in dollars is unknown."""
 
@@ -228,7 +229,7 @@ class StudyPlan(BaseRecipe):
         return self
 
     def _names(self) -> list[tuple[str, str, Any]]:
-        """Every name that refers to something: its field, the name, and the known names."""
+        """Return every reference by name in the plan, as `(field, name, known names)`."""
         found: list[tuple[str, str, Any]] = []
         for name, arm in self.arms.items():
             found.append((f"arms.{name}.group", arm.group, self.groups))
@@ -252,7 +253,7 @@ class StudyPlan(BaseRecipe):
 
 
 def arms_of(question: PlannedQuestion) -> set[str]:
-    """All arms that a question names, the start model left out."""
+    """Return all arms that a question names, without the start model."""
     return {question.of, question.to, *question.pool} - {START}
 
 
@@ -265,14 +266,14 @@ class ArmRun:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Name of the run's folder."""
         return f"{self.arm}-seed{self.seed}"
 
 
 def arm_runs(plan: StudyPlan) -> list[ArmRun]:
-    """All runs in order: every arm with its first seed, then those with a second, and so on.
+    """Return all runs in running order: every arm with its first seed, then with its second, and so on.
 
-    An interrupted study then has every arm once before it has any twice.
+    In an interrupted study, every arm then has one run before any arm has two.
     """
     rounds = max(len(arm.seeds) for arm in plan.arms.values())
     return [
@@ -286,15 +287,15 @@ def arm_runs(plan: StudyPlan) -> list[ArmRun]:
 def arm_recipe(
     plan: StudyPlan, here: Path, run: ArmRun, start: str | None = None, judge: str | None = None
 ) -> Recipe:
-    """The recipe of one run. `here` is the plan's folder.
+    """Return the recipe of one run. `here` is the plan's folder.
 
     Args:
-        start: a model that replaces that of the recipe.
-        judge: folder of the reward model of an arm with `rewarded_by`; None puts the name of the rewarding
-            arm in its place.
+        start: name or folder of a model that replaces the recipe's model.
+        judge: folder of the reward model of an arm with `rewarded_by`; with None, the recipe contains the
+            name of the rewarding arm in its place.
 
     Raises:
-        UserError: there is no such recipe, or a change is not valid in it.
+        UserError: there is no such recipe, a change is not valid in it, or it uses the block's test data.
     """
     arm = plan.arms[run.arm]
     raw = Recipe.read(recipe_from(here, arm.recipe))
@@ -325,7 +326,7 @@ def arm_recipe(
 
 
 def _with_seed(value: Any, seed: int) -> Any:
-    """`value` with `{seed}` in its texts replaced, in those of lists and dictionaries too."""
+    """Replace `{seed}` in a text, and in all texts of lists and dictionaries."""
     if isinstance(value, str):
         return value.replace("{seed}", str(seed))
     if isinstance(value, list):
@@ -336,7 +337,10 @@ def _with_seed(value: Any, seed: int) -> Any:
 
 
 def _refuse_test_data(recipe: Recipe, arm: str, block: Block) -> None:
-    """Raise a `UserError` where the run of an arm would learn from, or be steered by, what measures it."""
+    """Raise a `UserError` if the recipe of an arm trains or evaluates on the test data of its block.
+
+    A block of pairs is itself the evaluation set (`data.eval`) of its arms.
+    """
     what = "test prompts" if block.pairs is None else "held-out pairs"
     test = _rows_of(str(block.prompts or block.pairs))
     named: dict[str, list[str | None]] = {
@@ -350,12 +354,15 @@ def _refuse_test_data(recipe: Recipe, arm: str, block: Block) -> None:
 
 
 def _rows_of(source: str) -> tuple[Path, str]:
-    """What the names of the same rows have in common: the file or folder, and the split."""
+    """Return the path and the split of a data source: sources with the same rows have the same ones."""
     return data_path(source).resolve(), split_name(source)[1]
 
 
 def start_run(plan: StudyPlan, run: ArmRun) -> ArmRun | None:
-    """The run whose model this one starts from: of the same seed, or the first one of its block's start."""
+    """Return the run whose model this one starts from; None if the recipe or the block names a model.
+
+    It is the run of `starts_from` with the same seed, or the first run of the arm that the block starts from.
+    """
     arm = plan.arms[run.arm]
     if arm.starts_from is not None:
         return ArmRun(arm.starts_from, run.seed)
@@ -364,18 +371,18 @@ def start_run(plan: StudyPlan, run: ArmRun) -> ArmRun | None:
 
 
 def judge_run(plan: StudyPlan, run: ArmRun) -> ArmRun | None:
-    """The run whose model rewards this one; None where the recipe's rewards do."""
+    """Return the run whose reward model rewards this one; None if the recipe's rewards do."""
     arm = plan.arms[run.arm].rewarded_by
     return None if arm is None else ArmRun(arm, run.seed)
 
 
 def block_judge_run(plan: StudyPlan, block: Block) -> ArmRun | None:
-    """The run whose model scores all answers of a block; None without one."""
+    """Return the run whose reward model scores all answers of a block; None if the block has no judge."""
     return None if block.judge is None else ArmRun(block.judge, plan.arms[block.judge].seeds[0])
 
 
 def needed_runs(plan: StudyPlan, run: ArmRun) -> list[ArmRun]:
-    """The runs whose models this one starts from, is rewarded by, and is measured by."""
+    """Return the runs whose models this one starts from, is rewarded by, or is measured by."""
     block = plan.blocks.get(plan.arms[run.arm].block or "")
     of_block = block_judge_run(plan, block) if block is not None else None
     needed = (start_run(plan, run), judge_run(plan, run), of_block)
@@ -383,12 +390,16 @@ def needed_runs(plan: StudyPlan, run: ArmRun) -> list[ArmRun]:
 
 
 def judged_by(model: str, weight: float = 1.0) -> dict[str, Any]:
-    """A reward of a recipe: the scores of a reward model."""
+    """Return an entry of a recipe's `reward` that scores with a reward model."""
     return {"judge": {"name": "reward_model", "model": model}, "weight": weight}
 
 
 def as_published(plan: StudyPlan, here: Path, arm: str) -> Recipe:
-    """The arm's recipe as published, at full size. Raises `UserError`."""
+    """Read the recipe of an arm without the plan's changes, as published, at full size.
+
+    Raises:
+        UserError: the recipe does not exist or is invalid.
+    """
     return Recipe.load(recipe_from(here, plan.arms[arm].recipe))
 
 
@@ -400,7 +411,7 @@ def refuse_unknown_arms(plan: StudyPlan, named: list[str]) -> None:
 
 
 def refuse_missing_protocol(plan: StudyPlan) -> None:
-    """Raise a `UserError` if the plan's text, which the page shows, is not there or is no text."""
+    """Raise a `UserError` if the plan's protocol, which the page shows, does not exist or is no text file."""
     if plan.protocol is None:
         return
     if Path(plan.protocol).suffix not in (".md", ".rst", ".txt"):

@@ -1,5 +1,4 @@
-"""The preflight check of an arm: for the recipe that is run here, and for the published recipe at full
-size."""
+"""Run the preflight check of an arm, and forecast its published recipe at full size."""
 
 from __future__ import annotations
 
@@ -16,25 +15,25 @@ from boresight.runs.check.preflight import preflight, steps_of
 
 
 def check_arm(recipe: Recipe, datasets: DatasetCache) -> dict[str, Any]:
-    """Forecast and findings of a recipe, with its data and model, as written to `check.json`."""
+    """Run the preflight check of a recipe; return its forecast and findings, as written to `check.json`."""
     report = preflight(recipe, datasets=datasets)
     numbers = forecast_numbers(report.forecast) if report.forecast else {}
-    # First the findings that the recipe allows: they would have stopped the run.
+    # Findings that the recipe allows come first: they would otherwise have stopped the run.
     found = sorted(report.findings, key=lambda f: f.name not in recipe.check.allow)
     return numbers | {"findings": [finding_as_dict(f) for f in found]}
 
 
 def at_full_size(recipe: Recipe) -> dict[str, Any] | None:
-    """The forecast for a recipe without its data; None if the number of steps depends on them."""
+    """Return the forecast for a recipe without reading its data; None if the number of steps needs them."""
     steps = steps_of(recipe, recipe.data.limit)
     return forecast_numbers(forecast.forecast(recipe, steps, size_of(recipe, None))) if steps else None
 
 
 def forecast_numbers(f: Forecast) -> dict[str, Any]:
-    """A forecast as a dictionary; margin and loss only if a calibrated curve applies.
+    """Convert a forecast to a dictionary, with a margin only if a calibrated curve applies.
 
-    `basis` names the runs of the curve; `elsewhere` is the margin of runs on other pairs, if no run on these
-    was measured.
+    `basis` names the runs of the curve. `elsewhere` describes the margin of runs on other pairs, if no run on
+    these pairs was measured.
     """
     found: dict[str, Any] = {"steps": f.steps, "budget": f.budget}
     if f.margin is not None and f.loss is not None:
@@ -52,13 +51,13 @@ def forecast_numbers(f: Forecast) -> dict[str, Any]:
 
 
 def finding_as_dict(finding: Finding) -> dict[str, str]:
-    """A finding as a dictionary of the parts that the report shows."""
+    """Convert a finding to a dictionary of the parts that the report shows."""
     return {key: getattr(finding, key) for key in ("name", "severity", "why", "fix", "link")}
 
 
 def forecast_in_words(check: dict[str, Any] | None) -> str:
-    """The forecast as text: `sum of rates 2.1e-05: margin 0.11 nats (0.043 to 0.27), borrowed from …: you
-    will see …`."""
+    """Format the forecast of a `check.json`, as `sum of rates 2.1e-05 over 30 steps: margin 0.11 nats (0.043
+    to 0.27), borrowed from …: you will see …`."""
     if not check or "budget" not in check:  # without data or a model there is none
         return "no forecast"
     lead = f"sum of rates {check['budget']:.1e} over {plural(check['steps'], 'step')}"
@@ -72,7 +71,7 @@ def forecast_in_words(check: dict[str, Any] | None) -> str:
 
 
 def first_finding(check: dict[str, Any] | None) -> str:
-    """The first finding in words."""
+    """Format the first finding of a `check.json`, or `no problems found`."""
     found = (check or {}).get("findings") or []
     if not found:
         return "no problems found"

@@ -1,4 +1,4 @@
-"""Progress of a study: an estimate of the time left, and a bar over training steps."""
+"""Show the progress of a study: an estimate of the time left, and a bar over training steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from boresight.experiments.study.plan import ArmRun
 
 
 class TimeLeft:
-    """Time that the open runs need: the plan's minutes, scaled by the ratio of actual to planned time of
-    the runs that have ended."""
+    """Estimates the time that the open runs need.
+
+    The estimate is the plan's `minutes`, scaled by the ratio of actual to planned time of the ended runs.
+    """
 
     def __init__(self, minutes: Mapping[ArmRun, float]) -> None:
         self.planned = {run: 60 * of_run for run, of_run in minutes.items()}
@@ -27,22 +29,25 @@ class TimeLeft:
         self._taken += seconds
 
     def expected(self, run: ArmRun) -> float:
-        """Seconds that an open run is expected to take."""
+        """Return the number of seconds that an open run is expected to take."""
         return self._rate * self.planned[run]
 
     def in_words(self) -> str:
-        """`about 31 min left`."""
+        """Format the time left, as `about 31 min left`."""
         return f"about {format_duration(self._rate * sum(self.planned.values()))} left"
 
     @property
     def _rate(self) -> float:
-        """How long ended runs took against the plan's minutes."""
+        """Ratio of the actual to the planned time of the ended runs; 1 before a run has ended."""
         return self._taken / self._planned_of_ended if self._planned_of_ended else 1.0
 
 
 @contextmanager
 def steps_bar(console: Console, label: str) -> Iterator[Callable[[int, str, dict[str, float]], None]]:
-    """Yield a metrics listener that moves a bar with every training step; off a terminal it shows nothing."""
+    """Yield a metrics listener that updates a progress bar at every training step.
+
+    Nothing is shown if the console is not a terminal.
+    """
     from boresight.training.logging.status import format_metric
 
     with progress_bar(console) as bar:

@@ -28,17 +28,20 @@ from boresight.training.forward import kind_of
 
 @dataclass(frozen=True)
 class StudyData:
-    """All values, and the answers they were measured on."""
+    """Measured values of all finished runs, and the answers of their models."""
 
     measured: dict[str, dict[str, dict[int, dict[str, float]]]]
-    """Arm, metric, seed, prompt to value; the start model under `START`."""
+    """Values as `measured[arm][metric][seed][prompt]`; the start model is the arm `START`."""
     prompts: list[Prompt]
     answers: dict[ArmRun, System]
 
 
 def read_study(study: Study) -> StudyData:
-    """All results of finished runs. Arms with a run that the guard stopped are omitted: the mean of their
-    other seeds would be too favorable."""
+    """Read the results of all finished runs.
+
+    Arms with a run that the guard stopped are omitted, since the mean of their other seeds would be too
+    favorable.
+    """
     prompts = read_prompts_to_answer(study) if study.plan.answers else []
     measured: defaultdict[str, defaultdict[str, dict[int, dict[str, float]]]]
     measured = defaultdict(lambda: defaultdict(dict))
@@ -62,13 +65,16 @@ def read_study(study: Study) -> StudyData:
 
 
 def logged_values(run: Path) -> dict[str, dict[str, float]]:
-    """Held-out values of a run after training, by the names of `METRICS`."""
+    """Return the held-out values of a run after training, by metric (`METRICS`) and row."""
     numbers = (read_state_if_there(run / "end.json") or {}).get("numbers", {})
     return {name: numbers[m.logged] for name, m in METRICS.items() if m.logged and m.logged in numbers}
 
 
 def answer_values(study: Study, prompts: list[Prompt], system: System) -> dict[str, dict[str, float]]:
-    """Reward and length of a system's answers; a prompt without an answer or a score is missing."""
+    """Return the metrics `good` and `words` of a system's answers, by prompt.
+
+    Prompts without an answer are omitted; for `good` also those without a score.
+    """
     assert study.plan.answers is not None
     scorer = checks.build(checks.Config(check=study.plan.answers.check))
     answered = [(p, answer) for p in prompts if (answer := system.answers.get(p.id)) is not None]
@@ -78,13 +84,13 @@ def answer_values(study: Study, prompts: list[Prompt], system: System) -> dict[s
 
 
 class PromptsByRow:
-    """Prompts of held-out rows, by row id. Data that several arms share are read once."""
+    """Reads the prompts of held-out rows. Data that several arms share are read once."""
 
     def __init__(self) -> None:
         self._known: dict[str, dict[str, str]] = {}
 
     def of(self, recipe: Recipe) -> dict[str, str]:
-        """Text of the prompt by the id of each held-out row of a recipe, ids as in its runs."""
+        """Return the prompt of each held-out row of a recipe, as JSON, by the row's id in its runs."""
         kind, data = kind_of(recipe).data, recipe.data.model_dump(mode="json")
         key = json.dumps([kind, data, recipe.split_seed])
         if key not in self._known:

@@ -1,6 +1,6 @@
-"""Results of a study: a mean for every arm, and paired differences between arms.
+"""Compute the results of a study: a mean for every arm, and paired differences between arms.
 
-Values are by prompt. Several pairs of one prompt are averaged first, since prompts are the independent
+Values are by prompt: several pairs with the same prompt are averaged first, since prompts are the independent
 samples. Seeds of one arm are kept apart until the interval is computed.
 """
 
@@ -25,11 +25,11 @@ from boresight.stats.units import unit_named
 ByPrompt = Mapping[str, Value]
 BySeed = Mapping[int, ByPrompt]
 MeasuredArms = Mapping[str, Mapping[str, BySeed]]
-"""Arm, metric, seed, prompt to value."""
+"""Values as `measured[arm][metric][seed][prompt]`."""
 
 Direction = Literal["better", "worse", "not significant", "not measured"]
 MODELS_ONLY = "these models only"
-"""Verdict of a comparison of one seed: with other seeds, the same recipes may compare otherwise."""
+"""Verdict of a comparison with one seed: with another seed, the same recipes may have another result."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,16 @@ class Compared:
 
     @property
     def is_of_models(self) -> bool:
-        """Whether the arms share one seed only, so that the interval has no noise between seeds."""
+        """Whether the arms share only one seed, so that the interval does not cover noise between seeds."""
         return self.difference is not None and self.difference.seeds < 2
 
     @property
     def verdict(self) -> str:
-        """`direction`, followed by `, alone` if it is not significant after Holm's adjustment (5 %); of one
-        seed `MODELS_ONLY`."""
+        """The verdict after Holm's adjustment (5 %); `MODELS_ONLY` for one seed.
+
+        It is `direction`, followed by `, alone` if the difference is significant by its own interval but not
+        after the adjustment.
+        """
         if self.is_of_models:
             return MODELS_ONLY
         survives = self.p < SIGNIFICANCE_LEVEL or self.direction not in ("better", "worse")
@@ -84,7 +87,10 @@ class Compared:
 
 
 def by_prompt(values: ByPrompt, prompt_of: Mapping[str, str]) -> dict[str, float]:
-    """Means over the rows of each prompt; a row without an entry in `prompt_of` is a prompt of its own."""
+    """Average the values of rows that share a prompt, without missing values.
+
+    A row without an entry in `prompt_of` is its own prompt.
+    """
     groups: dict[str, list[float]] = defaultdict(list)
     for row, value in values.items():
         if value is not None and value == value:
@@ -93,7 +99,7 @@ def by_prompt(values: ByPrompt, prompt_of: Mapping[str, str]) -> dict[str, float
 
 
 def arm_mean(values: BySeed, metric: str) -> OverSeeds | None:
-    """Mean of an arm over its seeds and prompts; None if nothing was measured."""
+    """Return the mean of an arm over its seeds and prompts; None if nothing was measured."""
     known = [by for by in values.values() if by]
     if not known:
         return None
@@ -101,13 +107,14 @@ def arm_mean(values: BySeed, metric: str) -> OverSeeds | None:
 
 
 def difference(pairs: Sequence[tuple[BySeed, BySeed]], metric: str) -> OverSeeds | None:
-    """The second minus the first, paired by the seeds and prompts that all have; None where there are none.
+    """Return the difference of each pair `(of, to)`, `to` minus `of`, averaged over pairs, seeds and prompts.
 
-    Several pairs of arms are averaged by prompt first: their answers to one prompt are not independent.
+    Only seeds and prompts that all arms have count; None if there are none. Several pairs of arms are
+    averaged by prompt first, since their answers to one prompt are not independent.
 
     For `win_rate` the values are rewards, and the difference is that of wins and losses: the share of prompts
-    on which the second is better minus the share on which it is worse. The win rate, ties counted one half,
-    is (1 + difference) / 2.
+    on which `to` is better minus the share on which it is worse. The win rate, ties counted one half, is
+    (1 + difference) / 2.
     """
     seeds = [s for s in pairs[0][0] if all(s in of and s in to for of, to in pairs)]
     differences = [_mean_by_prompt([_minus(of[s], to[s], metric) for of, to in pairs]) for s in seeds]
@@ -122,20 +129,23 @@ def difference(pairs: Sequence[tuple[BySeed, BySeed]], metric: str) -> OverSeeds
 
 
 def _minus(of: ByPrompt, to: ByPrompt, metric: str) -> dict[str, float]:
-    """`to` minus `of` by prompt; for `win_rate` its sign. NaN where either lacks the prompt."""
+    """Return `to` minus `of` by prompt, for `win_rate` its sign; NaN if one of the two lacks the prompt."""
     gaps = difference_by_prompt(of, to)
     return {p: float(np.sign(gap)) for p, gap in gaps.items()} if metric == "win_rate" else gaps
 
 
 def _mean_by_prompt(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over prompts that have all values; NaN for others. Empty if no prompt has all values."""
+    """Average several tables of values by prompt; NaN for a prompt that one of them lacks.
+
+    The result is empty if no prompt has all values.
+    """
     prompts = dict.fromkeys(prompt for by in each for prompt in by)
     means = {prompt: math.fsum(by.get(prompt, math.nan) for by in each) / len(each) for prompt in prompts}
     return means if any(not math.isnan(mean) for mean in means.values()) else {}
 
 
 def compared(measured: MeasuredArms, wanted: Sequence[ArmComparison]) -> list[Compared]:
-    """Every comparison by every metric it names, with p-values adjusted over all of them."""
+    """Return one result per comparison and metric, with p-values adjusted over all of them."""
     found = [
         Compared(c.title, c.of, c.to, metric, _difference(measured, c, metric), c.headline)
         for c in wanted
@@ -146,7 +156,7 @@ def compared(measured: MeasuredArms, wanted: Sequence[ArmComparison]) -> list[Co
 
 
 def comparison_sentence(c: Compared, titles: Mapping[str, str]) -> str:
-    """A comparison in one sentence, with its interval."""
+    """Describe a comparison in one sentence, with its interval."""
     label, unit = METRICS[c.metric].label, unit_named(METRICS[c.metric].unit)
     a, b = _together(c.of, titles), _together(c.to, titles)
     if c.shown is None or c.difference is None:
@@ -171,7 +181,7 @@ def _together(arms: Sequence[str], titles: Mapping[str, str]) -> str:
 
 
 def study_headline(found: Sequence[Compared], arms: Mapping[str, Arm]) -> str:
-    """The verdicts of the headline comparisons of several seeds, counted in one sentence."""
+    """Count the verdicts of the headline comparisons with several seeds, in one sentence."""
     measured = [c for c in found if c.headline and c.difference]
     done = [c for c in measured if not c.is_of_models]
     single = len(measured) - len(done)
@@ -193,7 +203,10 @@ def study_headline(found: Sequence[Compared], arms: Mapping[str, Arm]) -> str:
 
 
 def _wins(wins: int, done: Sequence[Compared], arms: Mapping[str, Arm]) -> str:
-    """The number of significant improvements, as wins of tuned recipes where the plan compares such."""
+    """Return the clause with the number of significant improvements.
+
+    If all comparisons are of tuned with published recipes, it counts wins of the tuned recipes.
+    """
     published = all(arms[name].role == "published" for c in done for name in c.of)
     if published and all(arms[name].role == "tuned" for c in done for name in c.to):
         return f"The tuned recipes win {wins} of {len(done)} comparisons with the published ones"
@@ -211,5 +224,5 @@ def _rate(balance: float) -> float:
 
 
 def counts_in_words(d: OverSeeds) -> str:
-    """Numbers of seeds and prompts as text: `2 seeds, 1,200 prompts`."""
+    """Format the numbers of seeds and prompts, as `2 seeds, 1,200 prompts`."""
     return f"{plural(d.seeds, 'seed')}, {d.mean.n:,} prompts"

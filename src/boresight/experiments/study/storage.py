@@ -1,6 +1,6 @@
 """A study's folder: an ordinary run folder for every arm and seed, and the report.
 
-    settings.yaml                  all resolved recipes; the folder is closed to others
+    settings.yaml                  all resolved settings; a study with other settings is refused
     environment.json               versions, machine, commit
     start/answers.jsonl            answers of the start model
     dpo-tuned-seed0/check.json     preflight check before training
@@ -37,7 +37,7 @@ from boresight.runs.folder import RunFolder
 class ArmOutcome:
     """How a run ended. `seconds` is the time of all attempts; `why` is empty if the run has a result.
 
-    A run that the guard stopped has none: the model that it ends with is that of an earlier step.
+    A run that the guard stopped has no result, since it ends with the model of an earlier step.
     """
 
     seconds: float
@@ -47,12 +47,12 @@ class ArmOutcome:
 
     @property
     def finished(self) -> bool:
-        """Whether it has a result."""
+        """Whether the run has a result."""
         return not self.why
 
     @property
     def failed(self) -> bool:
-        """Whether an error ended it."""
+        """Whether an error ended the run."""
         return bool(self.why) and not self.stopped
 
 
@@ -70,34 +70,36 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
     outcome_class = ArmOutcome
 
     def start_of(self, run: ArmRun) -> ArmRun | None:
-        """The run whose model this one starts from; None if that is the recipe's model."""
+        """Return the run whose model this one starts from; None if it starts from the recipe's model."""
         return plans.start_run(self.plan, run)
 
     def recipe(self, run: ArmRun) -> Recipe:
-        """The recipe of a run, with its start model."""
+        """Return the recipe of a run, with the folders of its start model and its reward model filled in."""
         start, judge = self.start_of(run), plans.judge_run(self.plan, run)
         return plans.arm_recipe(self.plan, self.here, run, self.model_of(start), self.model_of(judge))
 
     def model_of(self, run: ArmRun | None) -> str | None:
-        """The folder that holds the trained model of a run, as recipes name it; None for no run."""
+        """Return the run folder, by which a recipe can name the run's trained model; None for no run."""
         return None if run is None else str(self.run_folder(run))
 
     def needs(self, run: ArmRun) -> list[ArmRun]:
-        """The runs whose models this one starts from, is rewarded by, and is measured by."""
+        """Return the runs whose models this one starts from, is rewarded by, or is measured by."""
         return plans.needed_runs(self.plan, run)
 
     def is_here(self, run: ArmRun) -> bool:
-        """Whether a run has finished and its folder exists on this machine; results by prompt may be from
-        another machine."""
+        """Whether a run has finished and its folder is on this machine.
+
+        A finished run may lack a folder if its results were measured on another machine.
+        """
         return self.finished(run) and self.run_folder(run).is_dir()
 
     def was_trained(self, run: ArmRun) -> bool:
-        """Whether the log of a run that finished, or that the guard stopped, is on this machine."""
+        """Whether a run finished or was stopped by the guard, and its folder is on this machine."""
         outcome = self.outcome(run)
         return outcome is not None and not outcome.failed and self.run_folder(run).is_dir()
 
     def stopped(self, arm: str) -> list[ArmRun]:
-        """The runs of an arm that the guard stopped."""
+        """Return the runs of an arm that the guard stopped."""
         runs = [ArmRun(arm, seed) for seed in self.plan.arms[arm].seeds]
         return [run for run in runs if (outcome := self.outcome(run)) is not None and outcome.stopped]
 
@@ -107,40 +109,41 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
         return outcome is None or outcome.failed
 
     def is_asked(self, run: ArmRun) -> bool:
-        """Whether the trained model answers the held-out prompts."""
+        """Whether the trained model of a run is to answer the plan's held-out prompts."""
         section = self.plan.answers
         return section is not None and self.plan.arms[run.arm].group in section.groups
 
     def keeps_weights(self, run: ArmRun) -> bool:
-        """Whether the trained weights are kept: if the plan sets it, or if another arm needs them."""
+        """Whether the trained weights of a run are kept: the plan sets it, or another arm needs them."""
         return self._is_needed(run) or self.plan.arms[run.arm].keep_weights
 
     def _is_needed(self, run: ArmRun) -> bool:
-        """Whether another arm starts from this one, or is rewarded or measured by it."""
+        """Whether another arm starts from the arm of a run, or is rewarded or measured by it."""
         arms, blocks = self.plan.arms.values(), self.plan.blocks.values()
         by_arms = [needed for arm in arms for needed in (arm.starts_from, arm.rewarded_by)]
         return run.arm in (*by_arms, *(needed for block in blocks for needed in (block.start, block.judge)))
 
     def block_of(self, run: ArmRun) -> Block | None:
-        """The block of an arm, if it has one."""
+        """Return the block of a run's arm; None if it has none."""
         name = self.plan.arms[run.arm].block
         return None if name is None else self.plan.blocks[name]
 
     def start_of_block(self, block: Block) -> ArmRun | None:
-        """The run that trains the start model of a block; None if that is a model by name."""
+        """Return the run that trains the start model of a block; None if the block names a model itself."""
         arm = self.plan.arms.get(block.start)
         return None if arm is None else ArmRun(block.start, arm.seeds[0])
 
     def outcome_file(self, run: ArmRun) -> Path | None:
-        """File of the results by prompt; None for an arm of no block."""
+        """Return the path of the file of results of a run; None for an arm without a block."""
         block = self.plan.arms[run.arm].block
         assert self.plan.outcomes is not None or block is None
         return None if block is None else outcome_path(Path(str(self.plan.outcomes)), block, run)
 
     def outcome(self, run: ArmRun) -> ArmOutcome | None:
-        """How a run ended. A run with a file of results has finished, on whatever machine; no other run has.
+        """Return how a run ended; None while it is open.
 
-        A run that others start from is open as long as its weights are not in this folder.
+        A run of a block has finished if its file of results exists, which may be from another machine. It is
+        open, however, while its weights are not in this folder and another arm needs them.
         """
         path, ended = self.outcome_file(run), super().outcome(run)
         if path is None or (ended is not None and not ended.finished):
@@ -152,7 +155,7 @@ class Study(ExperimentFolder[ArmRun, ArmOutcome]):
 
 
 def read_state_if_there(path: Path) -> dict[str, Any] | None:
-    """The object in a state file; None if there is none. Raises `UserError` if it is torn or was edited."""
+    """Read a state file; None if it does not exist. Raises `UserError` if it is torn or was edited."""
     return read_state(path) if path.exists() else None
 
 
@@ -160,7 +163,8 @@ def open_study(plan: StudyPlan, here: Path, folder: Path) -> Study:
     """Begin a study in `folder`, or continue the one there.
 
     Raises:
-        UserError: the folder holds something else, or a study with other settings, and which differ.
+        UserError: the folder contains something else, or there is a study or a file of results with other
+            settings; the message names the first setting that differs.
     """
     run_folder = _run_folder(folder)
     run_folder.refuse_foreign()
@@ -189,7 +193,7 @@ def refuse_other_outcomes(study: Study) -> None:
 
 
 def _completed(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of results with the fields that recipes and blocks have since then, at their defaults."""
+    """Add to the settings of results the fields that later versions have, with their defaults."""
     completed = dict(settings)
     if isinstance(settings.get("recipe"), dict):
         completed["recipe"] = Recipe.completed(settings["recipe"])
@@ -200,13 +204,16 @@ def _completed(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def differing_settings(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Any]]:
-    """Settings that differ, by dotted name, except `train.tokens_per_forward`: no result depends on it."""
+    """Return `[old, new]` of each setting that differs, by dotted name.
+
+    `train.tokens_per_forward` is ignored, since no result depends on it.
+    """
     found = differences(texts(old), texts(new), absent="absent")
     return {key: values for key, values in found.items() if not key.endswith("train.tokens_per_forward")}
 
 
 def _outcome_settings(study: Study) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every file of results of the plan with its settings, those of start models first."""
+    """Yield the path and settings of every file of results of the plan, those of start models first."""
     plan, here = study.plan, study.here
     for name in plan.blocks:
         yield outcome_path(Path(str(plan.outcomes)), name, None), start_settings(plan, here, name)
@@ -216,7 +223,7 @@ def _outcome_settings(study: Study) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def study_settings(folder: Path) -> dict[str, Any] | None:
-    """All settings of the study in a folder; None if there is none. Raises `UserError`."""
+    """Read all settings of the study in a folder; None if there is no study."""
     return _run_folder(folder).recipe()
 
 

@@ -23,14 +23,14 @@ WORKER = "boresight.experiments.sweep.worker"
 def run_sweep(
     path: Path, overrides: list[str], folder: Path | None, workers: int, console: Console
 ) -> tuple[Path, list[str]]:
-    """Start, join or continue a sweep and run it to its end; returns the path of the page, and its sentences.
+    """Start, join or continue a sweep and run it to its end; return the path of its report and its sentences.
 
-    The default folder has no time in its name: the same command continues where it stopped, and on another
-    machine that sees the folder it adds workers.
+    The default folder has no time in its name: the same command continues where it stopped, and adds workers
+    when it is run on another machine with access to the folder.
 
     Raises:
-        UserError: a wrong recipe or setting, or a folder that holds something else.
-        Interrupted: a signal; what was computed is kept.
+        UserError: a wrong recipe or setting, or a folder that contains something else.
+        Interrupted: after Ctrl-C or SIGTERM; what was computed is kept.
     """
     recipe = SweepRecipe.load(path, overrides)
     return run_sweep_recipe(recipe, folder or Path("runs") / f"sweep-{recipe_stem(path)}", console, workers)
@@ -39,7 +39,7 @@ def run_sweep(
 def run_sweep_recipe(
     recipe: SweepRecipe, folder: Path, console: Console, workers: int = 1
 ) -> tuple[Path, list[str]]:
-    """As `run_sweep`, for a recipe in memory."""
+    """Start, join or continue a sweep, as `run_sweep` does, with a recipe that is already loaded."""
     require_optuna(recipe)
     sweep = open_sweep(folder, recipe)
     for line in replaced_by_set(recipe):

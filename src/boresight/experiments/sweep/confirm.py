@@ -19,7 +19,10 @@ from boresight.stats.units import unit_named
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A confirmed setting. `gain` is its paired difference to the default; None for the default."""
+    """Result of a setting in the confirmation, or of the default.
+
+    `gain` is the paired difference of the setting minus the default, None for the default.
+    """
 
     setting: int | None
     name: str
@@ -30,19 +33,21 @@ class Confirmed:
 
     @property
     def significant(self) -> bool:
-        """Whether it differs significantly from the default. One seed compares two models, and shows nothing
-        about their settings."""
+        """Whether the setting differs significantly from the default.
+
+        Always False with one seed, which compares two models and not their settings.
+        """
         return self.gain is not None and self.gain.seeds > 1 and self.p < SIGNIFICANCE_LEVEL
 
     def beats(self, better: str) -> bool:
-        """Whether it is significantly better than the default."""
+        """Whether the setting is significantly better than the default; `better` is `higher` or `lower`."""
         if self.gain is None or not self.significant:
             return False
         return (self.gain.mean.value > 0) == (better == "higher")
 
 
 def ranking(sweep: Sweep) -> list[tuple[int, float]]:
-    """Settings with all seeds finished, best first, each with its mean over seeds."""
+    """Return `(number, mean over seeds)` of every setting with all seeds finished, best first."""
     found = []
     for number in range(sweep.recipe.count):
         outcomes = list(map(sweep.outcome, sweep.trials_of(number)))
@@ -59,23 +64,27 @@ def is_default(sweep: Sweep, number: int) -> bool:
 
 
 def finalists(sweep: Sweep) -> list[int]:
-    """The best settings that are not the default, at most `confirm.top`."""
+    """Return the numbers of the best settings that are not the default, at most `confirm.top` of them."""
     best = [number for number, _ in ranking(sweep) if not is_default(sweep, number)]
     return best[: sweep.recipe.confirm.top]
 
 
 def confirm_trials(sweep: Sweep) -> list[Trial]:
-    """The default and the finalists, seed by seed; none if there is no finalist."""
+    """Return the trials of the confirmation, seed by seed: the default and the finalists.
+
+    The list is empty if there is no finalist.
+    """
     chosen = finalists(sweep)
     settings = [None, *chosen] if chosen else []
     return [Trial(number, seed, confirms=True) for seed in confirm_seeds(sweep.recipe) for number in settings]
 
 
 def confirmed(sweep: Sweep) -> list[Confirmed]:
-    """The default, then the finalists, best first, each on the seeds that it and the default have finished.
+    """Return the results of the confirmation: the default, then the finalists, best first.
 
-    A finalist with a run that the guard stopped is omitted: the mean of its other seeds would be too
-    favorable. That of the default would be as well, so nothing is compared with a default that was stopped.
+    A finalist is compared on the seeds that both it and the default have finished. It is omitted if the guard
+    stopped one of its runs, since the mean of its other seeds would be too favorable. The result is empty if
+    the guard stopped a run of the default, for the same reason.
     """
     if _was_stopped(sweep, None):
         return []
@@ -93,11 +102,11 @@ def confirmed(sweep: Sweep) -> list[Confirmed]:
 
 
 SeedPairs = list[tuple[Mapping[str, Value], Mapping[str, Value]]]
-"""Values by prompt of the default and of a finalist with one fresh seed, for each seed that both finished."""
+"""One item per fresh seed that both finished: the default's values by prompt, and those of a finalist."""
 
 
 def _seed_pairs(sweep: Sweep) -> dict[int, SeedPairs]:
-    """The finalists that can be compared: those that were not stopped and share a seed with the default."""
+    """Return the values to compare by finalist, without finalists that were stopped or share no seed."""
     default = _fresh_values(sweep, None)
     pairs: dict[int, SeedPairs] = {}
     for number in finalists(sweep):
@@ -107,12 +116,12 @@ def _seed_pairs(sweep: Sweep) -> dict[int, SeedPairs]:
 
 
 def _gain(pairs: SeedPairs, bounds: Bounds | None) -> OverSeeds:
-    """A finalist minus the default."""
+    """Return the difference of a finalist minus the default."""
     return difference_over_seeds([of for of, _ in pairs], [to for _, to in pairs], bounds=bounds)
 
 
 def _fresh_values(sweep: Sweep, number: int | None) -> dict[int, dict[str, Value]]:
-    """The metric by seed and prompt of the runs that a setting has finished in the confirmation."""
+    """Return the metric of a setting's finished runs in the confirmation, as `result[seed][prompt]`."""
     return _values_by_seed(sweep, [trial for trial in confirm_trials(sweep) if trial.setting == number])
 
 
@@ -122,7 +131,7 @@ def _was_stopped(sweep: Sweep, number: int | None) -> bool:
 
 
 def sweep_verdict(sweep: Sweep, found: Sequence[Confirmed]) -> list[str]:
-    """The result of the sweep in sentences, the most important first."""
+    """Describe the result of the sweep in sentences, the most important first."""
     order = ranking(sweep)
     if not order:
         return ["No setting finished with all its seeds, so there is nothing to compare."]
@@ -136,7 +145,7 @@ def sweep_verdict(sweep: Sweep, found: Sequence[Confirmed]) -> list[str]:
 
 
 def sweep_headline(sweep: Sweep, found: Sequence[Confirmed]) -> str:
-    """The result of the sweep in a few words."""
+    """Describe the result of the sweep in a few words, for the title of the report."""
     order = ranking(sweep)
     if not order:
         return "No setting finished with all its seeds"
@@ -156,7 +165,7 @@ def _unconfirmed(sweep: Sweep, best: int) -> str:
 
 
 def _why_unconfirmed(sweep: Sweep, trials: Sequence[Trial]) -> str:
-    """The reason why no finalist is compared with the default."""
+    """Return the reason why no finalist is compared with the default."""
     if not sweep.recipe.confirm.top:
         return "confirm.top is 0"
     if not trials:
@@ -190,20 +199,21 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
 
 
 def _other_seeds(sweep: Sweep, one: Confirmed) -> str:
-    """State of the seeds that a finalist is not compared on, or what to do about them."""
+    """Return the next step for the seeds without a comparison if runs are open, else that they failed."""
     trials = [trial for trial in confirm_trials(sweep) if trial.setting in (None, one.setting)]
     is_open = any(sweep.outcome(trial) is None for trial in trials)
     return "finish the other seeds" if is_open else "the other seeds failed"
 
 
 def _units(sweep: Sweep) -> str:
-    """What the confirmation was measured on: `prompts`, or `rows` where a run does not store prompts."""
+    """Return `prompts`, or `rows` if a run of the confirmation does not store which rows share a prompt."""
     finished = filter(sweep.finished, confirm_trials(sweep))
     return "rows" if any(sweep.units_of(trial) == "rows" for trial in finished) else "prompts"
 
 
 def _against_default(one: Confirmed, sweep: Sweep) -> str:
-    """A significant difference in words: which is better, and by how much."""
+    """Describe a significant difference in words: whether the setting or the default is better, and by how
+    much."""
     assert one.gain is not None
     gain, does = one.gain.mean, "beats" if one.beats(sweep.recipe.better) else "is worse than"
     lead = gain if gain.value > 0 else gain.scaled(-1)
@@ -220,16 +230,16 @@ def _remedy(gain: OverSeeds) -> str:
 
 
 def measured_over_seeds(sweep: Sweep, number: int) -> OverSeeds | None:
-    """Mean of a setting in the search over its finished seeds; None if none has finished."""
+    """Return the mean of a setting in the search over its finished seeds; None if no seed has finished."""
     found = list(_values_by_seed(sweep, sweep.trials_of(number)).values())
     return over_seeds(found, bounds=_bounds(sweep, found)) if found else None
 
 
 def _bounds(sweep: Sweep, measured: Sequence[Mapping[str, Value]]) -> Bounds | None:
-    """Bounds of the metric, where it has any."""
+    """Return the bounds of the sweep's metric, or None if it has none."""
     return bounds_of(sweep.recipe.unit, (value for by in measured for value in by.values()))
 
 
 def _values_by_seed(sweep: Sweep, trials: Sequence[Trial]) -> dict[int, dict[str, Value]]:
-    """The metric by prompt of every trial that has finished."""
+    """Return the metric of every finished trial, as `result[seed][prompt]`."""
     return {trial.seed: sweep.by_prompt(trial) for trial in trials if sweep.finished(trial)}

@@ -14,16 +14,16 @@ from boresight.reports.drawing.scales import PlotScale, named_scale, scale_of
 from boresight.reports.figures import Figure, legend_of, run_color
 
 MOST_CURVES = 6
-"""Settings whose learning curves are drawn."""
+"""Maximum number of settings whose learning curves are drawn."""
 
 
 def sweep_figures(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figure]:
-    """One figure for each key that varied, then the learning curves."""
+    """Draw one figure for each key that varied, then the learning curves."""
     return [*metric_by_key(sweep, results), *learning_curves(sweep, results)]
 
 
 def metric_by_key(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figure]:
-    """The metric against each key that varied, one dot per setting."""
+    """Draw the metric against each key that varied, one figure per key and one dot per setting."""
     measured = [(result.values, result.mean.mean.value) for result in results if result.mean]
     heights = [value for _, value in measured]
     drawn = []
@@ -46,7 +46,11 @@ def metric_by_key(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figure
 
 
 def key_scale(values: Sequence[Any]) -> tuple[list[float], PlotScale]:
-    """Places and axis of a key: logarithmic if its values span a factor of 10, names if not numbers."""
+    """Return the positions of a key's values on the x axis, and the axis.
+
+    The axis is logarithmic if the values are positive and span a factor of 10. Values that are not all
+    numbers are placed by name, in order of appearance.
+    """
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         names = tuple(dict.fromkeys(map(str, values)))
         return [float(names.index(str(value))) for value in values], named_scale(names)
@@ -55,7 +59,10 @@ def key_scale(values: Sequence[Any]) -> tuple[list[float], PlotScale]:
 
 
 def learning_curves(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figure]:
-    """The held-out curves of the best settings and of those that were ended early, by training rows."""
+    """Draw the held-out metric over training rows for the best settings and those that were ended early.
+
+    The list is empty if no run has been evaluated.
+    """
     chosen = [r for r in results if r.rank or {"pruned", "stopped"} & r.states.keys()][:MOST_CURVES]
     lines = []
     for number, result in enumerate(chosen, start=1):
@@ -81,6 +88,6 @@ def learning_curves(sweep: Sweep, results: Sequence[SettingResult]) -> list[Figu
 
 
 def _y_axis(sweep: Sweep) -> str:
-    """The metric with its unit; ticks of a share have their own."""
+    """Return the label of the y axis: the metric with its unit, except for a share, whose ticks show it."""
     unit = "" if sweep.recipe.unit == "share" else sweep.recipe.unit
     return f"{sweep.recipe.label}, {unit}" if unit else sweep.recipe.label

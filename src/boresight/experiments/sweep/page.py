@@ -56,7 +56,7 @@ class ConfirmedLine:
 
 @dataclass(frozen=True)
 class SweepReport:
-    """Everything in the report, as text."""
+    """Contents of the report as text, and the axes of its two tables."""
 
     headline: str
     sentences: list[str]
@@ -67,7 +67,7 @@ class SweepReport:
 
 
 def write_sweep_report(sweep: Sweep) -> tuple[Path, list[str]]:
-    """Write report.html, table.md and trials.csv; returns the page's path and the sentences to print."""
+    """Write report.html, table.md and trials.csv; return the page's path and the sentences to print."""
     results, tested = setting_results(sweep), confirmed(sweep)
     searched = _drawn(sweep, {str(result.number): result.mean for result in results})
     tested_again = _drawn(sweep, {c.name: c.mean for c in tested})
@@ -87,7 +87,7 @@ def write_sweep_report(sweep: Sweep) -> tuple[Path, list[str]]:
 
 
 def render_sweep_page(sweep: Sweep, report: SweepReport, results: Sequence[SettingResult]) -> str:
-    """The page as HTML."""
+    """Render the report as an HTML page."""
     return page(
         "sweep.html.j2",
         title=sweep.folder.resolve().name,
@@ -104,7 +104,7 @@ def render_sweep_page(sweep: Sweep, report: SweepReport, results: Sequence[Setti
 
 
 def sweep_markdown(sweep: Sweep, report: SweepReport) -> str:
-    """The verdict, the confirmation and all settings as Markdown."""
+    """Format the verdict, the confirmation and all settings as Markdown."""
     metric, keys = sweep.recipe.metric, map(short_key, sweep.recipe.keys)
     parts = ["".join(f"- {sentence}\n" for sentence in report.sentences)]
     if report.confirmed:
@@ -119,7 +119,7 @@ def sweep_markdown(sweep: Sweep, report: SweepReport) -> str:
 
 
 def _stop_sentences(sweep: Sweep) -> list[str]:
-    """One sentence for each setting that the guard stopped, in the search or in the confirmation."""
+    """Return one sentence per setting and stage (search or confirmation) that the guard stopped."""
     found: dict[tuple[int | None, bool], str] = {}
     for trial in [*sweep.search_trials(), *confirm_trials(sweep)]:
         outcome = sweep.outcome(trial)
@@ -131,7 +131,7 @@ def _stop_sentences(sweep: Sweep) -> list[str]:
 
 
 def _failures(sweep: Sweep, results: Sequence[SettingResult]) -> list[str]:
-    """One sentence for each reason that settings failed for, then those of the confirmation."""
+    """Return one sentence per reason why settings failed in the search, then failures of the confirmation."""
     by_reason: dict[str, list[str]] = {}
     for result in results:
         if result.states.get("failed"):
@@ -141,7 +141,7 @@ def _failures(sweep: Sweep, results: Sequence[SettingResult]) -> list[str]:
 
 
 def _confirmation_failures(sweep: Sweep) -> list[str]:
-    """One sentence for each setting and reason that runs of the confirmation failed for."""
+    """Return one sentence per setting and reason why runs of the confirmation failed."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for trial in confirm_trials(sweep):
         outcome = sweep.outcome(trial)
@@ -155,7 +155,7 @@ def _confirmation_failures(sweep: Sweep) -> list[str]:
 
 
 def _listed(noun: str, numbers: Sequence[str]) -> str:
-    """`Setting 3`, or `Settings 3, 5`."""
+    """Format a noun with numbers, as `Setting 3` or `Settings 3, 5`."""
     return f"{noun}{'' if len(numbers) == 1 else 's'} {', '.join(numbers)}"
 
 
@@ -196,7 +196,7 @@ def _confirmed_lines(
 
 
 def _badge(c: Confirmed, better: str) -> str:
-    """CSS class of the verdict, which is also its text; empty for the default."""
+    """Return the CSS class of the verdict, which is also its text; empty for the default."""
     if c.gain is None:
         return ""
     if not c.significant:
@@ -205,7 +205,7 @@ def _badge(c: Confirmed, better: str) -> str:
 
 
 def _drawn(sweep: Sweep, means: dict[str, OverSeeds | None]) -> DrawnColumn | None:
-    """All means on one axis, so that they can be compared by eye."""
+    """Draw all means on one common axis; None if there is nothing to draw."""
     recipe = sweep.recipe
     unit = unit_named(recipe.unit)
     title = ", ".join(filter(None, (recipe.label, unit.value_suffix.strip())))

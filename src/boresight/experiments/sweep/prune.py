@@ -10,17 +10,17 @@ from boresight.core.files import read_jsonl
 from boresight.experiments.sweep.recipe import PruneSection
 
 HeldOutCurve = dict[int, float]
-"""Held-out value by training rows seen, which makes trials with different batch sizes comparable."""
+"""Held-out value by number of training rows seen, comparable between trials with different batch sizes."""
 
 
 class Pruned(Exception):
-    """The trial ends early; the message is the reason, in one sentence."""
+    """Raised to end a trial early; the message is the reason, in one sentence."""
 
 
 def reason_to_prune(
     mine: HeldOutCurve, others: Sequence[HeldOutCurve], rule: PruneSection, better: str
 ) -> str | None:
-    """The reason to end the trial with the curve `mine` now, or None.
+    """Return the reason to end the trial with the curve `mine` now, or None if it may continue.
 
     `median` is the median stopping rule (Golovin et al. 2017, §3.2.1) on the best value so far; `halving`
     is asynchronous successive halving with reduction 2 (Li et al. 2020, arXiv 1810.05934).
@@ -48,13 +48,13 @@ def reason_to_prune(
 
 
 def value_at(curve: HeldOutCurve, rows: int) -> float:
-    """The last value at or before `rows`, or the first one after."""
+    """Return the last value at or before `rows`, or the first value if there is none before."""
     before = [at for at in curve if at <= rows]
     return curve[max(before)] if before else curve[min(curve)]
 
 
 def read_curve(run: Path, metric: str, batch: int) -> HeldOutCurve:
-    """The held-out curve of a run so far, without the start model."""
+    """Read the held-out curve of a run so far, without the evaluation of the start model."""
     curve: HeldOutCurve = {}
     for line in read_jsonl(run / "metrics.jsonl"):
         value = line.get(metric)

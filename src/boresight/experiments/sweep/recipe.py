@@ -42,7 +42,7 @@ SET_BY_SWEEP = {
 }
 """Keys of the swept recipe that a sweep sets in every trial, each with the reason and what to do."""
 NUMBER_OF_EVALUATIONS = ("train.steps", "train.epochs", "train.eval_every", "rollout.updates")
-"""Keys that the number of a run's evaluations depends on."""
+"""Recipe keys that determine the number of evaluations of a run."""
 
 
 class PruneSection(Section):
@@ -52,24 +52,25 @@ class PruneSection(Section):
     """`median`: its best so far is worse than the median of the others at that point. `halving`: at the
     first, second, fourth … evaluation only the better half continues."""
     after: int = Field(default=2, gt=0)
-    """Evaluations before a trial may be pruned."""
+    """Minimum number of evaluations of a trial before it may be pruned."""
     trials: int = Field(default=4, gt=0)
     """Number of other trials that must have reached this point for the comparison."""
 
 
 class ConfirmSection(Section):
-    """The best settings and the default are trained again and measured on unseen prompts."""
+    """Settings of the confirmation, which trains the best settings and the default again and measures them on
+    unseen prompts."""
 
     top: int = Field(default=2, ge=0)
     """Number of best settings to confirm; 0 for none."""
     seeds: int = Field(default=3, ge=2)
-    """Fresh seeds for each of them and for the default."""
+    """Number of fresh seeds for each of these settings and for the default."""
     first_seed: int = Field(default=1000, ge=0, lt=2**31)
-    """The first of those seeds; the others follow it."""
+    """First fresh seed of the confirmation; the others are the integers that follow it."""
 
 
 class SweepRecipe(BaseRecipe):
-    """A sweep."""
+    """The recipe of a sweep."""
 
     recipe: str | dict[str, Any]
     """The swept recipe: a path relative to this file, a name, or in full. Unchanged, it is the default."""
@@ -92,12 +93,12 @@ class SweepRecipe(BaseRecipe):
     metric: str
     """The held-out number to compare by. Not the loss, which changes with beta and tau."""
     prune: PruneSection | None = None
-    """Null for no pruning."""
+    """Rule that ends trials early; null for no pruning."""
     confirm: ConfirmSection = ConfirmSection()
 
     @classmethod
     def read(cls, path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
-        """A sweep as nested dictionaries. Overrides of the swept recipe are added to `set`."""
+        """Read a sweep as nested dictionaries. Overrides of the swept recipe are added to `set`."""
         refuse_repeated(overrides or [])
         own, swept = _sorted(overrides or [])
         raw = super().read(path, own)
@@ -150,7 +151,10 @@ class SweepRecipe(BaseRecipe):
         return self
 
     def without_effect(self) -> dict[str, str]:
-        """Settings of the sweep, of the swept recipe, of `set` and of the search that cannot act."""
+        """Return the settings without effect, each with the sentence for its error.
+
+        These are settings of the sweep itself, and of the swept recipe with `set` and the searched settings.
+        """
         planned = self.planned()
         if self.search != "list":  # the first and the last value of every key
             planned = planned[:1] + planned[-1:]
@@ -159,7 +163,7 @@ class SweepRecipe(BaseRecipe):
         return self._idle_options() | self._idle_pruning() | swept
 
     def _idle_options(self) -> dict[str, str]:
-        """Options of the search and of the confirmation that cannot act."""
+        """Return the options of the search and of the confirmation that have no effect, with the reason."""
         is_drawn = self.search == "optuna" or self.trials is not None
         whole = "a list" if self.search == "list" else "a grid without trials"
         rules: list[Rule] = [
@@ -171,7 +175,7 @@ class SweepRecipe(BaseRecipe):
         return refusals_by(rules, non_default_settings(self) | confirm)
 
     def _idle_pruning(self) -> dict[str, str]:
-        """The bound of `prune` that no trial can reach."""
+        """Return the bound of `prune` that no trial can reach, with the reason; empty if there is none."""
         if self.prune is None:
             return {}
         others, most = self.count * len(self.seeds) - 1, self._most_evaluations()
@@ -185,7 +189,7 @@ class SweepRecipe(BaseRecipe):
         return {}
 
     def _most_evaluations(self) -> int | None:
-        """Upper bound on the number of evaluations of a trial after its start; None if it is not known."""
+        """Return an upper bound on the number of evaluations of a trial after its start; None if unknown."""
         varied = {
             name for key in self.keys for name in NUMBER_OF_EVALUATIONS if f"{name}.".startswith(f"{key}.")
         }
@@ -199,7 +203,7 @@ class SweepRecipe(BaseRecipe):
 
     @property
     def label(self) -> str:
-        """The metric in words."""
+        """Label of the metric in reports."""
         return LABELS[self.metric][0]
 
     @property
@@ -219,7 +223,7 @@ class SweepRecipe(BaseRecipe):
         return list(dict.fromkeys(key for setting in named for key in setting))
 
     def planned(self) -> list[SweepSetting]:
-        """The settings of a grid or a list; none for Optuna, which draws them later."""
+        """Return the settings of a grid or a list; empty for Optuna, which draws its settings later."""
         if self.search == "optuna":
             return []
         return list(self.settings) if self.search == "list" else grid(self.space, self.trials, self.seed)
@@ -230,13 +234,17 @@ class SweepRecipe(BaseRecipe):
         return (self.trials or 0) if self.search == "optuna" else len(self.planned())
 
     def base(self) -> Recipe:
-        """The default: the swept recipe with `set` applied."""
+        """Return the default: the swept recipe with `set` applied."""
         return self.recipe_with({})
 
     def recipe_with(self, setting: SweepSetting) -> Recipe:
-        """The swept recipe with `set` and then `setting` applied. Raises `UserError`.
+        """Return the swept recipe with `set` and then `setting` applied.
 
-        As on the command line, a change replaces the setting of the recipe that it excludes.
+        As on the command line, a change removes the setting of the recipe that it excludes: `train.steps`
+        removes `train.epochs`.
+
+        Raises:
+            UserError: the changed recipe is invalid.
         """
         assert isinstance(self.recipe, dict)
         raw, changes = Recipe.parse(self.recipe).to_dict(), {**self.set, **setting}
@@ -249,14 +257,14 @@ class SweepRecipe(BaseRecipe):
 
 
 def replaced_by_set(sweep: SweepRecipe) -> list[str]:
-    """A line for each setting of the swept recipe that `set` excludes: `train.steps=4 replaces …`."""
+    """Return a line for each setting of the swept recipe that `set` excludes: `train.steps=4 replaces …`."""
     assert isinstance(sweep.recipe, dict)
     raw = Recipe.parse(sweep.recipe).to_dict()
     return [f"{line} of the swept recipe" for line in remove_excluded(raw, sweep.set, Recipe.EITHER)]
 
 
 def _refuse_overwritten(sweep: SweepRecipe, source: str) -> None:
-    """Raise a `WrongSetting` for a key that every trial sets itself: other values would give the same run."""
+    """Raise a `WrongSetting` for a changed key that has no effect, since the sweep sets it in every trial."""
     changes = [("set", sweep.set), ("space", sweep.space), *(("settings", one) for one in sweep.settings)]
     for part, tree in changes:
         for key in keys_within(tree):
@@ -267,7 +275,7 @@ def _refuse_overwritten(sweep: SweepRecipe, source: str) -> None:
 
 
 def _accept(sweep: SweepRecipe) -> None:
-    """Raise a `UserError` unless all settings are valid recipes and the confirmation has seeds of its own."""
+    """Raise a `UserError` if a setting is no valid recipe, or if search and confirmation share a seed."""
     for setting in sweep.planned():
         sweep.recipe_with(setting)
     if sweep.search == "optuna":
@@ -277,7 +285,7 @@ def _accept(sweep: SweepRecipe) -> None:
 
 
 def confirm_seeds(sweep: SweepRecipe) -> list[int]:
-    """The fresh seeds of the confirmation."""
+    """Return the fresh seeds of the confirmation."""
     return list(range(sweep.confirm.first_seed, sweep.confirm.first_seed + sweep.confirm.seeds))
 
 
@@ -288,7 +296,11 @@ def _example(values: list[Any] | Range) -> object:
 
 
 def _sorted(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """Overrides of the sweep itself, and those of the recipe it sweeps. Raises `UserError` for other keys."""
+    """Split overrides into those of the sweep and those of the swept recipe.
+
+    Raises:
+        UserError: a key belongs to neither.
+    """
     own = [o for o in overrides if _section(o) in SweepRecipe.model_fields or "=" not in o]
     swept = [o for o in overrides if o not in own]
     sections = [*SweepRecipe.model_fields, *Recipe.model_fields]

@@ -27,14 +27,14 @@ class SettingResult:
     why: str
 
     def states_in_words(self) -> str:
-        """`finished`, or `2 finished, 1 failed`."""
+        """Format the states of the trials, as `finished` or `2 finished, 1 failed`."""
         if sum(self.states.values()) == 1:
             return next(iter(self.states))
         return ", ".join(f"{count} {state}" for state, count in self.states.items())
 
 
 def setting_results(sweep: Sweep) -> list[SettingResult]:
-    """Every setting that was drawn, ranked ones first."""
+    """Return the results of every setting that is known so far, ranked ones first."""
     ranks = {number: rank for rank, (number, _) in enumerate(ranking(sweep), start=1)}
     known = [n for n in range(sweep.recipe.count) if sweep.setting(n) is not None]
     unranked = len(known) + 1  # not in the key: a list is empty while it is sorted
@@ -61,7 +61,10 @@ def _result(sweep: Sweep, number: int, rank: int | None) -> SettingResult:
 
 
 def trials_csv(sweep: Sweep, results: Sequence[SettingResult]) -> str:
-    """One line per trial, unrounded: those of the search by rank, then those of the confirmation."""
+    """Format all ended trials as CSV, one line each: the search by rank, then the confirmation.
+
+    Values are not rounded.
+    """
     keys, metric = sweep.recipe.keys, sweep.recipe.metric
     head = ["stage", "setting", "seed", *keys, "state", metric, "seconds", "attempts", "why"]
     search = [trial for result in results for trial in sweep.trials_of(result.number)]

@@ -30,7 +30,7 @@ def require_optuna(recipe: SweepRecipe) -> None:
 
 
 def draw_setting(sweep: Sweep, number: int) -> SweepSetting:
-    """The setting with this number: the stored one, or else a new suggestion, which is stored."""
+    """Return the setting with this number: the stored one, or else a new suggestion, which is then stored."""
     kept = sweep.setting(number)
     if kept is not None:
         return kept
@@ -67,7 +67,7 @@ def _study(sweep: Sweep, number: int) -> optuna.Study:
 
 
 def _add_results(study: optuna.Study, sweep: Sweep) -> None:
-    """Add the results that the journal lacks. A setting with a failed seed has failed."""
+    """Add the results that the journal lacks. A setting with a seed without a value counts as failed."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):

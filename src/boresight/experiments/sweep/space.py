@@ -19,16 +19,16 @@ SweepSetting = dict[str, Any]
 
 
 LARGEST_GRID = 100_000
-"""Largest grid, of which each point is checked as a recipe."""
+"""Maximum number of points of a grid, since each point is checked as a recipe."""
 
 
 class Range(Section):
     """Numbers that a search may draw."""
 
     low: float
-    """Smallest."""
+    """Smallest value."""
     high: float
-    """Largest."""
+    """Largest value."""
     log: bool = Field(default=False)
     """Draw on a logarithmic scale."""
     integer: bool = Field(default=False)
@@ -46,7 +46,9 @@ class Range(Section):
 
 
 def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[SweepSetting]:
-    """All combinations of the listed values, the last key fastest; or `trials` of them, drawn at random.
+    """Return all combinations of the listed values, or `trials` of them drawn at random.
+
+    The last key varies fastest.
 
     Raises:
         UserError: a key has a range, or there are fewer combinations than `trials` or too many.
@@ -69,8 +71,10 @@ def grid(space: Mapping[str, Any], trials: int | None, seed: int) -> list[SweepS
 
 
 def refuse_empty_or_repeated(space: Mapping[str, Any], settings: Sequence[SweepSetting]) -> None:
-    """Raise a `ValueError` for a list without values, or for what is tried twice: it would count as two
-    settings."""
+    """Raise a `ValueError` for an empty list, or for a value or setting that is listed twice.
+
+    A repeated one would count as two settings.
+    """
     for key, values in space.items():
         if values == []:
             raise ValueError(f"space.{key} is an empty list; give its values, or leave the key out")
@@ -81,16 +85,17 @@ def refuse_empty_or_repeated(space: Mapping[str, Any], settings: Sequence[SweepS
 
 
 def _repeated(values: Sequence[Any]) -> str | None:
-    """The first value that stands there twice, as text; None where there is none. 1 and True differ."""
+    """Return the first value that occurs twice, as text, or None. 1 and True are different values."""
     said = [repr(value) for value in values]
     return next((shortened(values[n]) for n, one in enumerate(said) if one in said[:n]), None)
 
 
 def setting_of(tree: object, field: str = "a setting") -> SweepSetting:
-    """Nested sections as values by dotted key. Ranges (mappings with `low`) and empty mappings are values.
+    """Convert nested sections to values by dotted key. Ranges (mappings with `low`) and empty mappings are
+    values.
 
     Raises:
-        UserError: `tree` is no mapping; names `field`.
+        UserError: `tree` is not a mapping; the message names `field`.
     """
     if not isinstance(tree, Mapping):
         raise UserError(f"{field} is {shortened(tree)}: must map keys of a recipe to values.")
@@ -102,14 +107,20 @@ def _is_value(mapping: Mapping[str, Any]) -> bool:
 
 
 def keys_within(changes: Mapping[str, Any]) -> list[str]:
-    """Dotted keys that changes, or lists of them, set: `train.seed` for `train` and the value `{seed: 1}`."""
+    """Return the dotted keys that changes set: `train.seed` for the key `train` with the value `{seed: 1}`.
+
+    A list of values is searched value by value.
+    """
     listed = {key: value if isinstance(value, list) else [value] for key, value in changes.items()}
     found = (name for key, values in listed.items() for each in values for name in flat({key: each}))
     return list(dict.fromkeys(found))
 
 
 def as_number(value: object) -> object:
-    """Text such as `1e-7` as a number: YAML reads only `1.0e-7` as one."""
+    """Convert text such as `1e-7` to a number, since YAML reads only `1.0e-7` as one.
+
+    Other values are returned unchanged.
+    """
     if isinstance(value, list):
         return [as_number(item) for item in value]
     if isinstance(value, str):
@@ -121,17 +132,17 @@ def as_number(value: object) -> object:
 
 
 def setting_in_words(setting: SweepSetting | None) -> str:
-    """A setting in words: `lr 1e-06, beta 0.1`; None is the default."""
+    """Describe a setting in words, as `lr 1e-06, beta 0.1`; None is the default."""
     if setting is None:
         return "the default"
     return ", ".join(f"{short_key(key)} {value_in_words(value)}" for key, value in setting.items())
 
 
 def short_key(key: str) -> str:
-    """The last part of a dotted key."""
+    """Return the last part of a dotted key."""
     return key.rsplit(".", 1)[-1]
 
 
 def value_in_words(value: object) -> str:
-    """Numbers with four digits, other values unchanged."""
+    """Format a value: floats with four significant digits, others as they are."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -43,7 +43,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Name of the trial's folder."""
         number = "default" if self.setting is None else f"{self.setting:02d}"
         return f"{'confirm-' if self.confirms else ''}{number}-seed{self.seed}"
 
@@ -52,8 +52,9 @@ class Trial:
 class TrialOutcome:
     """How a trial ended.
 
-    `value` is the held-out mean; of a pruned trial, the last one measured. A trial that the guard stopped has
-    none: the model that it ends with is that of an earlier step. `why` is one sentence.
+    `value` is the held-out mean, for a pruned trial that of its last evaluation. It is None for a failed
+    trial, and for a trial that the guard stopped, since that one ends with the model of an earlier step.
+    `why` is one sentence.
     """
 
     state: State
@@ -64,12 +65,12 @@ class TrialOutcome:
 
     @property
     def finished(self) -> bool:
-        """Whether it ran to its end and has a value."""
+        """Whether the trial ran to its end and has a value."""
         return self.state == "finished"
 
     @property
     def failed(self) -> bool:
-        """Whether an error ended it."""
+        """Whether an error ended the trial."""
         return self.state == "failed"
 
 
@@ -87,7 +88,7 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         self._planned = recipe.planned()
 
     def setting(self, number: int | None) -> SweepSetting | None:
-        """A setting by its number; None if a search has not drawn it yet. The default is {}."""
+        """Return a setting by its number, or None if the search has not drawn it yet. The default is {}."""
         if number is None:
             return {}
         if self._planned:
@@ -96,34 +97,36 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         return read_state(path) if path.exists() else None
 
     def keep_setting(self, number: int, setting: SweepSetting) -> SweepSetting:
-        """Store a drawn setting, and return the stored one: that of another worker if it was first."""
+        """Store a drawn setting, unless another worker has stored one first; return the stored setting."""
         self._drawn(number).parent.mkdir(exist_ok=True)
         create_state(self._drawn(number), setting)
         return read_state(self._drawn(number))
 
     def in_words(self, number: int | None) -> str:
-        """A setting in words."""
+        """Describe a setting in words."""
         return setting_in_words(None if number is None else self.setting(number))
 
     def search_trials(self) -> list[Trial]:
-        """Trials of the search: every setting with every seed."""
+        """Return the trials of the search: every setting with every seed."""
         return [trial for number in range(self.recipe.count) for trial in self.trials_of(number)]
 
     def trials_of(self, number: int) -> list[Trial]:
-        """Trials of one setting in the search."""
+        """Return the trials of one setting in the search."""
         return [Trial(number, seed) for seed in self.recipe.seeds]
 
     def recipe_of(self, trial: Trial) -> Recipe:
-        """The recipe of a trial. Search and confirmation use different halves of the held-out prompts."""
+        """Return the recipe of a trial. Search and confirmation use different halves of the held-out
+        prompts."""
         split_seed = self.recipe.base().split_seed
         half = "confirmation" if trial.confirms else "selection"
         own = {"train.seed": trial.seed, "data.split_seed": split_seed, "data.eval_half": half}
         return self.recipe.recipe_with({**(self.setting(trial.setting) or {}), **own})
 
     def by_prompt(self, trial: Trial) -> dict[str, Value]:
-        """The metric after training, by prompt, NaN where missing; empty if not measured.
+        """Return the metric after training by prompt: NaN where missing, empty if it was not measured.
 
-        By held-out row where the run does not store which rows share a prompt, as in earlier versions.
+        The keys are held-out rows if the run does not store which rows share a prompt, as in earlier
+        versions.
         """
         numbers = read_state(self.run_folder(trial) / "end.json", types={"numbers": dict})["numbers"]
         by_row = {key: float(value) for key, value in numbers.get(self.recipe.metric, {}).items()}
@@ -131,7 +134,7 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
         return dict[str, Value](one_per_prompt(by_row, same.of(self.recipe.metric)))
 
     def units_of(self, trial: Trial) -> str:
-        """What the values of a trial are of: `prompts`, or `rows` where their prompts are not known."""
+        """Return `prompts`, or `rows` if the run does not store which held-out rows share a prompt."""
         return "rows" if same_prompts_of(self.run_folder(trial)) is None else "prompts"
 
     def stopped(self, trial: Trial) -> bool:
@@ -144,7 +147,7 @@ class Sweep(ExperimentFolder[Trial, TrialOutcome]):
 
 
 def held_out_mean(values: Mapping[str, Value]) -> float | None:
-    """Mean of the values that are not missing; None if all are."""
+    """Return the mean of the values that are not missing, or None if all are missing."""
     known = [float(v) for v in values.values() if v is not None and not math.isnan(v)]
     return math.fsum(known) / len(known) if known else None
 
@@ -153,7 +156,7 @@ def open_sweep(folder: Path, recipe: SweepRecipe) -> Sweep:
     """Start the sweep in `folder`, or join the one there.
 
     Raises:
-        UserError: the folder holds something else, or a sweep by another recipe.
+        UserError: the folder contains something else, or a sweep by another recipe.
     """
     run_folder = RunFolder(folder, "sweep", section="metric", recipe_name="sweep.yaml")
     run_folder.refuse_foreign()

@@ -21,7 +21,7 @@ from boresight.experiments.sweep.storage import Sweep, Trial, TrialOutcome, held
 
 
 class SweepTrials(Experiment[Trial, TrialOutcome]):
-    """How the trials of a sweep are run."""
+    """Experiment that runs the trials of a sweep."""
 
     noun = "sweep"
 
@@ -31,13 +31,16 @@ class SweepTrials(Experiment[Trial, TrialOutcome]):
         self.datasets = DatasetCache()  # most trials differ in other things than their data
 
     def jobs(self) -> Sequence[Trial]:
-        """Trials of the search; when all have ended, those of the confirmation, chosen by their ranking."""
+        """Return the trials of the search or, when all of these have ended, those of the confirmation."""
         search_trials = self.sweep.search_trials()
         open_trials = any(self.sweep.outcome(trial) is None for trial in search_trials)
         return search_trials if open_trials else confirm_trials(self.sweep)
 
     def run(self, trial: Trial, attempt: Attempt) -> TrialOutcome:
-        """Train by the trial's recipe; its value is the held-out mean, unless the guard stopped it."""
+        """Train by the trial's recipe and return how the trial ended, with its held-out mean.
+
+        A trial that the guard stopped has no value.
+        """
         from boresight.training.guard.guard import guard_stop_in_words
 
         print_stage(self.console, self._in_words(trial))
@@ -54,7 +57,7 @@ class SweepTrials(Experiment[Trial, TrialOutcome]):
         return TrialOutcome("finished", value, attempt.seconds, "", attempt.number)
 
     def failure(self, trial: Trial, attempt: Attempt, why: str) -> TrialOutcome:
-        """Outcome of a trial that failed."""
+        """Return the outcome of a trial that failed."""
         return TrialOutcome("failed", None, attempt.seconds, why, attempt.number)
 
     def report(self, trial: Trial, outcome: TrialOutcome) -> None:
@@ -93,14 +96,14 @@ class SweepTrials(Experiment[Trial, TrialOutcome]):
 
 @dataclass(frozen=True)
 class PruningListener:
-    """Ends a trial of the search at the evaluation at which it falls behind the others."""
+    """Metrics listener that ends a trial of the search early by the sweep's rule `prune`."""
 
     sweep: Sweep
     trial: Trial
     recipe: Recipe
 
     def __call__(self, step: int, split: str, numbers: dict[str, float]) -> None:
-        """Take one line of metrics. Raises `Pruned`."""
+        """Process one line of metrics; raise `Pruned` if the rule ends the trial at this evaluation."""
         rule = self.sweep.recipe.prune
         if split != "eval" or step == 0 or rule is None or self.trial.confirms:
             return

@@ -1,1 +1,1 @@
-"""A run's model as GGUF files for llama.cpp and Ollama: written, read back and compared."""
+"""Write a run's model as GGUF files for llama.cpp and Ollama, read them back, and compare them with it."""

@@ -1,5 +1,7 @@
-"""Answer the run's evaluation prompts with a GGUF file's model, and compare the checks with those of the
-run's model."""
+"""Answer the run's evaluation prompts with the model in a GGUF file, and check the answers.
+
+The results of the checks are compared with those of the answers stored in the run.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,10 @@ from boresight.training.probes.answers import answer_all, prompts_to_answer
 
 
 def checked_prompts(run: Path, most: int) -> list[tuple[Prompt, str]]:
-    """Up to `most` evaluation prompts with checkable constraints, each with the trained model's answer.
+    """Return up to `most` evaluation prompts with checkable constraints, and the trained model's answers.
 
     Raises:
-        UserError: the run has none, or its prompts cannot be read here.
+        UserError: the run has no such prompts, or they cannot be read on this machine.
     """
     recipe = Recipe.of_run(run / "config.yaml")
     known = {sample.id: sample.answers[-1] for sample in read_run(run).samples}
@@ -43,7 +45,13 @@ def checked_prompts(run: Path, most: int) -> list[tuple[Prompt, str]]:
 def answer_checks(
     model: Policy, tokenizer: Tokenizer, asked: Sequence[tuple[Prompt, str]], run: Path, console: Console
 ) -> tuple[Measured, ...]:
-    """Every check on the answers of the run's model (before) and of `model` (after), paired by prompt."""
+    """Run every check on the run's stored answers (before) and on answers of `model` (after).
+
+    The results are paired by prompt.
+
+    Args:
+        asked: prompts, each with the run's stored answer.
+    """
     wire_stop_tokens(model, tokenizer)
     prompts = [prompt for prompt, _ in asked]
     settings = Recipe.of_run(run / "config.yaml").evaluate

@@ -1,7 +1,7 @@
-"""Model architectures in GGUF: metadata keys, names of tensors, and the order of rows.
+"""Convert model architectures to GGUF: metadata keys, names of tensors, and the order of rows.
 
-The rows of Llama's query and key weights are in another order in GGUF: llama.cpp rotates neighboring entries
-of a head, transformers its first half against its second.
+The rows of Llama's query and key weights have another order in GGUF. llama.cpp applies rotary embeddings to
+pairs of neighboring entries of a head; transformers pairs the first half of a head with the second half.
 """
 
 from __future__ import annotations
@@ -21,22 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """An architecture of GGUF. `arch` is a name of `MODEL_ARCH`; `permutes`: rows of queries and keys are
-    reordered."""
+    """An architecture that GGUF supports.
+
+    Attributes:
+        arch: name of the architecture in `gguf.MODEL_ARCH`.
+        permutes: whether the rows of query and key weights are reordered.
+    """
 
     arch: str
     permutes: bool
 
 
 ARCHITECTURES = {"llama": Architecture("LLAMA", True), "qwen2": Architecture("QWEN2", False)}
-"""Supported architectures by `model_type` of transformers."""
+"""Supported architectures, by the `model_type` of the config in transformers."""
 INSTEAD = (
     "export whole weights without --gguf, and convert the folder with convert_hf_to_gguf.py of llama.cpp."
 )
 
 
 def refuse_unsupported(config: PreTrainedConfig) -> None:
-    """Raise a `UserError` for a model that cannot be described by the GGUF files written here."""
+    """Raise a `UserError` if a model has a property that these GGUF files cannot represent."""
     reason = next(_reasons(config), None)
     if reason is not None:
         raise UserError(f"--gguf: {reason}; {INSTEAD}")
@@ -60,12 +64,12 @@ def _reasons(config: PreTrainedConfig) -> Iterator[str]:
 
 
 def head_width(config: PreTrainedConfig) -> int:
-    """Width of one attention head."""
+    """Return the width of one attention head."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def add_shape(writer: GGUFWriter, config: PreTrainedConfig) -> None:
-    """Write the metadata of the architecture."""
+    """Write the sizes and constants of the architecture to the metadata of a GGUF file."""
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -81,10 +85,12 @@ def add_shape(writer: GGUFWriter, config: PreTrainedConfig) -> None:
 
 
 def named_tensors(model: PreTrainedModel) -> Iterator[tuple[str, np.ndarray]]:
-    """Every weight as float32 under its name in GGUF, with its rows in GGUF's order.
+    """Yield every weight as `(name in GGUF, float32 array)`, with its rows in GGUF's order.
+
+    The weight of an output head that is tied to the embeddings is omitted.
 
     Raises:
-        UserError: a weight that has no name there.
+        UserError: a weight has no name in GGUF.
     """
     from gguf import MODEL_ARCH, get_tensor_name_map
 
@@ -93,7 +99,7 @@ def named_tensors(model: PreTrainedModel) -> Iterator[tuple[str, np.ndarray]]:
     names = get_tensor_name_map(MODEL_ARCH[architecture.arch], config.num_hidden_layers)
     for name, value in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue  # readers take the embeddings for it
+            continue  # readers use the embeddings instead
         found = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if found is None:
             raise UserError(f"--gguf: the weight {name} has no name in GGUF files; {INSTEAD}")
@@ -106,6 +112,6 @@ def named_tensors(model: PreTrainedModel) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of each head as llama.cpp rotates them: those of its two halves in turn."""
+    """Return a weight with the rows of each head reordered: rows of its two halves alternate."""
     halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(weight.shape))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PROMPTS, TOKENS = 64, 48
-"""Number of evaluation prompts, and of tokens of each answer, on which next-token distributions are
+"""Maximum numbers of evaluation prompts and of tokens per answer, on which next-token distributions are
 compared."""
 SAME_SETTINGS = (
     "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
@@ -34,17 +34,25 @@ SAME_SETTINGS = (
 )  # fmt: skip
 SHOWN_CHECKS = ("constraint_met", "good_answer")
 CLOSE_SETTINGS = ("rms_norm_eps", "rope_theta")
-"""Floating-point settings, which GGUF stores in float32."""
+"""Floating-point settings, compared with a tolerance because GGUF stores them in float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
-    """Comparison of one file with the run's model.
+    """Comparison of one GGUF file with the run's model.
 
-    `kl` is KL(model || file), nats per token, with an interval over prompts; `agree` is the share of the
-    `tokens` positions with the same most likely token. `model` names the model of the comparison. `checks`
-    compare the answers of the run itself (before), also where its base is in 4 bits, with the file's (after).
-    `trained` is KL(model || start model) on the same tokens, None where the start model is not at hand.
+    Attributes:
+        quantization: name of the quantization, such as `q4_0`.
+        file: name of the file.
+        tokens: number of answer tokens on which the models were compared.
+        kl: mean KL(model || file) in nats per token, with an interval over prompts.
+        agree: share of the tokens with the same most likely next token.
+        checks: share of answers that pass each check, for the answers stored in the run (before) and those of
+            the file (after). The run's answers are those of the model in training, also if its base was in 4
+            bits.
+        model: name of the model that the file was compared with.
+        trained: mean KL(model || start model) on the same tokens, nats per token; None if the start model is
+            not available.
     """
 
     quantization: str
@@ -59,7 +67,11 @@ class GgufFile:
 
     @property
     def check_rows(self) -> list[list[str]]:
-        """File, check, the run's model, this file's, the paired difference and n, for the card."""
+        """Rows of the model card's table of checks.
+
+        Each row contains the file, the check, the run's value, the file's value, their paired difference, and
+        n.
+        """
         share = unit_named("share")
         return [
             [
@@ -76,7 +88,7 @@ class GgufFile:
 
     @property
     def sentence(self) -> str:
-        """The comparison as text, for the terminal."""
+        """The comparison as sentences, for the terminal."""
         checks = "".join(
             f" {label}: {after}, of the run's model {before}."
             for _, label, before, after, *_ in self.check_rows
@@ -90,14 +102,14 @@ class GgufFile:
 
     @property
     def warning(self) -> str | None:
-        """A sentence if quantization moved the model further than training did."""
+        """A warning if the KL due to quantization exceeds the KL due to training, else None."""
         finer = {"q8_0": "choose f16", "f16": "export weights in float32, without --gguf"}
         instead = finer.get(self.quantization, "choose a finer quantization, such as q8_0 or f16")
         return rounding_warning(self.file, self.kl.value, self.trained, instead)
 
 
 def answer_rows(run: Path, tokenizer: Tokenizer) -> list[Row]:
-    """The run's evaluation prompts with the trained model's answers; or a fixed question if it has none."""
+    """Return the run's evaluation prompts with the trained model's answers; a fixed pair if it has none."""
     from boresight.data.chat import encode_answer
     from boresight.reports.read_run import read_run
 
@@ -110,8 +122,14 @@ def answer_rows(run: Path, tokenizer: Tokenizer) -> list[Row]:
 def divergence(
     ours: Policy, theirs: Policy, rows: Sequence[Row], console: Console | None = None
 ) -> tuple[list[list[float]], float]:
-    """`(by_row, share)`: KL(ours || theirs) at every token of the answers, nats, by row, and the share of
-    tokens with the same argmax. `console` shows the progress."""
+    """Compute the KL between the next-token distributions of two models on the answers in `rows`.
+
+    Args:
+        console: console on which progress is shown.
+
+    Returns:
+        KL(ours || theirs) in nats, as `result[row][token]`, and the share of tokens with the same argmax.
+    """
     import torch
 
     from boresight.training.probes.kl import kl_divergence
@@ -128,7 +146,7 @@ def divergence(
 
 
 def _answer_logits(model: Policy, row: Row) -> torch.Tensor:
-    """Logits that predict the answer, `(tokens, vocabulary)`, float64."""
+    """Return the logits that predict the answer's tokens, float64 `(tokens, vocabulary)`."""
     import torch
 
     answer = row.completions[0].ids[:TOKENS]
@@ -138,16 +156,17 @@ def _answer_logits(model: Policy, row: Row) -> torch.Tensor:
 
 
 def mean_kl(by_row: Sequence[Sequence[float]]) -> Interval:
-    """The mean KL per token, with an interval over answers; limits are at least 0."""
+    """Return the mean KL per token, with an interval over answers whose lower limit is at least 0."""
     found = clustered_mean(by_row)
     return Interval(found.value, max(0.0, found.low), found.high, found.n)
 
 
 def refuse_other_model(ours: PreTrainedModel, theirs: PreTrainedModel, error: float, file: str) -> None:
-    """Raise a `UserError` unless `theirs`, read back, is `ours` but for rounding.
+    """Raise a `UserError` if `theirs`, read back from a file, differs from `ours` by more than rounding.
 
     Args:
-        error: largest relative error of a tensor.
+        error: maximum relative error of a tensor, in the Frobenius norm.
+        file: name of the file, for the error.
     """
     for name, expected in ours.state_dict().items():
         found = theirs.state_dict().get(name)
@@ -164,7 +183,10 @@ def refuse_other_model(ours: PreTrainedModel, theirs: PreTrainedModel, error: fl
 
 
 def refuse_other_tokens(file: Path, tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
-    """Raise a `UserError` unless the tokenizer in `file` gives the run's token ids and template."""
+    """Raise a `UserError` if the tokenizer in `file` has another chat template or gives other token ids.
+
+    Token ids are compared on the texts of `rows`.
+    """
     from boresight.models.checkpoint.gguf import read_gguf_tokenizer
 
     with _readable(file):
@@ -182,7 +204,7 @@ def refuse_other_tokens(file: Path, tokenizer: Tokenizer, rows: Sequence[Row]) -
 
 
 def read_back(file: Path) -> PreTrainedModel:
-    """The model in `file`. Raises `UserError` where transformers cannot read it."""
+    """Return the model in `file`. Raises `UserError` if transformers cannot read it."""
     from boresight.models.checkpoint.gguf import read_gguf_model
 
     with _readable(file):

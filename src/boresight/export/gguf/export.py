@@ -42,21 +42,24 @@ if TYPE_CHECKING:
 
 
 def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console) -> list[GgufFile]:
-    """One file per quantization of `plan` in `folder`, and a Modelfile for the first.
+    """Write one file per quantization of `plan` to `folder`, and a Modelfile for the first one.
 
-    `name` is that of the model and begins the names of the files. The model is in memory twice, in float32.
+    Every file is read back and compared with the run's model, so two models are in memory in float32.
+
+    Args:
+        name: name of the model, with which the names of the files begin.
 
     Raises:
-        UserError: an architecture or a tokenizer that is not supported, no llama.cpp where one is needed, or
-            a file that reads back as another model.
+        UserError: the architecture or the tokenizer is not supported, llama.cpp is needed and not installed,
+            or a file differs from the run's model by more than rounding.
     """
     from boresight.models import lora
     from boresight.models.load import load_model, load_tokenizer
 
     if any(QUANTIZATIONS[q].tensors is None for q in plan.quantizations):
-        quantizer()  # before the model is loaded
+        quantizer()  # raises an error before the model is loaded
     if plan.answers:
-        checked_prompts(plan.run, plan.answers)  # as well
+        checked_prompts(plan.run, plan.answers)  # raises an error before the model is loaded
     print_stage(console, "loading the run's model")
     tokenizer = load_tokenizer(str(plan.model))
     model = causal_model(lora.merge(load_model(str(plan.model), device="cpu", merge=False)))
@@ -83,7 +86,10 @@ def write_gguf_files(plan: ExportPlan, folder: Path, name: str, console: Console
 
 
 def training_kl(plan: ExportPlan, model: Policy, rows: Sequence[Row], console: Console) -> float | None:
-    """Mean KL(model || start model) per token of the answers, nats; None without the start model."""
+    """Compute the mean KL(model || start model) per token of the answers, in nats.
+
+    The result is None if the start model is not available.
+    """
     print_stage(console, f"comparing with the start model on {plural(len(rows), 'answer')}")
     start = start_model(plan)
     return None if start is None else mean_kl(divergence(model, start, rows, console)[0]).value
@@ -98,8 +104,11 @@ def compare_file(
     plan: ExportPlan,
     console: Console,
 ) -> GgufFile:
-    """Read a file back, compare it with `model`, and measure the effect of quantization. Raises
-    `UserError` if it differs by more than rounding."""
+    """Read a file back, compare it with `model`, and measure the effect of quantization.
+
+    Raises:
+        UserError: the file cannot be read back, or differs from the model by more than rounding.
+    """
     print_stage(console, f"reading {file.name} back")
     theirs = read_back(file)
     refuse_other_model(model, theirs, QUANTIZATIONS[quantization].error, file.name)

@@ -1,4 +1,4 @@
-"""Quantize through an installed llama.cpp: its program `llama-quantize`, or the package llama-cpp-python."""
+"""Quantize with an installed llama.cpp: the program `llama-quantize`, or the package llama-cpp-python."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ params = llama_cpp.llama_model_quantize_default_params()
 params.ftype = getattr(llama_cpp, "LLAMA_FTYPE_MOSTLY_" + kind)
 sys.exit(llama_cpp.llama_model_quantize(source.encode(), target.encode(), params))
 """
-"""Python code that does the same as `llama-quantize SOURCE TARGET KIND`. It runs in a process of its own,
-which llama.cpp aborts on errors."""
+"""Python code that does the same as `llama-quantize SOURCE TARGET KIND`.
+
+It runs in a separate process, since llama.cpp aborts its process on errors.
+"""
 LONGEST = 7200.0
-"""Seconds after which quantization is given up."""
+"""Maximum duration of a quantization, in seconds."""
 
 
 def quantizer() -> Sequence[str]:
-    """The command of an installed llama.cpp that quantizes; its arguments are a GGUF file, the file to write
-    and the name of a quantization.
+    """Return the command with which the installed llama.cpp quantizes a file.
+
+    The command takes three arguments: a GGUF file, the file to write, and the name of a quantization.
 
     Raises:
-        UserError: there is no llama.cpp.
+        UserError: llama.cpp is not installed.
     """
     if program := shutil.which(PROGRAM):
         return [program]
@@ -43,10 +46,10 @@ def quantizer() -> Sequence[str]:
 
 
 def quantize_file(source: Path, target: Path, quantization: str) -> None:
-    """Write `source`, a GGUF file in float16, to `target` in a quantization of llama.cpp.
+    """Quantize `source`, a GGUF file in float16, with llama.cpp, and write the result to `target`.
 
     Raises:
-        UserError: llama.cpp fails; its last line is given.
+        UserError: llama.cpp is not installed, or fails; the message then contains its last line of output.
     """
     command = [*quantizer(), str(source), str(target), quantization.upper()]
     try:

@@ -1,8 +1,8 @@
-"""An Ollama Modelfile: which GGUF file, the chat template in Ollama's language, and the stop tokens.
+"""Write an Ollama Modelfile: the GGUF file's name, the chat template as a Go template, and the stop tokens.
 
-Ollama does not run the Jinja template that is in the file. Its own templates are Go's, so the markers around
-each role's words are found by rendering conversations, and the template is written from them if they
-reproduce what the Jinja template writes.
+Ollama does not run the Jinja template in a GGUF file; its own templates are Go templates. The text around the
+content of each role is therefore found by rendering probe conversations with the Jinja template. A Go
+template is written only if it reproduces the text that the Jinja template renders.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ NO_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """The text around each role's content, the text before an answer, and the default system message
-    (None: no default)."""
+    """The markers of a chat template.
+
+    Attributes:
+        before: text before the content of each role.
+        after: text after the content of each role.
+        ask: text that opens the turn of the answer to generate.
+        system: default system message; None if there is none.
+    """
 
     before: dict[str, str]
     after: dict[str, str]
@@ -36,7 +42,11 @@ class Turns:
     system: str | None
 
     def render(self, messages: Sequence[Message], *, ask: bool) -> str:
-        """The text that the Go template renders, without BOS."""
+        """Return the text that the Go template renders for `messages`, without BOS.
+
+        Args:
+            ask: whether to open the turn of the answer to generate.
+        """
         given = self.system is None or (bool(messages) and messages[0]["role"] == "system")
         default: list[Message] = [] if given else [{"role": "system", "content": str(self.system)}]
         turns = (
@@ -46,10 +56,14 @@ class Turns:
 
 
 def render_modelfile(file: str, turns: Turns | None, stops: Sequence[str]) -> str:
-    """The Modelfile for `file`, which must be in the same folder.
+    """Return the text of a Modelfile for the GGUF file `file`, which must be in the same folder.
+
+    Args:
+        turns: markers of the chat template; None writes no TEMPLATE.
+        stops: stop tokens as text.
 
     Raises:
-        UserError: a stop token, which comes with the model, that a Modelfile cannot quote.
+        UserError: a stop token cannot be quoted in a Modelfile.
     """
     for stop in stops:
         if not stop.isprintable() or '"' in stop:
@@ -67,7 +81,7 @@ def render_modelfile(file: str, turns: Turns | None, stops: Sequence[str]) -> st
 
 
 def find_turns(tokenizer: Tokenizer) -> Turns | None:
-    """The markers of the tokenizer's chat template; None if it renders more than contents between markers."""
+    """Return the markers of the tokenizer's chat template; None if markers cannot express the template."""
     try:
         turns = _derived(tokenizer)
         if turns is None or any(_written(tokenizer, p, a) != turns.render(p, ask=a) for p, a in _probes()):
@@ -80,7 +94,7 @@ def find_turns(tokenizer: Tokenizer) -> Turns | None:
 
 
 def _derived(tokenizer: Tokenizer) -> Turns | None:
-    """Markers from the text between the words of a few conversations."""
+    """Derive the markers from the text between the contents in rendered probe conversations."""
 
     def between(*roles: str, ask: bool = False) -> list[str]:
         text, parts = _written(tokenizer, _conversation(*roles), ask), []
@@ -117,7 +131,7 @@ def _probes() -> Iterator[tuple[list[Message], bool]]:
 
 
 def _go_template(turns: Turns) -> str:
-    """The template in Go's language. Nothing trims whitespace, so that every character is as written."""
+    """Return the Go template. It trims no whitespace, so that every character is rendered as written."""
     branches = [
         f'{{{{ {"if" if i == 0 else "else if"} eq .Role "{role}" }}}}'
         f"{turns.before[role]}{{{{ .Content }}}}{turns.after[role]}"

@@ -1,4 +1,4 @@
-"""The supported quantizations, written by this package or by llama.cpp."""
+"""Supported quantizations; each is performed by this package or by llama.cpp."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from boresight.core.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """One quantization.
+    """A quantization of GGUF files.
 
-    `tensors` and `embeddings` are names of `GGMLQuantizationType`: that of the linear layers, and that of the
-    embeddings and the output head, which need more bits. Both are None where llama.cpp chooses by tensor.
-    `file_type` is a name of `LlamaFileType`. `error` is the largest relative error (Frobenius norm) that
-    rounding may leave in a tensor; a tensor under the wrong name or in another order has one of about 1.4.
+    Attributes:
+        file_type: name in `gguf.LlamaFileType`.
+        error: maximum relative error of a tensor due to rounding (Frobenius norm). A tensor with a wrong name
+            or a wrong order of rows has an error of about 1.4.
+        tensors: type of the linear layers, a name in `gguf.GGMLQuantizationType`; None if llama.cpp performs
+            the quantization and chooses the type of each tensor.
+        embeddings: type of the embeddings and the output head, which need more bits; None as for `tensors`.
     """
 
     file_type: str
@@ -35,7 +38,11 @@ QUANTIZATIONS = {
 
 
 def parse_quantizations(text: str) -> tuple[str, ...]:
-    """The names in a list such as `q8_0,q4_0`, each once. Raises `UserError` for a name that is unknown."""
+    """Return the distinct names in a list such as `q8_0,q4_0`.
+
+    Raises:
+        UserError: a name is unknown, or there is no name.
+    """
     names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
     for name in names:
         if name not in QUANTIZATIONS:

@@ -1,8 +1,7 @@
-"""Write a tokenizer into GGUF's metadata: tokens with their types, merges, the pre-tokenizer, special ids,
-template.
+"""Write a tokenizer to GGUF's metadata: typed tokens, merges, pre-tokenizer, special ids, chat template.
 
-llama.cpp selects pre-tokenizers by name and contains their code, so a tokenizer can be written only if its
-own is one of those named here. They are recognized by their behavior, not by their publisher.
+llama.cpp contains the code of its pre-tokenizers and selects one by name. A tokenizer can therefore be
+written only if its pre-tokenizer is one of those below, which are recognized by their steps.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ SPLITS = {
     COMMON_SPLIT.replace("DIGITS", r"\p{N}"): "qwen2",
     COMMON_SPLIT.replace("DIGITS", r"\p{N}{1,3}"): "llama-bpe",
 }
-"""Name of the pre-tokenizer in llama.cpp by the regular expression that splits text before merges."""
+"""Name of the pre-tokenizer in llama.cpp, by the regular expression that splits text before merges."""
 
 
 def add_tokenizer(writer: GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
     """Write the metadata of a tokenizer for a model with `size` embeddings.
 
     Raises:
-        UserError: a tokenizer that is no byte-level BPE, that has a pre-tokenizer without a name in
-            llama.cpp, or that has more tokens than the model.
+        UserError: the tokenizer is not byte-level BPE, its pre-tokenizer has no name in llama.cpp, or it has
+            more tokens than the model.
     """
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     pre = pre_tokenizer_name(backend)
@@ -64,14 +63,21 @@ def add_tokenizer(writer: GGUFWriter, tokenizer: Tokenizer, size: int) -> None:
 
 
 def opening_bos(tokenizer: Tokenizer) -> str:
-    """The BOS token if the chat template begins with it, else ''. llama.cpp adds it by itself."""
+    """Return the BOS token if the chat template begins with it and has it only once, else ''.
+
+    llama.cpp adds such a BOS token itself.
+    """
     bos = None if tokenizer.bos_token_id is None else tokenizer.convert_ids_to_tokens(tokenizer.bos_token_id)
     text = render_messages(tokenizer, QUESTION, ask=True)
     return bos if bos and text.startswith(bos) and text.count(bos) == 1 else ""
 
 
 def typed_tokens(tokenizer: Tokenizer, size: int) -> tuple[list[str], list[int]]:
-    """Tokens of a vocabulary of `size`, and their types; ids without a token are of the type UNUSED."""
+    """Return the tokens of a vocabulary of `size` and their types; ids without a token have the type UNUSED.
+
+    Raises:
+        UserError: the tokenizer has more than `size` tokens.
+    """
     from gguf import TokenType
 
     known = {id: token for token, id in tokenizer.backend_tokenizer.get_vocab(True).items()}
@@ -92,11 +98,15 @@ def typed_tokens(tokenizer: Tokenizer, size: int) -> tuple[list[str], list[int]]
 
 
 def pre_tokenizer_name(backend: dict[str, Any]) -> str:
-    """llama.cpp's name of a pre-tokenizer, given the tokenizer's JSON. Raises `UserError` if it has none."""
+    """Return llama.cpp's name of a pre-tokenizer, given the JSON of the tokenizer.
+
+    Raises:
+        UserError: llama.cpp has no such pre-tokenizer, or the tokenizer is not supported.
+    """
     model, normalizer = backend["model"], backend.get("normalizer") or {"type": None}
     if model["type"] != "BPE" or model.get("byte_fallback") or model.get("dropout"):
         raise UserError(f"--gguf: only tokenizers with byte-level BPE are supported; {INSTEAD}")
-    if normalizer["type"] not in (None, "NFC"):  # llama.cpp takes text for normalized
+    if normalizer["type"] not in (None, "NFC"):  # llama.cpp assumes normalized text
         raise UserError(f"--gguf: the normalizer {normalizer['type']} is not supported; {INSTEAD}")
     name = _name_of_steps(backend.get("pre_tokenizer") or {"type": None})
     if name is None or bool(model.get("ignore_merges")) != (name == "llama-bpe"):

@@ -1,4 +1,4 @@
-"""Write one GGUF file of a model and its tokenizer, quantized here or by llama.cpp."""
+"""Write a model and its tokenizer to a GGUF file, in one of the quantizations that this package performs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ def write_gguf(
     name: str,
     console: Console | None = None,
 ) -> None:
-    """Write `model` to `path` in a quantization of this package; `name` is the model's name in the file.
+    """Write `model` and its tokenizer to the GGUF file `path`.
 
-    `console` shows the progress over tensors.
+    Args:
+        quantization: a quantization that this package performs: `f16`, `q8_0` or `q4_0`.
+        name: name of the model in the file's metadata.
+        console: console on which progress is shown.
 
     Raises:
-        UserError: a weight or a pre-tokenizer without a name in GGUF.
+        UserError: a weight has no name in GGUF, or the tokenizer is not supported.
     """
     from gguf import GGUFWriter, LlamaFileType, quantize
     from gguf.constants import GGML_QUANT_VERSION
@@ -59,7 +62,10 @@ def write_gguf(
 
 
 def _kind_of(name: str, weight: np.ndarray, chosen: Quantization) -> GGMLQuantizationType:
-    """Vectors stay float32; rows that are no whole number of blocks become float16, as in llama.cpp."""
+    """Return the type in which a tensor is stored, as llama.cpp chooses it.
+
+    Vectors stay in float32. Matrices whose row length is not a multiple of the block size become float16.
+    """
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     if weight.ndim == 1:

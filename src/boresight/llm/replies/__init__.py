@@ -1,1 +1,1 @@
-"""Parse what servers return without trusting it: typed failures, bounded JSON, replies, plausible usage."""
+"""Parse untrusted server output: typed failures, JSON of bounded size, replies, and plausible usage."""

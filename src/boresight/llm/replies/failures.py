@@ -1,4 +1,5 @@
-"""Typed reasons why a request has no usable response: HTTP statuses, errors inside a 200, empty accounts."""
+"""Classify why a request has no usable response: HTTP statuses, errors in a response of status 200, empty
+accounts."""
 
 from __future__ import annotations
 
@@ -15,16 +16,16 @@ from urllib.parse import quote
 from boresight.core.errors import UserError, terminal_safe
 
 RETRIED = frozenset({"rate_limit", "timeout", "server", "invalid_json", "token_limit"})
-"""Kinds of failures that may not occur in another attempt."""
+"""Kinds of failures that are retried, since they may not occur in another attempt."""
 LONGEST_DETAIL = 300
 TITLE, TAG = re.compile(r"<title>([^<]+)</title>", re.IGNORECASE), re.compile(r"<[^<>]*>")
-"""Title and markup of a web page, which proxies send in place of an error."""
+"""Patterns for the title and the tags of a web page, which proxies send in place of an error."""
 REDACTED = "[key removed]"
 SHORT_KEY = 12
-"""Length below which a key may be a common word such as `none`, and is removed only where it is a word of
-its own."""
+"""Minimum length of a key that is removed from text everywhere. A shorter key may be a common word such as
+`none`, and is removed only where it is a word of its own."""
 OTHER_LIMIT_NAME: Final = "max_completion_tokens"
-"""Name of the parameter for the longest answer in OpenAI's reasoning models."""
+"""Name of the parameter for the maximum answer length in OpenAI's reasoning models."""
 
 NO_MONEY_CODES = frozenset(
     {
@@ -42,10 +43,11 @@ NO_MONEY = re.compile(
     r"payment required|billing hard limit",
     re.IGNORECASE,
 )
-"""Messages of an empty account. "exceeded your current quota" is not one: some servers use it for a limit
-per minute."""
+"""Pattern of messages about an empty account. "exceeded your current quota" does not match: some servers use
+it for a limit per minute."""
 FLAGGED = re.compile(r"\bflagged\b|requires moderation|moderation (policy|service)", re.IGNORECASE)
-"""Messages of a prompt that was refused by its content, where OpenRouter has the status of a wrong key."""
+"""Pattern of messages about a prompt that was refused for its content. OpenRouter sends them with status 403,
+as for a wrong key."""
 
 STATUS_OF_WORDS = (
     ("rate_limit", 429),
@@ -58,14 +60,14 @@ STATUS_OF_WORDS = (
     ("not_found", 404),
     ("unsupported", 400),
 )
-"""HTTP statuses by error code, for errors inside a response of status 200."""
+"""`(word, status)`: HTTP status for an error code that contains the word, in a response of status 200."""
 
 
 class Stopped(UserError):
-    """The run cannot continue; everything that had arrived is in the ledger.
+    """Raised if the run cannot continue; all replies received so far are in the ledger.
 
-    The message has the cause and what to change; the verb adds the way to continue
-    (`continued`). `other_recipe`: what to change is the recipe.
+    The message contains the cause and what to change; the calling command adds how to continue (`continued`).
+    `other_recipe` is True if the recipe must be changed.
     """
 
     def __init__(self, message: str, *, other_recipe: bool = False) -> None:
@@ -73,14 +75,14 @@ class Stopped(UserError):
         self.other_recipe = other_recipe
 
     def continued(self, how: str) -> Stopped:
-        """The same error with the way to continue: `run the same command again`."""
+        """Return the same error with the way to continue added, such as `run the same command again`."""
         message = f"{str(self).rstrip('.')}; what has arrived is kept: {how}."
         return Stopped(message, other_recipe=self.other_recipe)
 
 
 @contextmanager
 def continuing(how: str) -> Iterator[None]:
-    """Inside the block a `Stopped` gets the way to continue."""
+    """Context manager that adds the way to continue to every `Stopped` raised in its block."""
     try:
         yield
     except Stopped as stopped:
@@ -88,17 +90,17 @@ def continuing(how: str) -> Iterator[None]:
 
 
 def one_line(text: str) -> str:
-    """Text of a server for a terminal: one line, no control characters, at most `LONGEST_DETAIL` long.
+    r"""Return a server's text for the terminal: one line, printable, at most `LONGEST_DETAIL` characters.
 
-    >>> one_line("bad \\x1b[31m\\n gateway")
-    'bad \\\\x1b[31m gateway'
+    >>> one_line("bad \x1b[31m\n gateway")
+    'bad \\x1b[31m gateway'
     """
     flat = terminal_safe(" ".join(text.split()))
     return flat if len(flat) <= LONGEST_DETAIL else f"{flat[:LONGEST_DETAIL]}…"
 
 
 def redacted(text: str, key: str | None) -> str:
-    """The text without the key, also in its JSON or URL encoding. Apply it before truncating the text.
+    """Return the text without the key, also in its JSON or URL encoding. Apply it before truncating the text.
 
     >>> redacted("Incorrect API key provided: sk-0123456789abcdef.", "sk-0123456789abcdef")
     'Incorrect API key provided: [key removed].'
@@ -112,7 +114,7 @@ def redacted(text: str, key: str | None) -> str:
 
 
 def _without_word(text: str, word: str) -> str:
-    """The text without the word where no letter or digit touches it."""
+    """Return the text with the word redacted wherever no letter or digit touches it."""
     first, *rest = text.split(word)
     kept = [first]
     for before, after in pairwise([first, *rest]):
@@ -122,14 +124,14 @@ def _without_word(text: str, word: str) -> str:
 
 
 class RequestFailure(Exception):
-    """An attempt without a response.
+    """Raised if an attempt has no response.
 
     `kind` is `rate_limit`, `timeout`, `server`, `invalid_json` (a body that cannot be read), `auth`,
     `no_money` (the account is empty), `token_limit` (the endpoint requires the other name of the token
-    limit), `bad_request` (a 4xx that a retry cannot fix), `invalid_text` (the request is no Unicode text),
-    `content_filter`, `budget` (never sent) or `missing` (not in the ledger, where only the ledger is read).
-    `retry_after` is what the server asked for, in seconds. `perhaps_billed`: the server may have done the
-    work although no response was read.
+    limit), `bad_request` (a 4xx that a retry cannot fix), `invalid_text` (the request is not valid Unicode),
+    `content_filter`, `budget` (never sent) or `missing` (not in the ledger, if only the ledger is read).
+    `retry_after` is the pause that the server requests, in seconds. `perhaps_billed` is True if the server
+    may have done the work although no response was read.
     """
 
     def __init__(
@@ -145,13 +147,13 @@ class RequestFailure(Exception):
         return one_line(self.said).rstrip(".")
 
     def without(self, key: str) -> RequestFailure:
-        """The same failure with the key removed from its message."""
+        """Remove the key from the message, and return this failure."""
         self.said = redacted(self.said, key)
         return self
 
 
 def unreadable(said: str) -> RequestFailure:
-    """Failure for a body that cannot be read. The request may have been billed."""
+    """Create the failure of a body that cannot be read; the request may have been billed."""
     return RequestFailure("invalid_json", said, perhaps_billed=True)
 
 
@@ -159,8 +161,9 @@ def classify_status(status: int, headers: Mapping[str, str], error: object) -> R
     """Convert an HTTP error status into a typed failure.
 
     Args:
-        error: the body, or the object `error` in it. Servers that are not OpenAI write a text, `detail`, or a
-            list. The SDK's own message depends on its version, and has no cause for some of these forms.
+        error: the body, or the object `error` in it. Servers other than OpenAI's send a string, `detail`, or
+            a list. The SDK's own message is not used: it depends on the SDK's version, and omits the cause
+            for some of these forms.
     """
     if 300 <= status < 400:
         said = f"it redirects to {headers.get('location', 'nowhere')}, where no key is sent"
@@ -196,14 +199,14 @@ def _typed(status: int, headers: Mapping[str, str], error: object, said: str) ->
 
 
 def _codes_in(error: object) -> set[str]:
-    """Code and type of an error object, in lower case."""
+    """Return the code and the type of an error object, in lower case."""
     if not isinstance(error, Mapping):
         return set()
     return {str(error.get(name)).lower() for name in ("code", "type") if error.get(name)}
 
 
 def _status_in(error: object) -> int:
-    """The HTTP status that an error object names, in figures or in words; 500 where it names none."""
+    """Return the HTTP status of an error object by its codes, numeric or in words; 500 if there is none."""
     codes = _codes_in(error)
     for code in codes:
         if re.fullmatch(r"[45]\d\d", code):
@@ -213,7 +216,8 @@ def _status_in(error: object) -> int:
 
 
 def _message_in(error: object, levels: int = 4) -> str:
-    """The message in an error: of OpenAI's form, a text, a web page, FastAPI's `detail`, or Gemini's list."""
+    """Return the message of an error, which may have OpenAI's form, or be a string, a web page, FastAPI's
+    `detail` or Gemini's list."""
     if isinstance(error, str) and error.strip():
         return _page_text(error) if error.lstrip().startswith("<") else error
     inner = None
@@ -230,7 +234,7 @@ def _message_in(error: object, levels: int = 4) -> str:
 
 
 def _page_text(page: str) -> str:
-    """The title of a web page, else its text."""
+    """Return the title of a web page, or its text if it has none."""
     title = TITLE.search(page)
     return title[1] if title else TAG.sub(" ", page)
 
@@ -238,8 +242,10 @@ def _page_text(page: str) -> str:
 def retry_after(
     headers: Mapping[str, str], now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> float | None:
-    """Seconds that the server asks to wait, from `retry-after-ms`, or `retry-after` as seconds or a date;
-    None without."""
+    """Return the number of seconds that the server requests to wait; None if it requests none.
+
+    It is read from the header `retry-after-ms`, or from `retry-after` as seconds or a date.
+    """
     milliseconds, value = headers.get("retry-after-ms"), headers.get("retry-after")
     try:
         if milliseconds:
@@ -256,7 +262,7 @@ def retry_after(
 
 
 LONGEST_WAIT = 3600.0
-"""Largest number of seconds that a server may ask for; infinity or NaN would block all requests."""
+"""Maximum wait that a server can request, in seconds; infinity or NaN would block all requests."""
 
 
 def _wait(seconds: float) -> float | None:

@@ -1,4 +1,4 @@
-"""JSON from servers and models: one object out of bytes or prose, bounded in depth and in time."""
+"""Parse JSON from servers and models, out of bytes or prose, bounded in depth and time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from boresight.llm.replies.failures import one_line, unreadable
 
 DEEPEST = 100
-"""Levels of nested brackets in a body. Python's JSON reader and writer fail at about a thousand."""
+"""Maximum depth of nested brackets in a body; Python's JSON reader and writer fail at about a thousand."""
 EXCERPT = 120
-"""Characters of an unreadable body that an error quotes."""
+"""Number of characters of an unreadable body that an error quotes."""
 LONGEST_REPLY = 200_000
-"""Characters at the end of a model's text that are searched for JSON."""
+"""Number of characters at the end of a model's text that are searched for JSON."""
 MOST_STARTS = 200
-"""Opening braces that are tried as the beginning of an object."""
+"""Maximum number of opening braces that are tried as the beginning of an object."""
 REASONING_ENDS = re.compile(r"</(?:think|thinking|thought|reasoning)>|<\|channel\|>final<\|message\|>")
 REASONING_BEGINS = re.compile(r"\s*<(?:think|thinking|thought|reasoning)>")
 
@@ -25,7 +25,8 @@ def parse_body(content: bytes | str) -> dict[str, Any]:
     """Parse a body that must be a JSON object.
 
     Raises:
-        RequestFailure: `invalid_json`: not UTF-8, no JSON, nested too deeply, or no object.
+        RequestFailure: of the kind `invalid_json`, if the body is not UTF-8, not JSON, nested too deeply, or
+            not an object.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
@@ -35,7 +36,7 @@ def parse_body(content: bytes | str) -> dict[str, Any]:
         body = json.loads(text)
     except RecursionError:
         raise _too_deep(text) from None
-    except ValueError:  # a number of thousands of digits, too
+    except ValueError:  # also for a number of thousands of digits
         raise unreadable(f"the body is no JSON: {text[:EXCERPT]!r}") from None
     if not isinstance(body, dict):
         raise unreadable(f"the body is no JSON object: {text[:EXCERPT]!r}")
@@ -49,7 +50,7 @@ def _too_deep(text: str) -> Exception:
 
 
 def is_deep(value: object) -> bool:
-    """Whether a JSON value is nested deeper than `DEEPEST`."""
+    """Return whether a JSON value is nested deeper than `DEEPEST` levels."""
     level = [value]
     for _ in range(DEEPEST):
         inner = [list(v.values()) if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
@@ -60,8 +61,9 @@ def is_deep(value: object) -> bool:
 
 
 def after_reasoning(text: str) -> str:
-    """The answer after the model's reasoning: the text after its last `</think>`, '' if the thought is not
-    closed.
+    """Return the answer after the model's reasoning: the text after its last `</think>`.
+
+    The answer is '' if the text begins with reasoning that is not closed.
 
     >>> after_reasoning("<think>maybe 1</think>2")
     '2'
@@ -72,13 +74,13 @@ def after_reasoning(text: str) -> str:
 
 
 def extract_json(text: str) -> list[object]:
-    """The JSON objects in a model's text, after its reasoning and whatever stands around them, in order.
+    """Return the JSON objects in a model's text, in order, without its reasoning and other surrounding text.
 
     >>> extract_json('<think>{"a": 0}?</think> Sure: {"a": [1, 2]} as you asked')
     [{'a': [1, 2]}]
 
     Raises:
-        ValueError: there is none, the message is addressed to the model.
+        ValueError: there is none; the message is written for the model.
     """
     said = after_reasoning(text)[-LONGEST_REPLY:]
     problem = "there is no JSON object in it"
@@ -94,8 +96,10 @@ def extract_json(text: str) -> list[object]:
 
 
 def _objects(text: str) -> Iterator[object]:
-    """Every object that starts at a brace and is outside the others; a string gives the reason why there is
-    none."""
+    """Iterate over the outermost JSON objects in a text.
+
+    A brace that does not begin a valid object yields the reason as a string instead.
+    """
     decoder = json.JSONDecoder()
     place = text.find("{")
     for _ in range(MOST_STARTS):

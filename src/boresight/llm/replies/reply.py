@@ -1,4 +1,4 @@
-"""A parsed response of a chat endpoint: its text, the reason why it cannot be used, its usage."""
+"""Parse a response of a chat endpoint: its text, the reason why it cannot be used, and its usage."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from boresight.llm.replies.failures import RequestFailure, classify_error, one_line, unreadable
 
 MOST_TOKENS = 10**9
-"""Largest plausible number of tokens."""
+"""Maximum plausible number of tokens."""
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 TEXT_PARTS, REASONING_PARTS = ("text", "output_text"), ("thinking", "reasoning")
-"""Types of the parts of a message: of its answer, and of the reasoning before it."""
+"""Types of the parts of a message: those of its answer, and those of the reasoning before it."""
 
 TRUNCATED = frozenset({"length", "max_tokens", "max_output_tokens", "max_length", "model_length"})
 FILTERED = frozenset(
@@ -22,14 +22,19 @@ INTERRUPTED = frozenset(
     {"error", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error",
      "insufficient_system_resource"}
 )  # fmt: skip
-"""Values of `finish_reason` besides OpenAI's, in small letters: Mistral has `model_length`, Gemini `SAFETY`
-and others, GLM `sensitive` and `network_error`, DeepSeek `insufficient_system_resource`, OpenRouter `error`,
-vLLM `abort`. The text that comes with them is not the whole answer."""
+"""Values of `finish_reason` of interrupted answers, in lower case.
+
+`TRUNCATED`, `FILTERED` and `INTERRUPTED` contain those of other servers than OpenAI's as well: Mistral has
+`model_length`, Gemini `SAFETY` and others, GLM `sensitive` and `network_error`, DeepSeek
+`insufficient_system_resource`, OpenRouter `error`, vLLM `abort`. The text of such a response is not the
+complete answer.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a server reports; `cached` is the part of the prompt that it had in its cache."""
+    """Numbers of tokens that a server reports; `cached` is the part of the prompt found in the server's
+    cache."""
 
     prompt: int
     completion: int
@@ -42,11 +47,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A parsed response. The ledger stores the server's body, so that a later parser can read it again.
+    """A parsed response. The ledger stores the server's body, so that a later version can parse it anew.
 
-    `text` is the model's answer, also where `failure` gives the reason why it cannot be used: `refusal`,
-    `content_filter`, `truncated`, `empty` (there is no content) or `invalid_text` (it is no Unicode text).
-    `usage` is None where the server reports no two counts of tokens; `reported` quotes it.
+    `text` is the model's answer, even if it cannot be used. `failure` is then the reason: `refusal`,
+    `content_filter`, `truncated`, `empty` (there is no content) or `invalid_text` (it is not valid Unicode).
+    `usage` is None if the server does not report both numbers of tokens; `reported` quotes what it reported.
     """
 
     text: str
@@ -57,11 +62,11 @@ class Reply:
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> Reply:
-        """Classify a chat completion.
+        """Parse and classify a chat completion.
 
         Raises:
-            RequestFailure: the body is an error, or no chat completion at all (`invalid_json`), or the server
-                broke the answer off (`server`).
+            RequestFailure: the body is an error, is not a chat completion (`invalid_json`), or the server
+                interrupted the answer (`server`).
         """
         choice, message = _choice(body)
         finish = str(choice.get("finish_reason")).lower()
@@ -75,12 +80,12 @@ class Reply:
 
 
 def failed(kind: str, detail: str) -> Reply:
-    """A reply for a request that has no response."""
+    """Create the reply of a request that has no response."""
     return Reply("", kind, detail)
 
 
 def read_body(body: Mapping[str, Any]) -> Reply:
-    """Parse a stored body; one that cannot be parsed becomes a reply with a failure, not an exception."""
+    """Parse a stored body; if it cannot be parsed, return a reply with a failure instead of raising."""
     try:
         return Reply.read(body)
     except RequestFailure as failure:
@@ -88,7 +93,7 @@ def read_body(body: Mapping[str, Any]) -> Reply:
 
 
 def _choice(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The first choice and its message."""
+    """Return the first choice of a response and its message."""
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     error = body.get("error") or (choice.get("error") if isinstance(choice, Mapping) else None)
@@ -103,7 +108,10 @@ def _choice(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, An
 
 
 def _text(content: object) -> str | None:
-    """The content of a message; some servers send it in parts. None where there is no part but reasoning."""
+    """Return the content of a message, which some servers send in parts.
+
+    None if there is no content, or if all parts are reasoning.
+    """
     if content is None or isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
@@ -122,7 +130,7 @@ def _verdict(text: str | None, finish: str, message: Mapping[str, Any]) -> tuple
         return "content_filter", "the server's filter withheld the answer"
     if finish in TRUNCATED:
         return "truncated", "the answer reached max_tokens"
-    # Without a text, parts of the content can only be reasoning.
+    # If the content has parts but no text, they are reasoning.
     thought = any(message.get(name) for name in (*REASONING_FIELDS, "content")) and not (text or "").strip()
     if text is None or (not text.strip() and thought):
         return "empty", _why_empty(message, thought)
@@ -154,7 +162,11 @@ def _usage(raw: object) -> Usage | None:
 
 
 def _tokens(value: object) -> int | None:
-    """A count of tokens; None for what is none: negative, fractional, infinite, absurdly large, no number."""
+    """Return a number of tokens.
+
+    None if the value is not a valid one: negative, fractional, infinite, above `MOST_TOKENS`, or not a
+    number.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
         return None
     return int(value) if value == int(value) else None

@@ -1,4 +1,4 @@
-"""Detect endpoints that ignore the temperature: several samples of one prompt are identical."""
+"""Detect endpoints that ignore the temperature, by identical samples of one prompt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass
 class IdenticalSamples:
-    """Prompts with several answers of one source, and those of them whose answers are all the same text."""
+    """Number of prompts for which one source gave several answers, and number of them whose answers are all
+    identical."""
 
     prompts: int = 0
     identical: int = 0
@@ -20,7 +21,7 @@ class IdenticalSamples:
             self.identical += len(set(texts)) == 1
 
     def sentence(self, source: str, temperature: float) -> str | None:
-        """A warning if the samples of at least half of the prompts are identical; else None.
+        """Return a warning if all samples of at least half of the prompts are identical, else None.
 
         >>> IdenticalSamples(9, 9).sentence("m", 0.9).partition(":")[0]
         'm'

@@ -1,4 +1,4 @@
-"""Stop early if none of a model's replies can be used, instead of paying for all of them."""
+"""Stop early if none of a model's replies can be used, before all of them are paid for."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from boresight.llm.replies.failures import Stopped, one_line
 from boresight.llm.replies.reply import Reply
 
 Reader = Callable[[Reply], str | None]
-"""Function that returns the reason why a reply without a failure cannot be used; None if it can."""
+"""Function that returns the reason why a reply without a failure cannot be used; None if it can be used."""
 
 ENOUGH = 12
-"""Unusable replies without a usable one after which a stage stops."""
+"""Number of unusable replies, without a usable one, after which a stage stops."""
 PROBES = 4
-"""Requests in flight until the first usable reply; with three rounds each, they make `ENOUGH` replies."""
+"""Maximum number of requests in flight until the first usable reply; with three rounds each they make
+`ENOUGH` replies."""
 OF_THE_SETTINGS = frozenset({"truncated", "empty", "invalid_json", "invalid_text"})
-"""Failures that are due to the model or its settings; refusals are due to a prompt, the others to a
-server."""
+"""Kinds of failures that are due to the model or its settings. Refusals are due to a prompt, and the other
+kinds to a server."""
 
 
 def usual_reader(reply: Reply) -> str | None:
-    """The default `Reader`: any text can be used."""
+    """Return None for every reply; the default `Reader`, for which any text can be used."""
     return None
 
 
@@ -43,14 +44,17 @@ class _Seen:
 
 
 class UsableReplies:
-    """Counts usable replies by stage and model, including those from the ledger."""
+    """Counter of usable and unusable replies by stage and model, including replies from the ledger."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     @asynccontextmanager
     async def probe(self, stage: str, model: str) -> AsyncIterator[None]:
-        """Context that waits for a place: `PROBES` places until a reply was usable, any number afterwards."""
+        """Context manager that limits the requests in flight to `PROBES` until a reply was usable.
+
+        Entering it waits while the limit is reached; after the first usable reply there is no limit.
+        """
         seen = self._seen.setdefault((stage, model), _Seen())
         while not seen.usable and seen.probing >= PROBES:
             turn = asyncio.get_running_loop().create_future()
@@ -66,10 +70,11 @@ class UsableReplies:
     def note(
         self, stage: str, model: str, failure: str | None, detail: str, text: str = "", replies: int = 1
     ) -> None:
-        """Count the result of a request; it took `replies` replies.
+        """Count the result of a request that took `replies` replies.
 
         Raises:
-            Stopped: `ENOUGH` replies came and none can be used. The message quotes the first.
+            Stopped: at least `ENOUGH` replies were received, and none can be used. The message quotes the
+                first.
         """
         seen = self._seen.setdefault((stage, model), _Seen())
         if failure is None:

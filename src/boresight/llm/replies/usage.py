@@ -1,7 +1,7 @@
-"""Cost of a response: its reported usage if plausible, else a safe estimate.
+"""Determine the tokens of a response: its reported usage if that is plausible, else a safe estimate.
 
-A server may report no usage, or any number. Fewer tokens than the texts certainly take would let a run exceed
-its budget; absurdly many would end it. Both are replaced by the worst case that was reserved, and counted.
+A server may report no usage, or any number. Fewer tokens than the texts require would let a run exceed its
+budget; absurdly many would end it. Both are replaced by the worst case that was reserved, and counted.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from boresight.llm.replies.reply import Reply, Usage
 from boresight.llm.request import Request
 
 MOST_CHARACTERS = 8
-"""Characters per token; the average of every language is lower: English has about 4.5."""
+"""Maximum number of characters per token; no language has a larger average (English has about 4.5)."""
 UNSEEN = 100_000
-"""Tokens that a server may report beyond the visible ones: its own system prompt, hidden reasoning."""
+"""Maximum number of tokens that a server may report beyond the visible ones: its own system prompt and hidden
+reasoning."""
 
 
 def counted(request: Request, reply: Reply) -> tuple[Usage, str]:
-    """Usage of a response for the budget, and what was implausible in the reported usage, '' if nothing."""
+    """Return the usage to count, and why the reported usage is implausible ('' if it is plausible)."""
     seen = len(reply.text.encode("utf-8", "surrogatepass"))
     honors_limit = least_tokens(reply.text) <= request.max_tokens
     # No token is shorter than a byte, which bounds an answer that ignores max_tokens.
@@ -33,7 +34,9 @@ def counted(request: Request, reply: Reply) -> tuple[Usage, str]:
 
 
 def least_tokens(text: str) -> int:
-    """Tokens that a text certainly takes; runs of white space, which may be one token, count once.
+    """Return the minimum number of tokens of a text.
+
+    A run of white space may be one token, so it counts as one character.
 
     >>> least_tokens("")
     0

@@ -1,12 +1,12 @@
-"""OpenAI's batch API as a transport: half the price, up to a day.
+"""Send requests through OpenAI's batch API, at half the price, within up to a day.
 
-Waiting requests go into a JSON Lines file, one line each under its ledger key as `custom_id`, and results are
-joined on that id, whatever their order. The assignment of requests to a batch is in the ledger before the
-batch is created, so that after a crash the batch is found again instead of being paid twice. It is deleted in
-the transaction that stores the response, or its failure (`Ledger.complete`, `Ledger.fail`).
+Waiting requests are written to a JSON Lines file, one per line with the ledger key as `custom_id`. Results
+are joined on that id, in any order. Which requests a batch contains is stored in the ledger before the batch
+is created, so that after a crash the batch is found again and not paid twice. That record is deleted in the
+transaction that stores the response, or its failure (`Ledger.complete`, `Ledger.fail`).
 
-Until the batch exists a server that fails ends the run after the usual attempts. An existing batch is polled
-for as long as it takes.
+Until the batch exists, a failing server ends the run after the usual number of attempts. An existing batch is
+polled for as long as it takes.
 """
 
 from __future__ import annotations
@@ -46,14 +46,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MOST_REQUESTS = 50_000
 MOST_BYTES = 190_000_000
-"""A batch may hold 50,000 requests and 200 MB (OpenAI's limits of 2026)."""
+"""Maximum size of a batch file in bytes; OpenAI's limits of 2026 are 50,000 requests (`MOST_REQUESTS`) and
+200 MB."""
 MOST_RESULT_BYTES = 2**29
-"""Largest file of results that is read."""
+"""Maximum size of a file of results, in bytes."""
 POLL_EVERY = 30.0
 LINGER = 1.0
 """Seconds without a new request after which the waiting requests are sent as a batch."""
 UNSENT = "?"
-"""Prefix of the record of a batch that was about to be created; the rest is its mark on the server."""
+"""Prefix of the ledger's record of a batch that was about to be created; the rest is the mark by which the
+server's batches are searched."""
 MARK = "boresight"
 OVER = {"completed", "failed", "expired", "cancelled"}
 
@@ -61,7 +63,10 @@ Waiting = tuple[Request, "asyncio.Future[dict[str, Any]]"]
 
 
 class BatchTransport(OpenAITransport):
-    """Transport through the batch API; see the module. `send` returns when the request's batch has ended."""
+    """Transport through the batch API; `send` returns when the batch of the request has ended.
+
+    The module docstring describes how requests are assigned to batches.
+    """
 
     def __init__(
         self,
@@ -81,13 +86,13 @@ class BatchTransport(OpenAITransport):
         self.ledger, self.poll_every, self.linger = ledger, poll_every, linger
         self.first_pause = first_pause
         self.on_failure: Callable[[RequestFailure], None] = lambda failure: None
-        """Called with each failure of a call that is repeated here."""
+        """Called with each failure of a call that this transport retries itself."""
         self._waiting: list[Waiting] = []
         self._collector: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def send(self, request: Request) -> dict[str, Any]:
-        """See `Transport.send`."""
+        """Send a request in the next batch, and return the body of its response (see `Transport.send`)."""
         promise: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, promise))
         if self._collector is None:
@@ -95,13 +100,13 @@ class BatchTransport(OpenAITransport):
         return await promise
 
     async def close(self) -> None:
-        """Close connections. Batches continue on the server and are found again by the next process."""
+        """Close connections. Batches continue on the server, and the next process finds them again."""
         for task in self._tasks:
             task.cancel()
         await super().close()
 
     async def _collect(self) -> None:
-        """Wait until no more requests come, then hand them out to batches, old ones first."""
+        """Wait until no more requests arrive, then assign them to batches, existing batches first."""
         count = -1
         while count != len(self._waiting):
             count = len(self._waiting)
@@ -117,7 +122,7 @@ class BatchTransport(OpenAITransport):
             self._start(self._submit(part), part)
 
     def _start(self, work: Awaitable[None], waiting: Sequence[Waiting]) -> None:
-        """Run in the background; what goes wrong goes to those who wait."""
+        """Run `work` in the background; an exception is passed to the waiting requests."""
 
         async def guarded() -> None:
             try:
@@ -143,7 +148,10 @@ class BatchTransport(OpenAITransport):
         await self._finish(batch, waiting)
 
     async def _created(self, file: str, mark: str) -> str:
-        """Create the batch. If the reply is lost, the server may have done so: it is looked for first."""
+        """Create the batch and return its id.
+
+        After a lost reply the batch may exist already, so every retry searches for it first.
+        """
         attempts = count()
 
         async def create() -> str:
@@ -160,7 +168,10 @@ class BatchTransport(OpenAITransport):
         return await self._to_send(create)
 
     async def _resume(self, batch: str, waiting: Sequence[Waiting]) -> None:
-        """A batch of an earlier process, by its id, or by its mark when the id never reached us."""
+        """Continue a batch of an earlier process.
+
+        The batch is found by its id, or by its mark if the earlier process did not receive the id.
+        """
         if not batch.startswith(UNSENT):
             await self._finish(batch, waiting)
             return
@@ -178,25 +189,25 @@ class BatchTransport(OpenAITransport):
         return None
 
     async def _finish(self, batch: str, waiting: Sequence[Waiting]) -> None:
-        """Wait for the batch, and give everyone their line of its files."""
+        """Wait for the batch to end, and pass each waiting request its line of the result files."""
         while (state := await self._call(lambda: self._client.batches.retrieve(batch))).status not in OVER:
             await asyncio.sleep(self.poll_every)
         results, problem = await self._results(state)
         if state.status == "cancelled" and (
             left := [request.key for request, _ in waiting if request.key not in results]
         ):
-            # Nothing was done for them: the next process sends them in a batch of their own.
+            # The server did not process these; the next process sends them in another batch.
             self.ledger.batch(left, UNSENT + secrets.token_hex(8))
         for request, promise in waiting:
             self._deliver(promise, results.get(request.key), state, problem)
 
     async def _results(self, batch: Batch) -> tuple[dict[str, dict[str, Any]], str]:
-        """Lines of the batch's files by request, and why some line cannot be read, '' if all can."""
+        """Return the lines of the batch's files by request key, and why any is unreadable ('' if none)."""
         results: dict[str, dict[str, Any]] = {}
         problem = ""
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             content = await self._call(partial(self._client.files.content, file))
-            # Not splitlines: answers may hold U+2028 and its like, which it takes for ends of lines.
+            # Not splitlines: it also splits at characters such as U+2028, which answers may contain.
             for line in content.content.split(b"\n"):
                 if not line.strip():
                     continue
@@ -234,7 +245,7 @@ class BatchTransport(OpenAITransport):
         return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
-        """A call about a batch that exists: a hiccup of the server must not lose it, so it is repeated."""
+        """Make a call about an existing batch, retrying without limit so that the batch is not lost."""
         while True:
             try:
                 return await call()
@@ -243,7 +254,7 @@ class BatchTransport(OpenAITransport):
             await asyncio.sleep(max(self.poll_every, failure.retry_after or 0.0))
 
     async def _to_send(self, call: Callable[[], Awaitable[T]]) -> T:
-        """A call before a batch exists.
+        """Make a call before the batch exists, with a limited number of attempts.
 
         Raises:
             Stopped: every attempt failed.
@@ -262,7 +273,7 @@ class BatchTransport(OpenAITransport):
         )
 
     def _passing(self, error: Exception) -> RequestFailure:
-        """A failure that may pass, which is reported. Raises any other."""
+        """Report and return a failure that may not occur again; raise any other."""
         failure = self._failure(classify(self._openai, error))
         if failure.kind not in RETRIED or failure.kind == "invalid_json":
             raise failure from None
@@ -271,7 +282,7 @@ class BatchTransport(OpenAITransport):
 
 
 def _parts(waiting: Sequence[Waiting], line: Callable[[Request], bytes]) -> list[list[Waiting]]:
-    """Cut into batches that the server takes."""
+    """Divide the waiting requests into batches within the server's limits."""
     parts: list[list[Waiting]] = []
     size = MOST_BYTES
     for one in waiting:
@@ -285,7 +296,11 @@ def _parts(waiting: Sequence[Waiting], line: Callable[[Request], bytes]) -> list
 
 
 def _body(result: dict[str, Any]) -> dict[str, Any]:
-    """The response body in a line of the result files. Raises `RequestFailure` where it holds an error."""
+    """Return the response body in a line of the result files.
+
+    Raises:
+        RequestFailure: the line contains an error, or no chat completion.
+    """
     response, error = result.get("response"), result.get("error")
     if isinstance(response, dict):
         status, body = response.get("status_code"), response.get("body")
@@ -301,16 +316,20 @@ def _body(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_cancelled(result: dict[str, Any]) -> bool:
-    """Whether a line states only that its request was not sent before the batch was cancelled."""
+    """Return whether a line only reports that its request was not sent before the batch was cancelled."""
     error = result.get("error")
     return isinstance(error, dict) and error.get("code") == "batch_cancelled"
 
 
 def _missing(batch: Batch, problem: str) -> NoReturn:
-    """Raise the failure of a request that no line answers; `problem` is why some line cannot be read.
+    """Raise the failure of a request for which the result files have no line.
+
+    Args:
+        problem: reason why some line cannot be read; '' if all can.
 
     Raises:
-        Stopped: the batch was cancelled, so that the rest is not bought before the next run.
+        Stopped: the batch was cancelled; its other requests are not sent again in this run.
+        RequestFailure: in all other cases.
     """
     if batch.status == "cancelled":
         raise Stopped(f"the batch {batch.id} was cancelled at the server; another run sends the rest.")

@@ -1,4 +1,4 @@
-"""Bodies of HTTP responses, bounded before and after decompression."""
+"""Read bodies of HTTP responses with a limit on their size, before and after decompression."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import Any
 from boresight.llm.replies.failures import RequestFailure, unreadable
 
 MOST_BYTES = 16 * 2**20
-"""Largest body of one chat completion: a hundred times the longest answer that models give."""
+"""Maximum size of the body of a chat completion in bytes: a hundred times the longest answer of current
+models."""
 ACCEPTED = "gzip, deflate"
-"""Compressions that are accepted; a body in another one is refused."""
+"""Content encodings that are accepted; a body with another one is refused."""
 AUTOMATIC = zlib.MAX_WBITS | 32
-"""Setting with which zlib detects whether a body is gzip or deflate."""
+"""Window size with which zlib detects whether a body is gzip or deflate."""
 AT_ONCE = 2**20
-"""Bytes decompressed at a time, since a kilobyte of gzip can expand to a megabyte."""
+"""Number of bytes decompressed at a time, since a kilobyte of gzip can expand to a megabyte."""
 
 
 def bounded(most: int) -> Callable[[Any], Awaitable[None]]:
-    """A response hook for the SDK's HTTP client (httpx or httpx2) that reads the whole body, or refuses it.
+    """Return a response hook for the SDK's HTTP client (httpx or httpx2) that reads the body, or refuses it.
 
     Raises (the hook):
-        RequestFailure: the body has more than `most` bytes, or is compressed otherwise than `ACCEPTED`.
+        RequestFailure: the body has more than `most` bytes, or a content encoding other than `ACCEPTED`.
     """
 
     async def read(response: Any) -> None:
@@ -32,7 +33,7 @@ def bounded(most: int) -> Callable[[Any], Awaitable[None]]:
             body = await read_body_of(stream, response.headers.get("content-encoding", ""), most)
         finally:
             await stream.aclose()
-        # What follows sees a plain body that is there already.
+        # From here on the body is in memory and not compressed.
         library = sys.modules[type(response).__module__.partition(".")[0]]
         response.headers.pop("content-encoding", None)
         response.stream = library.ByteStream(body)
@@ -41,7 +42,11 @@ def bounded(most: int) -> Callable[[Any], Awaitable[None]]:
 
 
 async def read_body_of(stream: AsyncIterable[bytes], encoding: str, most: int) -> bytes:
-    """The decompressed body; see `bounded`."""
+    """Read and return the decompressed body.
+
+    Raises:
+        RequestFailure: as the hook of `bounded`.
+    """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         unpacker = None
@@ -70,5 +75,5 @@ def _unpack(unpacker: Any, chunk: bytes, body: bytearray, most: int) -> None:
 
 
 def too_large(most: int) -> RequestFailure:
-    """The failure of a body of more than `most` bytes."""
+    """Create the failure of a body of more than `most` bytes."""
     return unreadable(f"the body has more than {most / 2**20:,.0f} MB")

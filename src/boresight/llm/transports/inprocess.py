@@ -1,4 +1,5 @@
-"""A model in this process as a transport: no server, no network, the starter model by default.
+"""Sample from a model in this process as a transport, without server or network; by default the starter
+model.
 
 Waiting requests are sampled together in one thread. The random numbers of a request depend only on its
 prompt, settings and sample index, so an interrupted run continues with the same answers.
@@ -25,21 +26,21 @@ if TYPE_CHECKING:
     from boresight.models.sampler.params import Sample, SamplingParams
 
 IN_PROCESS = "in-process"
-"""Takes the place of the base URL in requests and ledger."""
+"""Value in place of the base URL in requests and in the ledger."""
 BodyOrFailure = dict[str, Any] | RequestFailure
-"""A chat completion, or the failure of one request in a batch."""
+"""A chat completion, or the failure of one of the requests that are sampled together."""
 KNOWN = {"max_tokens", "temperature", "top_p", "top_k", "seed"}
 
 
 class InProcessTransport:
-    """Answers requests for the model `name` with `boresight.models.sampler.sample`.
+    """Transport that answers requests for the model `name` with `boresight.models.sampler.sample`.
 
     Args:
         name: `starter`, a folder (a run folder too) or a hub id.
-        batch: largest number of requests sampled at a time.
+        batch: maximum number of requests sampled at a time.
 
     Raises:
-        UserError: no such model; raised by the first request.
+        UserError: there is no such model; raised by the first request.
     """
 
     base_url = IN_PROCESS
@@ -51,7 +52,12 @@ class InProcessTransport:
         self._thread = ThreadPoolExecutor(1)
 
     async def send(self, request: Request) -> dict[str, Any]:
-        """See `Transport.send`."""
+        """Sample a completion, and return it as the body of a response (see `Transport.send`).
+
+        Raises:
+            UserError: the request has a sampling parameter that is not supported.
+            RequestFailure: the prompt leaves no room for an answer.
+        """
         if unknown := set(request.params) - KNOWN:
             raise UserError(
                 f"params: the model in this process does not know {', '.join(sorted(unknown))}; "
@@ -67,12 +73,12 @@ class InProcessTransport:
         return answer
 
     async def close(self) -> None:
-        """See `Transport.close`."""
+        """Stop the sampling thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self) -> None:
-        """Sample what waits until nothing does."""
-        await asyncio.sleep(0)  # let everyone who is about to ask do so, for a full first batch
+        """Sample the waiting requests until there are none."""
+        await asyncio.sleep(0)  # let the other tasks add their requests, for a full first batch
         try:
             while self._waiting:
                 part, self._waiting = self._waiting[: self.batch], self._waiting[self.batch :]
@@ -84,7 +90,7 @@ class InProcessTransport:
         asked = [request for request, _ in part]
         try:
             bodies = await asyncio.get_running_loop().run_in_executor(self._thread, self._sample, asked)
-        except Exception as error:  # whatever it is, it belongs to those who asked
+        except Exception as error:  # any error is passed to the waiting requests
             for _, promise in part:
                 if not promise.done():
                     promise.set_exception(error)
@@ -95,7 +101,7 @@ class InProcessTransport:
 
     @cached_property
     def _loaded(self) -> tuple[Policy, Tokenizer]:
-        """Model and tokenizer."""
+        """The model and its tokenizer, loaded on first access."""
         from boresight.models.sampler.generate import load_chat_model
 
         return load_chat_model(self.name)
@@ -127,7 +133,7 @@ class InProcessTransport:
 
 
 def _groups(asked: Sequence[Request]) -> list[list[Request]]:
-    """Requests that differ in their sample index only: their prompt is computed once."""
+    """Group the requests that differ only in their sample index, so that their prompt is processed once."""
     groups: dict[str, list[Request]] = defaultdict(list)
     for request in asked:
         groups[_prompt_identity(request)].append(request)
@@ -156,7 +162,7 @@ def _params(request: Request, model: Policy) -> SamplingParams:
 
 
 def _body(request: Request, prompt_tokens: int, sample: Sample) -> dict[str, Any]:
-    """The sample as a chat completion."""
+    """Convert a sample to a chat completion."""
     message = {"role": "assistant", "content": sample.text}
     return {
         "object": "chat.completion",

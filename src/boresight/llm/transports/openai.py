@@ -1,8 +1,8 @@
 """Send requests to an OpenAI-compatible endpoint over HTTP.
 
 A transport has a `base_url` and one coroutine, `send(request) -> body`, which raises `RequestFailure`.
-Retries, limits and budgets are handled by the client, so the SDK's own retries are off. Its HTTP client
-follows no redirects, which would carry the key to another address, and reads bodies up to a limit. The key is
+Retries, limits and budgets are handled by the client, so the SDK's own retries are off. Its HTTP client does
+not follow redirects, which would send the key to another address, and limits the size of bodies. The key is
 removed from error messages of servers, but not from responses, which are stored unchanged.
 """
 
@@ -27,10 +27,11 @@ from boresight.llm.transports.reward_outputs import (
 )
 
 TokenLimit = Literal["max_tokens", "max_completion_tokens"]
-"""Name of the parameter for the longest answer; OpenAI's reasoning models accept the second one only."""
+"""Name of the parameter for the maximum answer length; OpenAI's reasoning models accept only the second
+one."""
 UNHEARD = frozenset({"ConnectError", "ConnectTimeout"})
-"""Exceptions of the SDK's HTTP client (httpx or httpx2) that mean that no connection was made, so that
-nothing was billed."""
+"""Exceptions of the SDK's HTTP client (httpx or httpx2) after which no connection was made, so that nothing
+was billed."""
 OPENAI_PARAMS = frozenset(
     {
         "temperature",
@@ -53,7 +54,11 @@ class Transport(Protocol):
     base_url: str
 
     async def send(self, request: Request) -> dict[str, Any]:
-        """The server's body, which `Reply.read` can read. Raises `RequestFailure`."""
+        """Send a request and return the server's body, which `Reply.read` can parse.
+
+        Raises:
+            RequestFailure: there is no such body.
+        """
         ...
 
     async def close(self) -> None:
@@ -62,17 +67,17 @@ class Transport(Protocol):
 
 
 class OpenAITransport:
-    """Chat completions through the `openai` package.
+    """Transport for chat completions through the `openai` package.
 
     Args:
         base_url: for instance `https://api.openai.com/v1` or a vLLM server's `http://127.0.0.1:8000/v1`.
         key_env: name of the environment variable that holds the key; the key is not stored elsewhere.
-        timeout: seconds for one attempt.
-        structured: how the server takes a JSON schema: `schema` (response_format json_schema), `object` (JSON
-            mode), or `prompt` (only the prompt describes it).
-        token_limit: name of the parameter for the longest answer; if the server requires the other name, that
-            is used from then on.
-        most_bytes: largest body that is read.
+        timeout: timeout of one attempt, in seconds.
+        structured: how the server receives a JSON schema: `schema` (response_format json_schema), `object`
+            (JSON mode), or `prompt` (only the prompt describes it).
+        token_limit: name of the parameter for the maximum answer length; if the server requires the other
+            name, that is used from then on.
+        most_bytes: maximum size of a body, in bytes.
 
     Raises:
         UserError: the package is not installed, or the variable is not set.
@@ -108,7 +113,7 @@ class OpenAITransport:
         )
 
     async def send(self, request: Request) -> dict[str, Any]:
-        """See `Transport.send`."""
+        """Send a request over HTTP, and return the body of the response (see `Transport.send`)."""
         try:
             if asks_for_outputs(request):
                 return as_completion(parse_body(await self._outputs(request)))
@@ -121,17 +126,20 @@ class OpenAITransport:
             raise self._failure(failure) from None
 
     async def close(self) -> None:
-        """See `Transport.close`."""
+        """Close connections."""
         await self._client.close()
 
     async def _outputs(self, request: Request) -> bytes:
-        """The body of a reward model's reply, from a path that the SDK has no function for."""
+        """Return the body of a reward model's reply, from a path for which the SDK has no function."""
         url, raw = outputs_url(self.base_url, request), self._http.Response
         response = await self._client.post(url, cast_to=raw, body=outputs_body(request))
         return bytes(response.content)
 
     def _failure(self, failure: RequestFailure) -> RequestFailure:
-        """The failure without the key in it. Remembers what an endpoint asked for; the client sends again."""
+        """Remove the key from a failure, and return it.
+
+        After a `token_limit` failure, all later requests use the other name of the parameter.
+        """
         if failure.kind == "token_limit":
             self.token_limit = OTHER_LIMIT_NAME
         if failure.kind == "auth":
@@ -140,7 +148,11 @@ class OpenAITransport:
 
 
 def import_openai() -> ModuleType:
-    """The `openai` package, imported when it is first needed: it takes most of a second."""
+    """Import the `openai` package on first use, since that takes most of a second.
+
+    Raises:
+        UserError: the package is not installed.
+    """
     try:
         import openai
     except ImportError:
@@ -151,7 +163,11 @@ def import_openai() -> ModuleType:
 
 
 def read_key(variable: str) -> str:
-    """A key from the environment. Raises `UserError` when it is not there."""
+    """Return the key in an environment variable.
+
+    Raises:
+        UserError: the variable is not set, or is empty.
+    """
     key = os.environ.get(variable, "").strip()
     if not key:
         raise UserError(
@@ -161,19 +177,19 @@ def read_key(variable: str) -> str:
 
 
 def sdk_arguments(request: Request, structured: str, token_limit: TokenLimit) -> dict[str, Any]:
-    """Arguments of the SDK's `create` for a request."""
+    """Return the arguments of the SDK's `create` for a request."""
     body = request_body(request, structured, token_limit)
     extra = {name: body.pop(name) for name in request.params if name in body and name not in OPENAI_PARAMS}
     return {**body, "extra_body": extra} if extra else body
 
 
 def request_body(request: Request, structured: str, token_limit: TokenLimit = "max_tokens") -> dict[str, Any]:
-    """The JSON body of a request, as `/chat/completions` takes it."""
+    """Return the JSON body of a request to `/chat/completions`."""
     body: dict[str, Any] = {"model": request.model, "messages": list(request.messages), **request.params}
     if "max_tokens" in body:
         body[token_limit] = body.pop("max_tokens")
     if "seed" in body:
-        body["seed"] += request.sample  # or every sample of a prompt would be the same
+        body["seed"] += request.sample  # otherwise all samples of a prompt would be equal
     if request.schema is not None and structured == "schema":
         body["response_format"] = {
             "type": "json_schema",
@@ -185,14 +201,18 @@ def request_body(request: Request, structured: str, token_limit: TokenLimit = "m
 
 
 def completion_in(body: dict[str, Any]) -> dict[str, Any]:
-    """The body, if it is a chat completion; raises a `RequestFailure` otherwise."""
+    """Return the body if it is a chat completion.
+
+    Raises:
+        RequestFailure: it is not.
+    """
     Reply.read(body)
     return body
 
 
 def classify(openai: ModuleType, error: Exception) -> RequestFailure:
     """Convert one of the SDK's exceptions into a typed failure."""
-    if isinstance(error.__cause__, RequestFailure):  # of the hook that reads bodies
+    if isinstance(error.__cause__, RequestFailure):  # raised by the hook that reads bodies
         return error.__cause__
     unheard = type(error.__cause__).__name__ in UNHEARD
     if isinstance(error, openai.APITimeoutError):

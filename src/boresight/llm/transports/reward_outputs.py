@@ -1,4 +1,4 @@
-"""Outputs of a reward model behind vLLM's `/classify` and `/pooling`, or SGLang's `/classify`.
+"""Request the outputs of a reward model from vLLM's `/classify` and `/pooling`, or SGLang's `/classify`.
 
 These paths are next to `/v1` and take a conversation as `messages`, or its token ids:
 
@@ -7,9 +7,9 @@ These paths are next to `/v1` and take a conversation as `messages`, or its toke
               -> {"data": [{"index": 0, "data": [x, …] or [[x, …] per token]}], "usage"}    /pooling
     SGLang    {"model", "input_ids": [id, …]}  ->  {"embedding": [x, …], "meta_info"}
 
-(vllm/entrypoints/pooling, sglang/srt/entrypoints/http_server.py.) Of values per token those of the last token
-are used. Any other response is a failure of the request. The outputs become the text of a chat completion, so
-that ledger, budget and retries treat a reward model as any other.
+(vllm/entrypoints/pooling, sglang/srt/entrypoints/http_server.py.) If there are values for every token, those
+of the last token are used. Any other response is a failure of the request. The outputs become the text of a
+chat completion, so that ledger, budget and retries treat a reward model like any other model.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from boresight.llm.replies.usage import least_tokens
 from boresight.llm.request import Request
 
 ROUTE = "route"
-"""Parameter of a request that asks for outputs instead of words: `classify` or `pooling`."""
+"""Parameter of a request for outputs in place of generated text; its value is `classify` or `pooling`."""
 VLLM_IDS, SGLANG_IDS = "input", "input_ids"
-"""Parameter with the tokens of the conversation, for servers that do not render it."""
+"""Parameters with the token ids of the conversation, for servers that do not render it."""
 OUTPUTS = ("probs", "data", "embedding")
-"""Keys of a result with its outputs."""
+"""Keys under which a result may contain its outputs."""
 MOST_OUTPUTS = 64
-"""Largest number of outputs; more are the hidden state of a model without a reward head."""
+"""Maximum number of outputs; more are the hidden state of a model without a reward head."""
 LONGEST_OUTPUTS = 512
-"""`max_tokens` of a request for outputs: upper bound of the tokens of their text."""
+"""`max_tokens` of a request for outputs: upper bound of the number of tokens of their text."""
 
 
 def asks_for_outputs(request: Request) -> bool:
-    """Whether a request is for a reward model's outputs and not for generated text."""
+    """Return whether a request is for a reward model's outputs and not for generated text."""
     return ROUTE in request.params
 
 
 def outputs_url(base_url: str, request: Request) -> str:
-    """The URL of the request's route, next to `/v1`."""
+    """Return the URL of the request's route, next to `/v1`."""
     return f"{base_url.rstrip('/').removesuffix('/v1')}/{request.params[ROUTE]}"
 
 
 def outputs_body(request: Request) -> dict[str, Any]:
-    """The JSON body of a request."""
+    """Return the JSON body of a request for outputs."""
     params = {k: v for k, v in request.params.items() if k not in (ROUTE, "max_tokens")}
     rendered = VLLM_IDS in params or SGLANG_IDS in params
     return {
@@ -57,26 +57,26 @@ def outputs_body(request: Request) -> dict[str, Any]:
 
 
 def as_completion(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A chat completion whose text is the list of outputs.
+    """Convert a response to a chat completion whose text is the list of outputs.
 
     Raises:
-        RequestFailure: the body is an error, or holds no outputs of one conversation.
+        RequestFailure: the body is an error, or does not contain the outputs of exactly one conversation.
     """
     text = json.dumps(read_outputs(body))
     usage, meta = body.get("usage"), body.get("meta_info")
     prompt = next((of.get("prompt_tokens") for of in (usage, meta) if isinstance(of, Mapping)), None)
     return {
         "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
-        # No token is generated; numbers are booked as their text would be.
+        # No token is generated; the numbers are counted as if their text were.
         "usage": {"prompt_tokens": prompt, "completion_tokens": least_tokens(text)},
     }
 
 
 def read_outputs(body: Mapping[str, Any]) -> list[float]:
-    """The outputs of one conversation, finite numbers in the order of the model's labels.
+    """Return the outputs of one conversation, finite numbers in the order of the model's labels.
 
     Raises:
-        RequestFailure: as `as_completion` does.
+        RequestFailure: the body is an error, or does not contain the outputs of exactly one conversation.
     """
     if body.get("error") or body.get("object") == "error":
         raise classify_error(body.get("error") or body)
@@ -103,7 +103,11 @@ def read_outputs(body: Mapping[str, Any]) -> list[float]:
 
 
 def _number(value: object) -> float:
-    """A finite number, and no text that looks like one."""
+    """Return a finite number; strings and booleans are refused.
+
+    Raises:
+        RequestFailure: the value is not a finite number.
+    """
     try:
         number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

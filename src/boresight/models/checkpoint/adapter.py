@@ -1,4 +1,4 @@
-"""Attach PEFT adapters to a model; a tensor of the adapter that does not fit is an error that names it."""
+"""Attach PEFT adapters to a model; an adapter tensor that does not fit raises an error that names it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 WEIGHTS = "adapter_model.safetensors"
 NAME = "default"
-"""PEFT's own name for the only adapter of a model; a segment of the names of all its parameters."""
+"""PEFT's default name of an adapter, which is a part of the names of all its parameters."""
 SHARED = ("vblora_vector_bank", "prompt_encoder")
-"""Parts of names of PEFT parameters whose tensors are saved under other names in the adapter."""
+"""Parts of the names of PEFT parameters that adapter files contain under other names."""
 OTHER_BASE = (
     "the adapter is incomplete or of another base: take both from one place, or accept the names with "
     "allow_weights"
@@ -36,20 +36,20 @@ MISMATCH = re.compile(
 
 
 def put_adapter(base: PreTrainedModel, folder: Path, allowed: Allowed) -> PeftModel:
-    """Attach the adapter in `folder` to `base`, in place; the vocabulary of the base is extended to the
+    """Attach the adapter in `folder` to `base`, in place, and extend the vocabulary of `base` to the
     adapter's.
 
-    A base on torch's `meta` device gets an adapter without weights, with the same errors.
+    If `base` is on torch's `meta` device, the adapter has no weights, and the errors are the same.
 
     Raises:
-        UserError: no safetensors, a file that was cut short, tensors that do not fit the base, or an adapter
-            that adds a prompt instead of changing weights.
+        UserError: there are no safetensors, a file is truncated, tensors do not fit the base, or the adapter
+            adds a prompt instead of changing weights.
     """
     settings = _settings(folder)
     saved = file_header(folder / WEIGHTS)
     _grow_vocabulary(base, folder, saved)
     with one_sentence(str(folder), "adapter"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what PEFT warns of is refused below
+        warnings.simplefilter("ignore")  # the causes of PEFT's warnings are errors below
         adapted, leftovers = _load(base, folder, settings, saved)
     refuse(leftovers, str(folder), type(base).__name__, allowed, OTHER_BASE)
     own = ((_short([n])[0], p) for n, p in adapted.named_parameters() if f".{NAME}." in n)
@@ -81,9 +81,10 @@ def _settings(folder: Path) -> PeftConfig:
 def _load(
     base: PreTrainedModel, folder: Path, settings: PeftConfig, saved: Collection[str]
 ) -> tuple[PeftModel, Leftovers]:
-    """The model with the adapter, and the tensors that they do not share.
+    """Return the model with the adapter, and the tensors that are missing, unexpected or mismatched.
 
-    PEFT saves a vocabulary that has grown twice, once under `modules_to_save`, and reads the other.
+    PEFT saves an extended vocabulary twice and does not read the copy under `modules_to_save`, so that copy
+    is not reported as unexpected.
     """
     from peft import PeftModel
     from peft.auto import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
@@ -92,7 +93,7 @@ def _load(
     adapted = make(base, settings, NAME)
     try:
         report = adapted.load_adapter(str(folder), NAME, torch_device="cpu")
-    except KeyError as lacking:  # a module that the adapter replaces whole
+    except KeyError as lacking:  # a module that the adapter replaces entirely
         return adapted, Leftovers(missing=_short([str(lacking.args[0])]))
     except RuntimeError as error:
         if mismatched := MISMATCH.findall(str(error)):
@@ -105,20 +106,20 @@ def _load(
 
 
 def _short(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of tensors without what PEFT puts into all of them."""
+    """Return the sorted names of tensors without the parts that PEFT adds to all of them."""
     return tuple(sorted(n.removeprefix("base_model.model.").replace(f".{NAME}.", ".") for n in names))
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    """`torch.Size([2, 3])` as a tuple."""
+    """Return the shape in a text such as `torch.Size([2, 3])` as a tuple."""
     return tuple(map(int, re.findall(r"\d+", text)))
 
 
 def _grow_vocabulary(base: PreTrainedModel, folder: Path, saved: Mapping[str, Saved]) -> None:
-    """Enlarge the embeddings of `base` to those that the adapter replaces.
+    """Resize the embeddings of `base` to the size of those in the adapter, if that is larger.
 
     Raises:
-        UserError: the adapter enlarges one table and not the other, so some rows have no weights.
+        UserError: the adapter extends only one of two tables, so that some rows would have no weights.
     """
     tables = _tables(base)
     sizes = {name: _rows_in(saved, name) for name in tables}
@@ -135,7 +136,8 @@ def _grow_vocabulary(base: PreTrainedModel, folder: Path, saved: Mapping[str, Sa
 
 
 def _tables(base: PreTrainedModel) -> list[str]:
-    """Names of the modules with a row per token: embeddings, and the output layer where it is not tied."""
+    """Return the names of modules with one row per token: embeddings, and the output layer if it is not
+    tied."""
     embeddings, head = base.get_input_embeddings(), base.get_output_embeddings()
     tables: list[nn.Module] = [embeddings]
     if head is not None and head.weight is not embeddings.weight:
@@ -144,7 +146,7 @@ def _tables(base: PreTrainedModel) -> list[str]:
 
 
 def _rows_in(saved: Mapping[str, Saved], table: str) -> int | None:
-    """Rows of the copy of `table` in the adapter; None where it brings none."""
+    """Return the number of rows of `table` in the adapter's file; None if the file does not contain it."""
     return next(
         (
             tensor.shape[0]

@@ -1,4 +1,4 @@
-"""Files of a model folder that do not contain what they should: cut short, or a Git LFS pointer."""
+"""Detect damaged files in a model folder, such as truncated files and Git LFS pointers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from boresight.core.files import read_json
 
 MODEL_FILES = ("config.json", "generation_config.json")
 TOKENIZER_FILES = (
-    "config.json",  # transformers reads it for a tokenizer too
+    "config.json",  # transformers reads it also for a tokenizer
     "tokenizer_config.json",
     "tokenizer.json",
     "special_tokens_map.json",
@@ -19,11 +19,12 @@ TOKENIZER_FILES = (
     "vocab.json",
 )
 LFS_POINTER = b"version https://git-lfs"
-"""Start of the text file that Git leaves in place of a large file (https://git-lfs.com)."""
+"""First bytes of the text file that Git leaves in place of a large file (https://git-lfs.com)."""
 
 
 def damage(file: Path, fault: str) -> str:
-    """One sentence for a file with a `fault`; a Git LFS pointer or byte order mark is named as the cause."""
+    """Return an error message for a file with a `fault`; a Git LFS pointer or a byte order mark is named as
+    the cause."""
     start = _start(file)
     if start.startswith(codecs.BOM_UTF8):
         return f"model: {file} begins with a byte order mark; save it as UTF-8 without one."
@@ -38,15 +39,20 @@ def _start(file: Path) -> bytes:
 
 
 def refuse_damaged(folder: Path, names: Sequence[str]) -> None:
-    """Raise a `UserError` for the first of the JSON files in `folder` that contains no JSON object."""
+    """Raise a `UserError` if one of the JSON files in `folder` contains no JSON object; missing files are
+    skipped."""
     for file in (folder / name for name in names):
         if file.is_file():
             read_object(file)
 
 
 def read_object(file: Path) -> dict[str, object]:
-    """The JSON object in a file. Raises `UserError` if it contains none, or for a byte order mark, which
-    transformers and tokenizers refuse."""
+    """Return the JSON object in a file.
+
+    Raises:
+        UserError: the file contains no JSON object, or begins with a byte order mark, which transformers and
+            tokenizers refuse.
+    """
     try:
         found = read_json(file)
     except (ValueError, RecursionError):

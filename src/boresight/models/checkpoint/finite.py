@@ -1,4 +1,4 @@
-"""Detect weights that contain NaN or infinity, which load without an error."""
+"""Detect weights that contain NaN or infinity: such weights can be loaded without an error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
 
 def refuse_not_finite(parameters: Iterable[tuple[str, Tensor]], name: str) -> None:
-    """Raise a `UserError` for the first parameter of the model or adapter `name` that is not finite."""
+    """Raise a `UserError` if a parameter contains NaN or infinity.
+
+    Args:
+        parameters: names and values of parameters; those on the `meta` device are skipped.
+        name: name of the model or adapter, for the error.
+    """
     for key, weight in parameters:
-        # A finite sum needs no memory and proves finite entries; only another one is examined entry by entry.
+        # A finite sum implies finite entries and needs no memory; otherwise every entry is checked.
         if not weight.is_meta and not weight.sum().isfinite() and not weight.isfinite().all():
             raise UserError(
                 f"model: the weights of {name!r} contain NaN or infinity ({key}); take an earlier checkpoint "

@@ -1,8 +1,9 @@
-"""A test forward of few tokens: the model must run, give finite numbers, depend on the tokens, and not on
-later ones.
+"""Test a loaded model with a forward of a few tokens.
 
-An encoder such as BERT loads as a language model, but attends to the tokens that it should predict, so its
-log-probabilities are not those of next tokens. Weights that contain NaN load without an error.
+The model must run, and its outputs must be finite, depend on the tokens, and not depend on later tokens. An
+encoder such as BERT can be loaded as a language model, but it attends to the tokens that it should predict,
+so its log-probabilities are not those of next tokens. Weights that contain NaN can be loaded without an
+error.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SHARED, LENGTH = 4, 8
-"""Two sequences of `LENGTH` tokens share the first `SHARED`."""
+"""Number of common first tokens of the two test sequences, and the length of each, in tokens."""
 BAND = {torch.float64: 1e-5, torch.float32: 1e-3}
-"""Largest difference that counts as rounding, relative to the largest entry."""
+"""Maximum difference that counts as rounding, by dtype, relative to the largest absolute output."""
 HALF_BAND = 0.05
-"""The same limit in half precision."""
+"""Maximum difference that counts as rounding in half precision, relative to the largest absolute output."""
 
 
 def refuse_unusable(model: PreTrainedModel, name: str) -> None:
-    """Test a model, a decoder with either head, on two short sequences that share their first tokens.
+    """Test a decoder, with an output head of either kind, on two short sequences that share their first
+    tokens.
 
     Raises:
-        UserError: it cannot run, returns NaN or infinity, or the same for all tokens, or later tokens change
-            the output at earlier ones.
+        UserError: the model cannot run, returns NaN or infinity, returns the same for all tokens, or its
+            output at a token depends on later tokens.
     """
     kind = type(model).__name__
     refuse_not_finite(model.named_parameters(), name)
@@ -56,7 +58,10 @@ def refuse_unusable(model: PreTrainedModel, name: str) -> None:
 
 
 def _outputs(model: PreTrainedModel, name: str) -> tuple[Tensor, Tensor]:
-    """Logits of both sequences, or last hidden states under a score head, `(tokens, width)` each."""
+    """Return the outputs for both test sequences, each `(tokens, width)`.
+
+    These are logits, or the last hidden states if the model has a score head.
+    """
     vocabulary = model.config.get_text_config().vocab_size
     ids = (torch.arange(2 * LENGTH - SHARED, device=model.device) * 7919 + 3) % vocabulary
     pair = torch.stack([ids[:LENGTH], torch.cat([ids[:SHARED], ids[LENGTH:]])])

@@ -1,4 +1,5 @@
-"""The `generation_config.json` of a model folder: its stop tokens and sampling defaults, read and written."""
+"""Read and write `generation_config.json` of a model folder, which contains stop tokens and sampling
+defaults."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def read_generation_config(source: ModelSource) -> GenerationConfig | None:
-    """The generation config of a model, with its stop tokens and sampling defaults; None if it has none.
+    """Return the generation config of a model, with its stop tokens and sampling defaults; None if it has
+    none.
 
     Raises:
         UserError: the file is damaged.
@@ -28,10 +30,11 @@ def read_generation_config(source: ModelSource) -> GenerationConfig | None:
 
 
 def save_pretrained(model: PreTrainedModel, folder: str | Path, **options: Any) -> None:
-    """Call `model.save_pretrained`, but write the generation config as it is.
+    """Call `model.save_pretrained`, but write the generation config unchanged.
 
-    transformers refuses to save `temperature` without `do_sample`, as published models have it: up to 5.17
-    always, later if the config was changed since it was loaded, as its stop tokens are.
+    transformers refuses to save `temperature` without `do_sample`, which published models contain: up to
+    version 5.17 always, in later versions if the config was changed after loading, as happens with stop
+    tokens.
     """
     from transformers import GenerationConfig
 
@@ -48,7 +51,7 @@ def save_pretrained(model: PreTrainedModel, folder: str | Path, **options: Any) 
 
 
 def write_generation_config(model: PreTrainedModel, folder: str | Path) -> None:
-    """Write the stop tokens and sampling defaults of a model; a reward model has none."""
+    """Write the stop tokens and sampling defaults of a model to `folder`; does nothing for a reward model."""
     config = getattr(model, "generation_config", None)
     if config is not None:
         config.to_json_file(Path(folder) / "generation_config.json", keys_to_pop=["compile_config"])

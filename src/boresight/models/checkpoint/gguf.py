@@ -1,4 +1,4 @@
-"""Read a GGUF file through transformers: the model as plain float32, and the tokenizer."""
+"""Read the model, as float32, and the tokenizer from a GGUF file, with transformers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_gguf_tokenizer(file: Path) -> Tokenizer:
-    """The tokenizer in `file`, with its chat template."""
+    """Return the tokenizer in `file`, with its chat template."""
     from transformers import AutoTokenizer
 
     found = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
@@ -24,15 +24,16 @@ def read_gguf_tokenizer(file: Path) -> Tokenizer:
 
 
 def read_gguf_model(file: Path) -> PreTrainedModel:
-    """The language model in `file`, dequantized to float32, in a fresh config and in evaluation mode.
+    """Return the language model in `file`, dequantized to float32, in evaluation mode.
 
-    The config of the model that transformers returns marks it as quantized, although every tensor is float32.
-    Such a model could not be trained or reloaded, so its weights are moved into a model with a fresh config.
+    The config of the model that transformers returns declares it as quantized, although every tensor is
+    float32. Such a model could not be trained or reloaded, so its weights are copied to a model with a new
+    config.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    with quiet_bars(), contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's own bar has no switch
+    with quiet_bars(), contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's bar has no switch
         loaded = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
         )

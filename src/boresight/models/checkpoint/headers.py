@@ -1,9 +1,9 @@
-"""Names, shapes and dtypes of saved tensors, read from safetensors headers alone.
+"""Read names, shapes and dtypes of saved tensors from safetensors headers, without reading the tensors.
 
 A safetensors file begins with the length of its header (8 bytes, little-endian) and the header itself, JSON
-that gives every tensor's dtype, shape and place (https://huggingface.co/docs/safetensors). So the first
-kilobytes of a file describe all of it, on a disk or on the hub, and a truncated file is recognized by its
-size.
+that contains every tensor's dtype, shape and position in the file (https://huggingface.co/docs/safetensors).
+So the first kilobytes of a file describe all of its content, on a disk or on the hub, and a truncated file is
+recognized by its size.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin", "consolidated.*.pth")
 OTHER_FORMATS = ("*.gguf", "*.h5", "*.msgpack", "*.onnx")
-"""Weights for llama.cpp, Keras, Flax and ONNX."""
+"""Patterns of weight files for llama.cpp, Keras, Flax and ONNX."""
 LONGEST_HEADER = 100_000_000
-"""Bytes; the limit of the safetensors library itself."""
+"""Maximum size of a header, in bytes; it is the limit of the safetensors library itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """One saved tensor: its shape, and its dtype under the name that safetensors gives it, such as `BF16`."""
+    """One saved tensor: its shape, and its dtype under safetensors' name, such as `BF16`."""
 
     shape: tuple[int, ...]
     dtype: str
 
 
 def read_headers(source: ModelSource) -> dict[str, Saved]:
-    """Every saved tensor of a model by name; the weights are not read.
+    """Return every saved tensor of a model by name; the weights are not read.
 
     Raises:
-        UserError: no safetensors, a file that the index names is not there, or a file that was cut short.
-        Unreachable: the files lie on the hub, which gives no answer.
+        UserError: there are no safetensors, a file named in the index is missing, or a file is truncated.
+        Unreachable: the files are on the hub, which cannot be reached.
     """
     folder = Path(source.place)
     if folder.is_dir():
@@ -52,10 +52,10 @@ def read_headers(source: ModelSource) -> dict[str, Saved]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold a model's weights.
+    """Return the safetensors files that contain a model's weights.
 
     Raises:
-        UserError: there is none, or one that the index names is missing.
+        UserError: there are none, or a file named in the index is missing.
     """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
@@ -79,7 +79,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def file_header(file: Path) -> dict[str, Saved]:
-    """The tensors of one safetensors file.
+    """Return the tensors of one safetensors file by name.
 
     Raises:
         UserError: the file is damaged, or shorter than its header declares.
@@ -103,14 +103,19 @@ def file_header(file: Path) -> dict[str, Saved]:
 
 
 def _shape(value: object) -> tuple[int, ...]:
-    """The shape of a tensor. Raises `ValueError` for anything else."""
+    """Return a tensor's shape from the header as a tuple.
+
+    Raises:
+        ValueError: the value is not a list of sizes.
+    """
     if not isinstance(value, list) or not all(type(size) is int and 0 <= size < 2**48 for size in value):
         raise ValueError
     return tuple(value)
 
 
 def no_safetensors(folder: Path, wanted: str = WEIGHTS) -> str:
-    """One sentence for a folder without safetensors; weights in other formats are named as the cause."""
+    """Return an error message for a folder without safetensors; weights in other formats are named as the
+    cause."""
     pickled, other = _first_of(PICKLES, folder), _first_of(OTHER_FORMATS, folder)
     if pickled is None and other is None:
         if (folder / wanted).is_symlink():
@@ -130,7 +135,7 @@ def no_safetensors(folder: Path, wanted: str = WEIGHTS) -> str:
 
 
 def _first_of(patterns: Sequence[str], folder: Path) -> str | None:
-    """Name of the first file in `folder` that one of the shell patterns matches."""
+    """Return the name of the first file in `folder` that matches one of the shell patterns, or None."""
     return next((file.name for pattern in patterns for file in sorted(folder.glob(pattern))), None)
 
 

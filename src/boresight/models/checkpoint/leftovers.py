@@ -1,7 +1,8 @@
-"""Compare the weights of a model and its checkpoint, and refuse differences that the recipe does not allow.
+"""Compare the weights of a model with its checkpoint, and refuse differences that the recipe does not allow.
 
-transformers initializes a weight that the checkpoint lacks at random, and discards one that the model lacks,
-both with a warning. Training would then start from another model than the one that was saved.
+transformers initializes a weight at random if the checkpoint does not contain it, and discards one that the
+model does not have, both with only a warning. Training would then start from a different model than the saved
+one.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from boresight.core.errors import UserError
 from boresight.core.wording import is_or_are
 
 SHOWN = 3
-"""Names of weights in a message."""
+"""Maximum number of weight names in a message."""
 STRAY = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "base_model.model.", "_forward_module.")
-"""Prefixes of all names that torch.compile, DistributedDataParallel, FSDP, PEFT and DeepSpeed add."""
+"""Prefixes that torch.compile, DistributedDataParallel, FSDP, PEFT and DeepSpeed add to all names of
+weights."""
 QUANTIZED = (
     *(
         "weight_scale",
@@ -28,14 +30,17 @@ QUANTIZED = (
     *("qweight", "qzeros", "scales", "g_idx"),  # GPTQ, AWQ
     *("absmax", "quant_map", "SCB", "weight_format"),  # bitsandbytes
 )
-"""Suffixes of names of tensors that only quantized weights have."""
+"""Last parts of the names of tensors that only quantized models have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """Names of weights, sorted: missing from the checkpoint, unexpected by the model, or of another shape.
+    """Sorted names of weights in which a model and its checkpoint differ.
 
-    `mismatched` has (name, shape in the checkpoint, shape in the model).
+    Attributes:
+        missing: weights that the checkpoint does not contain.
+        unexpected: weights that the model does not have.
+        mismatched: weights of different shapes, as `(name, shape in the checkpoint, shape in the model)`.
     """
 
     missing: tuple[str, ...] = ()
@@ -56,7 +61,7 @@ class Leftovers:
         )
 
     def without(self, missing: Collection[str], unexpected: Collection[str]) -> Leftovers:
-        """The leftovers without those that are expected to be missing or unexpected."""
+        """Return the differences without the given missing and unexpected names."""
         return replace(
             self,
             missing=tuple(name for name in self.missing if name not in missing),
@@ -64,7 +69,8 @@ class Leftovers:
         )
 
     def matching(self, patterns: Sequence[str]) -> Leftovers:
-        """Missing and unexpected weights whose name matches a shell pattern such as `vision_tower.*`."""
+        """Return the missing and unexpected weights whose names match a shell pattern such as
+        `vision_tower.*`."""
 
         def named(names: Sequence[str]) -> tuple[str, ...]:
             return tuple(n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns))
@@ -74,8 +80,10 @@ class Leftovers:
 
 @dataclass(slots=True)
 class Allowed:
-    """Shell patterns of weights that may be missing or unexpected; `found` lists those that were, by model
-    or adapter."""
+    """Shell patterns of weights that may be missing or unexpected.
+
+    `found` contains the accepted differences that occurred, by name of the model or adapter.
+    """
 
     patterns: tuple[str, ...] = ()
     found: dict[str, Leftovers] = field(default_factory=dict)
@@ -87,16 +95,16 @@ class Allowed:
 
 
 def refuse(leftovers: Leftovers, name: str, kind: str, allowed: Allowed, remedy: str | None = None) -> None:
-    """Raise a `UserError` for leftovers that `allowed` does not accept; accepted ones are added to its
-    `found`.
+    """Raise a `UserError` for differences that `allowed` does not accept; record accepted ones in
+    `allowed.found`.
 
     Args:
         name: name of the model or adapter as given by the user.
-        kind: class of the model that the weights are for.
-        remedy: end of the message: what to do; None derives it from the names.
+        kind: class name of the model.
+        remedy: end of the message, which states what to do; None derives it from the names.
 
     Raises:
-        UserError: weights are missing, unexpected or of another shape; the last are never accepted.
+        UserError: weights are missing, unexpected or of another shape; another shape is never accepted.
     """
     accepted = leftovers.matching(allowed.patterns)
     rest = leftovers.without(accepted.missing, accepted.unexpected)
@@ -130,7 +138,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _remedy(rest: Leftovers, kind: str) -> str:
-    """The cause where it can be recognized, and what to do."""
+    """Return the end of an error message: the cause, if it can be recognized, and what to do."""
     prefix = next(
         (p for p in STRAY if rest.unexpected and all(n.startswith(p) for n in rest.unexpected)), None
     )

@@ -1,7 +1,7 @@
-"""transformers' `from_pretrained` and `from_config`, called in this file and nowhere else.
+"""Load models, configs and tokenizers with transformers' `from_pretrained` and `from_config`.
 
-Every call keeps two rules: code that comes with a model is never run, and weights are read from safetensors
-alone. Errors of transformers are converted into one sentence.
+Code that comes with a model is never run, and weights are read only from safetensors. Errors of transformers
+are converted into one sentence.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ DTYPE_NAMES = {
     "F8_E8M0": "float8_e8m0fnu",
     "U8": "uint8",
 }
-"""Dtypes that hold weights, by the names that safetensors gives them."""
+"""Names of torch dtypes that weights may have, by safetensors' names."""
 VOCABULARIES = ("tokenizer*", "*.model", "*.tiktoken", "vocab*", "spiece*")
-"""Patterns of the files of a tokenizer, of which it has at least one."""
+"""Patterns of tokenizer files; a tokenizer has at least one of them."""
 SETTINGS_OF_TOKENIZER = ("tokenizer_config.json",)
-"""Files of these patterns that contain no vocabulary."""
+"""Files that match `VOCABULARIES` but contain no vocabulary."""
 
 
 def read_tokenizer(name: str, place: str, cached_only: bool) -> PreTrainedTokenizerBase:
-    """The tokenizer in a folder or of a hub id.
+    """Load the tokenizer in a folder or of a hub id, without truncation and padding.
 
-    A tokenizer.json may keep the truncation and the padding of the program that saved it. They are switched
-    off, as transformers does at each of its own calls.
+    A tokenizer.json may contain truncation and padding settings of the program that saved it. They are
+    disabled, as transformers does in each of its own calls.
 
     Raises:
-        UserError: it cannot be loaded, or has no vocabulary: transformers makes one of special tokens alone
-            where there is no file of a tokenizer.
+        UserError: the tokenizer cannot be loaded or has no vocabulary. If there are no tokenizer files,
+            transformers creates a tokenizer that has special tokens only.
     """
     from transformers import AutoTokenizer
 
@@ -75,7 +75,8 @@ def read_tokenizer(name: str, place: str, cached_only: bool) -> PreTrainedTokeni
 
 
 def _refuse_files_of_tokenizer(folder: Path, name: str) -> None:
-    """Raise a `UserError` with the cause where a folder's files explain why its tokenizer does not load."""
+    """Raise a `UserError` with the cause if the files in a folder explain why its tokenizer cannot be
+    loaded."""
     if not folder.is_dir():
         return
     refuse_damaged(folder, TOKENIZER_FILES)
@@ -91,7 +92,7 @@ def _refuse_files_of_tokenizer(folder: Path, name: str) -> None:
     if not files:
         raise UserError(_no_tokenizer(str(folder)))
     if (folder / "config.json").is_file():
-        read_config(ModelSource(str(folder), cached_only=True), name)  # which transformers reads first
+        read_config(ModelSource(str(folder), cached_only=True), name)  # transformers reads the config first
 
 
 def _no_tokenizer(place: str) -> str:
@@ -101,11 +102,11 @@ def _no_tokenizer(place: str) -> str:
 
 
 def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
-    """The config of a model.
+    """Load the config of a model.
 
     Raises:
-        UserError: no config, an architecture that transformers does not have, quantized weights, or a padding
-            token outside of the vocabulary.
+        UserError: there is no config, transformers does not have the architecture, the weights are quantized,
+            or the padding token is outside the vocabulary.
     """
     from transformers import AutoConfig
 
@@ -116,16 +117,20 @@ def read_config(source: ModelSource, name: str) -> PreTrainedConfig:
         )
     refuse_quantized(config, source.place if source.adapters else name)
     if (size := getattr(config.get_text_config(), "vocab_size", None)) is not None:
-        refuse_foreign_id(config, "pad_token_id", "config.json", size)  # with which no embedding can be built
+        refuse_foreign_id(config, "pad_token_id", "config.json", size)  # an embedding cannot be built with it
     return config
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """How a model is built: dtype of its weights, name of its attention, rate of its own dropout layers.
+    """Options for building a model.
 
-    Attention None is `sdpa` where the model offers it, else `eager`; dropout None keeps that of the config.
-    `several_outputs` takes a classifier with more than one label as it is.
+    Attributes:
+        dtype: dtype of the weights.
+        attention: name of the attention implementation; None for `sdpa`, or `eager` for a model that does not
+            support it.
+        dropout: rate of the model's own dropout layers; None keeps the rates of its config.
+        several_outputs: whether a classifier may have more than one label.
     """
 
     dtype: torch.dtype | Literal["auto"]
@@ -137,22 +142,22 @@ class BuildOptions:
 def read_weights(
     source: ModelSource, name: str, head: OutputHead, options: BuildOptions
 ) -> tuple[PreTrainedModel, Leftovers]:
-    """A model, and the weights that differ between it and its checkpoint.
+    """Load a model; return it with the weights in which it and its checkpoint differ.
 
     Raises:
-        UserError: the files cannot be read, or are of another kind of model.
+        UserError: the files cannot be read, or belong to another kind of model.
     """
     config = _with_head(read_config(source, name), name, head, options.several_outputs)
     if options.dropout is not None:
         set_dropout(config, options.dropout)
     if Path(source.place).is_dir():
         for file in weight_files(Path(source.place)):
-            file_header(file)  # a file that was cut short is named
+            file_header(file)  # raises an error that names a truncated file
     with (
         one_sentence(name, "model"),
         quiet_bars(source.cached_only),
         quiet_warnings(),
-    ):  # a download has its bar
+    ):  # a download shows its progress bar
         read: Any = _auto(head).from_pretrained(
             source.place,
             config=config,
@@ -168,20 +173,22 @@ def read_weights(
     model, report = read
     if options.dropout == 0:
         route_as_evaluated(model)
-    here = replace(source, cached_only=True)  # by now
+    here = replace(source, cached_only=True)  # downloaded by now
     with suppress(Unreachable):  # transformers may have found the weights elsewhere in its cache
         refuse_integers(read_headers(here), model, name)
     return model, _unmeant(Leftovers.of_report(report), here, name, head, model)
 
 
 def read_skeleton(source: ModelSource, name: str, head: OutputHead) -> tuple[PreTrainedModel, Leftovers]:
-    """As `read_weights`, but on torch's `meta` device: names and shapes come from the files' headers.
+    """Build a model on torch's `meta` device; return it with the weights in which it and its checkpoint
+    differ.
 
-    It is loaded through transformers like real weights, so names are translated in the same way.
+    Names and shapes of the checkpoint come from the headers of its files. They are loaded through
+    transformers like real weights, so names are converted in the same way.
 
     Raises:
-        UserError: as `read_weights`.
-        Unreachable: the headers lie on a hub that gives no answer.
+        UserError: the files cannot be read, or belong to another kind of model.
+        Unreachable: the files are on the hub, which cannot be reached.
     """
     import torch
 
@@ -209,7 +216,11 @@ def read_skeleton(source: ModelSource, name: str, head: OutputHead) -> tuple[Pre
 
 
 def skeleton(source: ModelSource, name: str, head: OutputHead) -> PreTrainedModel:
-    """A model on torch's `meta` device, from its config alone. Raises `UserError`."""
+    """Build a model on torch's `meta` device from its config only.
+
+    Raises:
+        UserError: the config cannot be loaded or used.
+    """
     import torch
 
     config = _with_head(read_config(source, name), name, head)
@@ -221,7 +232,8 @@ def skeleton(source: ModelSource, name: str, head: OutputHead) -> PreTrainedMode
 
 
 def _dtype(saved: Saved) -> torch.dtype:
-    """The dtype of a saved tensor; of those that hold no weights, any: only the shape is compared."""
+    """Return the torch dtype of a saved tensor; float32 for dtypes that no weights have, since only shapes
+    are compared."""
     import torch
 
     return cast("torch.dtype", getattr(torch, DTYPE_NAMES.get(saved.dtype, "float32")))
@@ -229,7 +241,7 @@ def _dtype(saved: Saved) -> torch.dtype:
 
 @contextmanager
 def one_sentence(name: str, what: str) -> Iterator[None]:
-    """Convert any exception of the libraries inside the block into one sentence; they raise many types."""
+    """Inside the block, convert library exceptions of any type, except memory errors, into a `UserError`."""
     try:
         yield
     except UserError:
@@ -268,7 +280,12 @@ def _auto(head: OutputHead) -> Any:
 def _with_head(
     config: PreTrainedConfig, name: str, head: OutputHead, several_outputs: bool = False
 ) -> PreTrainedConfig:
-    """The config with one label where a score is wanted; with its own where it may have several."""
+    """Return the config, set to one label if `head` is `score`; a classifier keeps its labels with
+    `several_outputs`.
+
+    Raises:
+        UserError: the model is a classifier with several labels, and one is required.
+    """
     if head == "lm" or (several_outputs and classifies(config)):
         return config
     if classifies(config) and config.num_labels != 1:
@@ -287,7 +304,11 @@ def classifies(config: PreTrainedConfig) -> bool:
 def _unmeant(
     leftovers: Leftovers, source: ModelSource, name: str, head: OutputHead, model: PreTrainedModel
 ) -> Leftovers:
-    """Less what cannot be otherwise: a language model gets a fresh score head and loses its own."""
+    """Return the leftovers without the differences that always occur if a language model is loaded as a
+    reward model.
+
+    These are the new score head, which the checkpoint does not contain, and the language model's output head.
+    """
     if head == "lm" or classifies(model.config):
         return leftovers
     fresh = {key for key in model.state_dict() if not key.startswith(f"{model.base_model_prefix}.")}
@@ -296,8 +317,9 @@ def _unmeant(
 
 
 def _attention(config: PreTrainedConfig) -> str | None:
-    """`eager` for a model that caps its attention scores, since transformers before 5.21 lets SDPA ignore it.
+    """Return `eager` for a model that caps its attention scores: before 5.21, transformers' SDPA ignores the
+    cap.
 
-    None leaves the choice to transformers: SDPA where the model offers it.
+    None leaves the choice to transformers, which takes SDPA if the model supports it.
     """
     return "eager" if getattr(config.get_text_config(), "attn_logit_softcapping", None) else None

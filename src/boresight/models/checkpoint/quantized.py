@@ -1,4 +1,4 @@
-"""Quantized weights: which of them are dequantized while loading, and how the others are recognized.
+"""Recognize quantized weights, and dequantize the supported kinds while loading.
 
 Training changes weights by less than the quantization step, so quantized weights cannot be trained.
 """
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 DEQUANTIZED = {"fp8": "FineGrainedFP8Config", "mxfp4": "Mxfp4Config"}
-"""Quantization methods that transformers can undo while loading, with its settings class for each."""
+"""Quantization methods that transformers can dequantize while loading, with the name of its config class for
+each."""
 FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
-"""Dtypes of weights that are not quantized, by the names that safetensors gives them."""
+"""Dtypes of weights that are not quantized, under safetensors' names."""
 
 
 def refuse_quantized(config: PreTrainedConfig, name: str) -> None:
@@ -32,7 +33,8 @@ def refuse_quantized(config: PreTrainedConfig, name: str) -> None:
 
 
 def dequantize(config: PreTrainedConfig) -> Any:
-    """transformers' settings for undoing the quantization while it loads; None for plain weights."""
+    """Return the config with which transformers dequantizes weights while loading; None for weights that are
+    not quantized."""
     import transformers
 
     method = _method(config)
@@ -40,7 +42,7 @@ def dequantize(config: PreTrainedConfig) -> Any:
 
 
 def refuse_integers(saved: Mapping[str, Saved], model: PreTrainedModel, name: str) -> None:
-    """Raise a `UserError` where a parameter was saved as integers though the config does not declare it.
+    """Raise a `UserError` if a parameter is saved as integers and the config does not declare quantization.
 
     transformers would cast the integers to floating point without applying their scales.
     """

@@ -1,4 +1,4 @@
-"""Suppress progress bars and warnings of libraries where this package prints its own."""
+"""Suppress progress bars and warnings of transformers where this package prints its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_bars(quiet: bool = True) -> Iterator[None]:
-    """Switch transformers' progress bars off inside the block, and back on if they were on."""
+    """Inside the block, disable transformers' progress bars; afterwards restore the former setting."""
     from transformers.utils import logging
 
     switch = quiet and logging.is_progress_bar_enabled()
@@ -23,7 +23,7 @@ def quiet_bars(quiet: bool = True) -> Iterator[None]:
 
 @contextmanager
 def quiet_warnings() -> Iterator[None]:
-    """Keep transformers' warnings out of the log inside the block; the caller checks what they report."""
+    """Inside the block, suppress transformers' warnings; the caller must check what they report."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

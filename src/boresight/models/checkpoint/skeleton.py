@@ -1,4 +1,4 @@
-"""A model without its weights, for errors that can be found from the headers alone."""
+"""Build a model without its weights, to find errors from the headers of its files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def whole_skeleton(source: ModelSource, name: str, head: OutputHead, allowed: Allowed) -> PreTrainedModel:
-    """The model of `source` on torch's `meta` device, with the vocabulary that its adapters give it.
+    """Build the model of `source` on torch's `meta` device, with the vocabulary size of its adapters.
 
     Raises:
-        UserError: what `load_model` or `load_reward_model` would raise for its files.
-        Unreachable: the headers lie on a hub that gives no answer.
+        UserError: `load_model` or `load_reward_model` would raise an error for its files.
+        Unreachable: the files are on the hub, which cannot be reached.
     """
     worded = tuple(adapter for adapter in source.adapters if head_of(adapter) == "lm")
     if head == "score" and worded:

@@ -1,1 +1,1 @@
-"""Models that need no network."""
+"""Models that can be used without a network."""

@@ -1,13 +1,13 @@
-"""The other embedded model: a 0.87M-parameter decoder for Countdown, trained from scratch in minutes.
+"""The embedded model `countdown-tiny`: an untrained 0.87M-parameter decoder for Countdown.
 
-It is untrained when it is built. Its vocabulary is the task: every number from 0 to 99, the operators,
-parentheses, the tags. A problem takes five tokens and a solution with its search about two dozen, so
-supervised training and reinforcement learning both show real learning curves on a laptop.
+It can be trained from scratch in minutes. Its vocabulary contains only the tokens of the task: the numbers
+from 0 to 99, operators, parentheses and tags. A problem takes five tokens and a solution with its search
+about two dozen, so supervised training and reinforcement learning both show real learning curves on a laptop.
 
     <user> 3 7 8 = 29 <assistant> <think> 10 4 21 _ = 21 </think> <answer> 3 * 7 + 8 </answer> <eos>
 
 It is a Llama and not a Qwen2 because transformers 5 gives every folder whose config contains `qwen2` the
-tokenizer class of Qwen2, whatever its own files say, and that class silently splits 12 into 1 and 2.
+tokenizer class of Qwen2, whatever its own files contain, and that class silently splits 12 into 1 and 2.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "countdown-tiny"
 VERSION = 2
-"""Part of the cache folder's name; to be increased when `build` writes different files."""
+"""Part of the cache folder's name; increase it when `build_countdown_tiny` writes different files."""
 
 
 MAX_TOKENS = 256
@@ -44,7 +44,8 @@ CHAT_TEMPLATE = (
 
 
 def path(seed: int = 0) -> Path:
-    """Folder with the untrained model, built on first use; the seed draws its weights."""
+    """Return the folder of the untrained model, which is built on first use; `seed` initializes its
+    weights."""
     from boresight.core.files import cache_folder
 
     folder = cache_folder() / f"{NAME}-{VERSION}-seed{seed}"
@@ -60,7 +61,7 @@ def build_countdown_tiny(folder: Path, seed: int = 0) -> None:
 
 
 def config() -> LlamaConfig:
-    """Four layers of width 128, 0.87 million parameters."""
+    """Return the config of the model: four layers of width 128, 0.87 million parameters."""
     from transformers import LlamaConfig
 
     return LlamaConfig(
@@ -80,7 +81,7 @@ def config() -> LlamaConfig:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token per number, operator and tag; white space separates and carries no meaning."""
+    """Return a tokenizer with one token per number, operator and tag; white space only separates tokens."""
     from tokenizers import Regex, Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Sequence, Split, WhitespaceSplit
@@ -100,7 +101,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def vocabulary() -> dict[str, int]:
-    """Token to id: special tokens, words, numbers."""
+    """Return the map from tokens to ids: special tokens, words, numbers."""
     return {token: index for index, token in enumerate((*SPECIAL, *WORDS, *NUMBERS))}
 
 

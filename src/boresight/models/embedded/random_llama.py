@@ -1,4 +1,4 @@
-"""An untrained Llama and its tokenizer, written to a folder: the start of the tiny models."""
+"""Write an untrained Llama and its tokenizer to a folder, as for the tiny models."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 def save_random_llama(
     config: LlamaConfig, tokenizer: PreTrainedTokenizerFast, folder: Path, seed: int = 0
 ) -> None:
-    """Write weights drawn with `seed`, config, generation config and tokenizer. No global seed changes."""
+    """Write weights initialized from `seed`, config, generation config and tokenizer to `folder`.
+
+    The global random state does not change.
+    """
     import torch
     from transformers import GenerationConfig, LlamaForCausalLM
 
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # and no GPU's
+        torch.default_generator.manual_seed(seed)  # leaves the generators of GPUs unchanged
         model = LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(
         eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id

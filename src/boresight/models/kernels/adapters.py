@@ -20,8 +20,10 @@ from boresight.models.kernels.matmul import goes_in_place, product, weight_gradi
 
 
 def only_adapter(layer: Any) -> str | None:
-    """Name of the adapter of a layer that computes x W^T + b + scale * (x A^T) B^T in float32; None for a
-    layer that computes anything else, such as one with dropout."""
+    """Return the name of the adapter of a layer that computes x W^T + b + scale * (x A^T) B^T in float32.
+
+    None for any other layer, such as one with several adapters or with dropout.
+    """
     if not hasattr(layer, "lora_A"):
         return None
     names = foldable_adapters(layer) or []
@@ -34,8 +36,10 @@ def only_adapter(layer: Any) -> str | None:
 
 
 def dropped_inputs(layer: nn.Module) -> Iterator[tuple[nn.Dropout, nn.Linear]]:
-    """Dropout of each adapter and the linear layer that is its only reader; empty if `layer` has no such
-    pair."""
+    """Yield the dropout of each adapter of `layer`, and the linear layer that alone reads its output.
+
+    Yields nothing if `layer` has no adapter with active dropout, or computes more than plain LoRA.
+    """
     if not hasattr(layer, "lora_dropout"):
         return
     from peft.tuners.lora import Linear as LoraLinear
@@ -77,8 +81,14 @@ class AdaptedLinear(torch.autograd.Function):
 def adapted_gradients(
     ctx: Any, grad: Tensor, x: Tensor, inner: Tensor, weight: Tensor, down: Tensor, up: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of x, W, b, A and B, those that `ctx` needs; `inner` is scale * x A^T, `ctx.in_place` whether
-    those of W, A and B are added to `.grad`."""
+    """Return the gradients of x, W, b, A and B; None for those that `ctx` does not need or that were added to
+    `.grad`.
+
+    Args:
+        ctx: context of the autograd node; its `in_place` contains whether the gradients of W, A and B are
+            added to `.grad`.
+        inner: scale * x A^T.
+    """
     needs, direct = ctx.needs_input_grad, ctx.in_place
     pulled = product(grad, up.T).mul_(ctx.scale)
     d_x = None
@@ -95,7 +105,8 @@ def adapted_gradients(
 
 
 class DropoutLinear(torch.autograd.Function):
-    """dropout(x) W^T, with the mask that `F.dropout` would draw; saves x and one byte per entry."""
+    """dropout(x) W^T, with the same random mask as `F.dropout`; saves x and one byte per entry for the
+    backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, rate: float) -> Tensor:

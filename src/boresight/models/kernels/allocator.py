@@ -1,8 +1,8 @@
-"""Memory that allocators hold: kept from one training step to the next, which allocates the same sizes again,
-counted as free, and released when a model is discarded.
+"""Keep freed memory between training steps, count it as free, and release it when a model is discarded.
 
 By default glibc returns memory to the kernel whenever enough of it is free at the top of the heap, which is
-after every backward. The next forward then needs fresh pages, which are zeroed at one page fault each.
+after every backward. The next forward, which needs the same sizes, then gets new pages, which are zeroed at
+one page fault each.
 
 Measured on two shared AMD EPYC (Zen 4) cores, one thread, processor seconds, SmolLM2-135M's shape, two pairs
 of 240 + 2 x 105 tokens, third forward and backward of the process:
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _NEVER = 2**31 - 1
 _LARGE_BLOCK = 32 << 20
-"""glibc's own upper bound of its adaptive threshold, which any explicit setting switches off."""
+"""Size above which glibc maps a block separately, in bytes.
+
+It is the upper bound of glibc's adaptive threshold, which is disabled by any explicit setting.
+"""
 
 
 def keep_freed_memory() -> bool:
@@ -49,7 +52,8 @@ def keep_freed_memory() -> bool:
 
 
 def free_gpu_bytes(device: torch.device) -> int:
-    """Free memory of a GPU: what the driver has, and what torch's allocator holds and no tensor uses."""
+    """Return the free memory of a GPU in bytes, including memory that torch's allocator has reserved but no
+    tensor uses."""
     import torch
 
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -59,8 +63,8 @@ def free_gpu_bytes(device: torch.device) -> int:
 def release_memory() -> None:
     """Return memory that no object uses to the system and the GPUs, so that it counts as free.
 
-    Models lie in reference cycles, which are collected here first: torch does not collect them when a GPU is
-    full.
+    Models are part of reference cycles, which are collected here first: torch does not collect them when a
+    GPU is full.
     """
     gc.collect()
     torch = sys.modules.get("torch")
@@ -72,7 +76,7 @@ def release_memory() -> None:
 
 @contextmanager
 def releasing_memory() -> Iterator[None]:
-    """As the decorator of a function, release the memory of the models that it has loaded."""
+    """At the end of the block or decorated function, release the memory of the models that it has loaded."""
     try:
         yield
     finally:
@@ -80,7 +84,7 @@ def releasing_memory() -> Iterator[None]:
 
 
 def _of_glibc(name: str) -> ctypes._FuncPointer | None:
-    """A function of glibc; None if the C library is another one."""
+    """Return the function `name` of glibc; None if the C library is not glibc."""
     if not sys.platform.startswith("linux"):
         return None
     try:

@@ -1,10 +1,9 @@
-"""Frozen weights in fewer bytes: bfloat16, or 4 bits in blocks of 64 (NF4), with the computation in the
-precision of the run.
+"""Store frozen weights in fewer bytes: in bfloat16, or in 4 bits in blocks of 64 (NF4).
 
-In a run that computes in bfloat16 the first changes no training step: its matrix products round the weights
-to bfloat16 in any case. Embeddings are looked up without rounding, so they are stored in bfloat16 only where
-that is exact, as it is for most published models. Norms, biases and layers of other classes stay float32. NF4
-does change the model (Dettmers et al. 2023, arXiv 2305.14314).
+In a run that computes in bfloat16, storage in bfloat16 changes no training step: matrix products round the
+weights to bfloat16 in any case. Embeddings are looked up without rounding, so they are stored in bfloat16
+only if that is exact, as it is for most published models. Norms, biases and layers of other classes stay
+float32. NF4 does change the model (Dettmers et al. 2023, arXiv 2305.14314).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from boresight.core.errors import UserError
 BaseForm = Literal["float32", "bfloat16", "nf4"]
 L = TypeVar("L", nn.Linear, nn.Embedding)
 BLOCK, OUTER_BLOCK = 64, 256
-"""Weights that share a scale, and scales that share one."""
+"""Number of weights that share a scale, and number of scales that share an outer scale."""
 
 
 def compact_frozen(model: nn.Module, form: BaseForm, compute: torch.dtype, head: nn.Module | None) -> None:
@@ -48,21 +47,24 @@ def compact_frozen(model: nn.Module, form: BaseForm, compute: torch.dtype, head:
 
 
 def _of_class(model: nn.Module, kind: type[L]) -> list[L]:
-    """Frozen layers of exactly this class: another one may use its weight in its own way."""
+    """Return the frozen layers of exactly this class; subclasses are excluded, since they may use the weight
+    differently."""
     layers = [module for module in model.modules() if type(module) is kind]
     return [layer for layer in layers if not layer.weight.requires_grad and layer.weight.is_floating_point()]
 
 
 def _used_elsewhere(model: nn.Module, layers: Sequence[nn.Module]) -> set[int]:
-    """Parameters of other modules, with which a layer may share its weight."""
+    """Return the ids of the parameters of all modules except `layers`; a layer may share its weight with one
+    of them."""
     own = {id(layer) for layer in layers}
     return {id(p) for m in model.modules() if id(m) not in own for p in m.parameters(recurse=False)}
 
 
 def _inexact(model: nn.Module, head: nn.Module | None) -> set[int]:
-    """Weights that are read without rounding somewhere, and have more digits than bfloat16.
+    """Return the ids of weights that are read without rounding and cannot be represented exactly in bfloat16.
 
-    The gradient of a frozen head reads the rows of the targets.
+    These are weights of embeddings and of the head: the gradient of a frozen head reads its rows of the
+    targets.
     """
     read = [layer.weight for layer in _of_class(model, nn.Embedding)]
     if isinstance(head, nn.Linear):
@@ -75,7 +77,7 @@ def _exact_in_bfloat16(weight: Tensor) -> bool:
 
 
 def _rest_in_float32(model: nn.Module) -> None:
-    """Widen what was loaded in bfloat16 and is neither stored so nor trained, such as norms."""
+    """Convert the bfloat16 parameters of all other modules, such as norms, to float32."""
     kept = {id(p) for m in model.modules() if isinstance(m, COMPACT) for p in m.parameters(recurse=False)}
     for parameter in model.parameters():
         if parameter.dtype == torch.bfloat16 and id(parameter) not in kept:
@@ -83,12 +85,13 @@ def _rest_in_float32(model: nn.Module) -> None:
 
 
 def is_compact(model: nn.Module) -> bool:
-    """Whether some weights of `model` are stored in fewer bytes, so that its matrix products are rounded."""
+    """Whether some weights of `model` are stored in bfloat16 or 4 bits by this module, so that products are
+    rounded."""
     return any(isinstance(module, COMPACT) for module in model.modules())
 
 
 def dtype_of_products(model: nn.Module) -> torch.dtype | None:
-    """Precision in which frozen layers multiply regardless of their input; None if they use that of the
+    """Return the precision in which frozen compact layers multiply; None if products use the precision of the
     input."""
     for module in model.modules():
         if isinstance(module, HalfLinear):
@@ -99,7 +102,7 @@ def dtype_of_products(model: nn.Module) -> torch.dtype | None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of parameters of `model`; a 4-bit weight counts as one."""
+    """Return the number of parameters of `model`; a weight in 4 bits counts as one parameter."""
     packed = [module for module in model.modules() if isinstance(module, NF4Linear)]
     stored = sum(p.numel() for layer in packed for p in layer.quantized)
     weights = sum(layer.in_features * layer.out_features for layer in packed)
@@ -107,7 +110,8 @@ def count_parameters(model: nn.Module) -> int:
 
 
 class HalfLinear(nn.Linear):
-    """A frozen linear layer in bfloat16. Returns the dtype of its input, or bfloat16 under autocast."""
+    """A frozen linear layer in bfloat16; its output has the dtype of its input, or bfloat16 under
+    autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
@@ -125,9 +129,10 @@ class HalfEmbedding(nn.Embedding):
 class NF4Linear(nn.Linear):
     """A frozen linear layer of 4-bit weights, which are dequantized for each product and then freed.
 
-    `weight` holds two weights per byte; `scales` is one byte per block, `outer` and `offset` scale those.
-    `scale_values` is the number that each byte of `scales` stands for, `(256,)`. The library's own copy of
-    this constant stays on the CPU, and would be copied to a GPU for every product.
+    `weight` contains two weights per byte, and `scales` one byte per block, which is scaled by `outer` and
+    shifted by `offset`. `scale_values` `(256,)` is the value of each byte of `scales`. It is stored here
+    because the library's own copy of this constant stays on the CPU, and would be copied to a GPU for every
+    product.
     """
 
     scales: Tensor
@@ -137,7 +142,11 @@ class NF4Linear(nn.Linear):
     compute: torch.dtype
 
     def quantize(self, compute: torch.dtype) -> None:
-        """Replace the weight by its 4-bit form. Raises `UserError` where bitsandbytes is not installed."""
+        """Replace the weight by its 4-bit form; products are computed in the precision `compute`.
+
+        Raises:
+            UserError: bitsandbytes is not installed.
+        """
         library = _functions()
         packed, state = library.quantize_4bit(
             self.weight.data.float(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
@@ -153,7 +162,7 @@ class NF4Linear(nn.Linear):
         return self.weight, self.scales, self.outer, self.offset
 
     def unpacked(self) -> Tensor:
-        """The weights, `(out, in)`, in the dtype that the layer computes in."""
+        """Return the dequantized weights, `(out, in)`, in the precision in which the layer computes."""
         library = _functions()
         scales = library.dequantize_blockwise(
             self.scales, absmax=self.outer, code=self.scale_values, blocksize=OUTER_BLOCK
@@ -173,7 +182,7 @@ class NF4Linear(nn.Linear):
 
 
 class _Product(torch.autograd.Function):
-    """x W^T; the backward multiplies the weights out again, where autograd would have kept them."""
+    """x W^T with 4-bit W; the backward dequantizes W once more, so that it is not kept."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: NF4Linear) -> Tensor:
@@ -189,12 +198,19 @@ COMPACT = (HalfLinear, HalfEmbedding, NF4Linear)
 
 
 def _constant(values: Tensor) -> nn.Parameter:
-    """A parameter, so that it moves with the layer and counts in digests of the weights."""
+    """Return a frozen parameter, which moves with the layer and is included in digests of the weights."""
     return nn.Parameter(values, requires_grad=False)
 
 
 def load_bitsandbytes(setting: str) -> Any:
-    """The library. Raises `UserError` where it is not installed; `setting` is what needs it."""
+    """Import and return bitsandbytes.
+
+    Args:
+        setting: name of the setting that needs it, for the error.
+
+    Raises:
+        UserError: bitsandbytes is not installed.
+    """
     try:
         import bitsandbytes
     except ImportError as error:

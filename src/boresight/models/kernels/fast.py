@@ -1,4 +1,4 @@
-"""The kernels of a run, `model.kernels` of a recipe: `proven`, or `fast` ones that only a GPU has.
+"""Select the kernels of a run (`model.kernels` of a recipe): `proven`, or `fast` ones, which need a GPU.
 
 `fast` is an explicit choice: a model or setting that it does not support is refused with the reason, without
 a silent fallback to `proven`.
@@ -15,16 +15,17 @@ import torch
 from boresight.core.errors import UserError
 
 FLASH_CAPABILITY = (8, 0)
-"""Compute capability that torch's flash attention needs: Ampere."""
+"""Minimum compute capability for torch's flash attention: Ampere."""
 FLASH_DTYPES = ("bfloat16", "float16")
-"""Precisions that it computes in."""
+"""Precisions that torch's flash attention supports."""
 
 _chosen: ContextVar[str] = ContextVar("kernels of the run", default="proven")
 
 
 @contextmanager
 def kernels_of_run(kernels: str) -> Iterator[None]:
-    """Inside the block rows are packed for `kernels`, `proven` or `fast`; outside any block for `proven`."""
+    """Inside the block, rows are packed for `kernels`, which is `proven` or `fast`; the default is
+    `proven`."""
     before = _chosen.set(kernels)
     try:
         yield
@@ -38,7 +39,8 @@ def fast_kernels() -> bool:
 
 
 def refuse_missing_kernels(kernels: str, device: torch.device, dtype: str) -> None:
-    """Raise a `UserError` where `device` has no `fast` kernels for arithmetic in `dtype`.
+    """Raise a `UserError` if `kernels` is `fast` and `device` has no fast kernels for computations in
+    `dtype`.
 
     `dtype` is `float32`, `bfloat16` or `float16`: `model.dtype` as `resolve_dtype` returns it.
     """
@@ -47,7 +49,8 @@ def refuse_missing_kernels(kernels: str, device: torch.device, dtype: str) -> No
 
 
 def device_obstacle(device: torch.device, dtype: str) -> str | None:
-    """Why `device`, or this torch, has no fast kernels for `dtype`, in words; None where it has them."""
+    """Return the reason why `device`, or this torch, has no fast kernels for `dtype`, as text; None if it has
+    them."""
     if device.type != "cuda":
         return f"the device is {device.type}, and they need CUDA"
     if dtype not in FLASH_DTYPES:
@@ -61,5 +64,5 @@ def device_obstacle(device: torch.device, dtype: str) -> str | None:
 
 
 def fast_kernels_error(obstacle: str) -> UserError:
-    """The error of a run that fast kernels cannot serve; `obstacle` names the reason."""
+    """Return the error for a run that cannot use fast kernels, for the reason `obstacle`."""
     return UserError(f"model.kernels: fast kernels cannot be used: {obstacle}; set model.kernels=proven.")

@@ -1,15 +1,15 @@
-"""Equivalents of a decoder's layers with fewer passes over memory, which replace them during a forward.
+"""Replace a decoder's layers during a forward by equivalents with fewer passes over memory.
 
-Each computes the same function as the layer that it replaces:
+Each replacement computes the same function as the original:
 
 - RMSNorm and the gated MLP as one autograd node each, which save the results of matrix products and recompute
   the rest, which is elementwise, in the backward;
-- a linear layer with its adapter as one node, or with dropout the two before the adapter's first layer, which
-  saves one byte per entry (`adapters`);
+- a linear layer with its adapter as one node; or, with dropout, dropout and the adapter's first layer as one
+  node, which saves one byte per entry (`adapters`);
 - matrix products by the library that is faster on this machine (`libraries`).
 
-They are for a CPU, except that of a trained embedding, which is used on every device: its gradient is added
-to those rows of `.grad` that were read, where autograd would first allocate one as large as the table.
+They are used on a CPU. Only the replacement of a trained embedding is used on every device: it adds the
+gradient to the rows of `.grad` that were read, where autograd would allocate a gradient of the whole table.
 
 Measured on two shared AMD EPYC (Zen 4) cores under load, one thread, processor seconds for a forward
 and backward of SmolLM2-135M's shape on one pair of 240 + 2 x 105 tokens, mean of alternating runs: eager
@@ -45,15 +45,16 @@ Forward = Callable[[Tensor], Tensor]
 LayerBuilder = Callable[[Any], Forward]
 
 _recipes: dict[tuple[type, type], LayerBuilder | None] = {}
-"""By class of layer and of its activation, if it has one."""
+"""Functions that build the replacement of a layer, by its class and the class of its activation, if any; None
+for no replacement."""
 
 
 @contextmanager
 def fused_layers(decoder: nn.Module) -> Iterator[None]:
-    """Inside the block the layers of `decoder` that have a faster equivalent use it.
+    """Inside the block, layers of `decoder` that have a faster equivalent are replaced by it.
 
-    On other devices than a CPU and in other precisions than float32, only the input embedding is replaced. So
-    it is with activation checkpointing, which recomputes layers after the block and must save the same
+    Only the input embedding is replaced on devices other than a CPU, in precisions other than float32, and
+    with activation checkpointing, which recomputes layers after the block and must then save the same
     tensors.
     """
     found: dict[nn.Module, Forward] = {}
@@ -97,26 +98,26 @@ def _recipe_of(module: nn.Module) -> LayerBuilder | None:
 
 
 def _not_by_blas() -> bool:
-    """Whether a product of training is computed by another library than a plain layer's."""
+    """Whether some products in training are computed by oneDNN, where a plain layer uses BLAS."""
     return "onednn" in (libraries().products, libraries().weight_gradients)
 
 
 @torch.no_grad()
 def _tried(module: Any) -> LayerBuilder | None:
-    """The recipe under which `module` gives what it gives now, or None."""
+    """Return the function whose replacement of `module` gives the same output on a test input, or None."""
     if type(module).__name__.endswith("RMSNorm") and isinstance(
         getattr(module, "weight", None), nn.Parameter
     ):
         candidates: list[LayerBuilder] = [functools.partial(_rms_norm, shift=shift) for shift in (0.0, 1.0)]
         width = module.weight.shape[0]
     elif {"gate_proj", "up_proj", "down_proj"} <= module._modules.keys():
-        gate = module.gate_proj  # whose weight is no matrix where it is stored in 4 bits
+        gate = module.gate_proj  # its weight is not a matrix if stored in 4 bits
         candidates, width = [_gated_mlp], getattr(gate, "in_features", None) or gate.weight.shape[1]
     else:
         return None
     x = torch.linspace(-2, 3, 3 * width).sin().view(1, 3, width)
     expected = module(x)
-    band = 1e-5 * expected.abs().max()  # of the largest: small entries are differences of large ones
+    band = 1e-5 * expected.abs().max()  # relative to the largest: small entries are differences of large ones
     for candidate in candidates:
         if (candidate(module)(x) - expected).abs().max() <= band:
             return candidate
@@ -130,7 +131,7 @@ def _rms_norm(module: Any, shift: float) -> Forward:
 
 def _gated_mlp(module: Any) -> Forward:
     gate, up, down = module.gate_proj, module.up_proj, module.down_proj
-    own = any("forward" in vars(layer) for layer in (gate, up, down))  # as where outputs are reused
+    own = any("forward" in vars(layer) for layer in (gate, up, down))  # such as reused outputs
     if not own and all(type(layer) is nn.Linear and layer.bias is None for layer in (gate, up, down)):
         return lambda x: GatedMLP.apply(x, gate.weight, up.weight, down.weight)
     return lambda x: down(SwiGLU.apply(gate(x), up(x)))  # adapters, biases or reused outputs
@@ -164,7 +165,10 @@ def _adds_in_place(module: nn.Embedding) -> bool:
 
 
 def _input_embedding(decoder: Any) -> nn.Embedding | None:
-    """The table of the tokens, if its gradient can be added in place; subclasses scale what they return."""
+    """Return the token embedding if its gradient can be added in place, else None.
+
+    Subclasses of `nn.Embedding` are excluded, since they scale their output.
+    """
     find = getattr(decoder, "get_input_embeddings", None)
     table = find() if find is not None else None
     return table if type(table) is nn.Embedding and _adds_in_place(table) else None
@@ -237,7 +241,7 @@ class SwiGLU(torch.autograd.Function):
 
 
 class Linear(torch.autograd.Function):
-    """x W^T + b."""
+    """x W^T + b, with products by the faster library and the gradient of W added in place."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -256,7 +260,8 @@ class Linear(torch.autograd.Function):
 
 
 class Embedding(torch.autograd.Function):
-    """Rows of W; used only if the gradient is added in place, to the rows that were read."""
+    """Rows of W, for a W whose gradient is added in place: the backward adds to the rows of `.grad` that were
+    read."""
 
     @staticmethod
     def forward(ctx: Any, ids: Tensor, weight: Tensor, padding: int | None) -> Tensor:

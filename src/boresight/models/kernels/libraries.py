@@ -1,4 +1,4 @@
-"""Which library multiplies float32 matrices on a CPU, by a measurement made once per machine and stored.
+"""Choose the library that multiplies float32 matrices on a CPU, by a measurement that is stored per machine.
 
 torch has two: the BLAS that it was built with (MKL on x86) and oneDNN. Which is faster depends on the
 processor and on the product: on Zen 5 oneDNN does 230 GFLOP/s where MKL does 110, on Zen 3 MKL does 92 and
@@ -8,7 +8,8 @@ oneDNN 75. Three kinds of product are timed, each as the code computes it:
     weight_gradients    W.grad += g^T x
     decoding            x W^T of few rows; oneDNN has W laid out for it
 
-The two sum in different orders, so a run records its libraries in `choices.json`, and resumes with them.
+The libraries sum in different orders and so round differently. A run therefore records its libraries in
+`choices.json` and resumes with them.
 """
 
 from __future__ import annotations
@@ -32,18 +33,20 @@ from boresight.core.files import cache_folder, create_state, read_state
 Library = Literal["blas", "onednn"]
 
 WORTH_A_CHANGE = 1.2
-"""How much faster than the usual library the other must be: on a busy machine timings vary by a tenth."""
+"""Minimum speedup for which a library other than the usual one is chosen: on a busy machine, timings vary by
+a tenth."""
 ROUNDS = 25
-"""Times that each product is computed, the two libraries in turn; the fastest counts."""
+"""Number of times that each product is timed, alternating between the libraries; the fastest time counts."""
 TOKENS, WIDTH, INNER, DECODED = 512, 576, 1536, 64
-"""Rows of a forward, columns on both sides of a weight, and rows of a step of decoding."""
+"""Sizes of the timed products: rows of a forward, both dimensions of a weight, and rows of a decoding
+step."""
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
-"""Instructions that multiply in bfloat16; without them oneDNN converts, and takes ten times as long."""
+"""Instruction sets that multiply in bfloat16. Without them oneDNN converts, which takes ten times as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Libraries:
-    """The library in use for each kind of product."""
+    """The chosen library for each kind of product."""
 
     products: Library = "blas"
     weight_gradients: Library = "blas"
@@ -52,13 +55,13 @@ class Libraries:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """GFLOP/s of a kind of product by each library."""
+    """Throughput of one kind of product with each library, in GFLOP/s."""
 
     blas: float
     onednn: float
 
     def faster(self, usual: Library) -> Library:
-        """The usual library, unless the other is faster by more than `WORTH_A_CHANGE`."""
+        """Return the usual library, unless the other one is faster by more than `WORTH_A_CHANGE`."""
         if usual == "blas":
             return "onednn" if self.onednn > WORTH_A_CHANGE * self.blas else "blas"
         return "blas" if self.blas > WORTH_A_CHANGE * self.onednn else "onednn"
@@ -66,7 +69,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Measured throughput of this machine."""
+    """Measured throughput of this machine, for each kind of product."""
 
     products: Rates
     weight_gradients: Rates
@@ -76,7 +79,7 @@ class Measurement:
 
     @property
     def libraries(self) -> Libraries:
-        """The faster library of each kind."""
+        """The faster library for each kind of product."""
         usual = usual_libraries()
         return Libraries(
             self.products.faster(usual.products),
@@ -86,7 +89,7 @@ class Measurement:
 
     @property
     def bfloat16_gain(self) -> float | None:
-        """Rate in bfloat16 divided by that of the faster library in float32; None where it was not
+        """Throughput in bfloat16 divided by that of the faster library in float32; None if it was not
         measured."""
         if self.bfloat16 is None:
             return None
@@ -94,7 +97,7 @@ class Measurement:
 
 
 def usual_libraries() -> Libraries:
-    """The libraries that were faster on the processors measured so far.
+    """Return the libraries that are expected to be faster, from the processors measured so far.
 
     oneDNN multiplies 8 to 12 % faster on AMD processors with AVX-512 (Zen 4), MKL on those with AVX2 alone
     (Zen 3: 90 to 94 GFLOP/s against 64 to 87).
@@ -108,19 +111,21 @@ _in_force: Libraries | None = None
 
 
 def libraries() -> Libraries:
-    """The libraries in use: those of the last `use_libraries`, else the measured ones."""
+    """Return the libraries to use: those of the last `use_libraries`, otherwise the faster ones by
+    measurement."""
     return _in_force or measured_libraries()
 
 
 def use_libraries(chosen: Libraries | None) -> None:
-    """Set the libraries to use; None, or a torch without oneDNN, resets them to the measured ones."""
+    """Set the libraries to use; None resets them to the measured ones, as does a torch without oneDNN."""
     global _in_force
     _in_force = chosen if torch.backends.mkldnn.is_available() else None
 
 
 @functools.cache
 def measured_libraries() -> Libraries:
-    """The faster library of each kind of product on this machine; BLAS alone in a torch without oneDNN."""
+    """Return the faster library for each kind of product on this machine; always BLAS if torch has no
+    oneDNN."""
     if not torch.backends.mkldnn.is_available():
         return Libraries(decoding="blas")
     return measurement().libraries
@@ -128,7 +133,8 @@ def measured_libraries() -> Libraries:
 
 @functools.cache
 def measurement() -> Measurement:
-    """The stored measurement of this machine, or a new one, which takes about a second and is stored.
+    """Return the stored measurement of this machine, or measure, which takes about a second, and store the
+    result.
 
     If several processes measure at once, all use the first result. Needs a torch with oneDNN.
     """
@@ -145,8 +151,11 @@ def measurement() -> Measurement:
 @torch.no_grad()
 @torch.autocast("cpu", enabled=False)
 def measure() -> Measurement:
-    """Time every kind of product by both libraries, in one thread: of several, the time that one computes
-    depends on when the others run, and so on what else the machine does."""
+    """Time every kind of product with both libraries, in one thread.
+
+    With several threads, the computing time of a thread depends on when the others run, and thus on the load
+    of the machine.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -177,13 +186,15 @@ def _measured() -> Measurement:
 
 
 def _compared(operations: int, *both: Callable[[], Tensor]) -> Rates:
-    """Rates of both, measured in turn."""
+    """Return the throughput of both functions, which are timed alternately; `operations` is the number of
+    each."""
     rounds = [[_seconds(product) for product in both] for _ in range(1 + ROUNDS)]
     return Rates(*(_rate(operations, min(times[1:])) for times in zip(*rounds, strict=True)))
 
 
 def _fastest(product: Callable[[], Tensor]) -> float:
-    """Seconds, without the first time, which compiles a kernel or starts threads."""
+    """Return the shortest time in seconds, without the first call, which compiles a kernel or starts
+    threads."""
     return min([_seconds(product) for _ in range(1 + ROUNDS)][1:])
 
 
@@ -192,21 +203,23 @@ def _rate(operations: int, seconds: float) -> float:
 
 
 def _seconds(product: Callable[[], Tensor]) -> float:
-    """Processor time of this thread; other processes do not count."""
+    """Return the processor time of this thread for one call; the time of other processes does not count."""
     started = time.thread_time()
     product()
     return time.thread_time() - started
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` by oneDNN, without padding, for `x` `(…, in)` and `weight` `(out, in)`, which may
-    be in oneDNN's own layout."""
+    """Return `x @ weight.T + bias`, computed by oneDNN without padding.
+
+    `x` is `(…, in)`; `weight` is `(out, in)` and may be in oneDNN's own layout.
+    """
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 
 
 def _read(path: Path) -> Measurement | None:
-    """The measurement in a file; None where there is none that can be read."""
+    """Return the measurement in a file; None if there is none or it cannot be read."""
     try:
         raw = read_state(path)
         products, gradients, decoding = (
@@ -218,21 +231,21 @@ def _read(path: Path) -> Measurement | None:
 
 
 def _machine() -> str:
-    """Digest of everything that the rates depend on: processor and its instructions, torch, how they are
-    measured."""
+    """Return a digest of everything that the throughput depends on: processor, instruction sets, torch, and
+    method."""
     facts = [torch.__version__, torch.backends.cpu.get_cpu_capability(), "one thread"]
     facts += [processor_facts().get(name, "") for name in ("vendor_id", "cpu family", "model", "model name")]
     return hashlib.sha256("\n".join([*facts, *sorted(_instructions())]).encode()).hexdigest()[:16]
 
 
 def _instructions() -> set[str]:
-    """Instruction sets of the processor, as Linux names them; none elsewhere."""
+    """Return the instruction sets of the processor, under Linux's names; empty on other systems."""
     return set(processor_facts().get("flags", "").split())
 
 
 @functools.cache
 def processor_facts() -> dict[str, str]:
-    """Linux's description of the first processor, such as its `model name`; empty elsewhere."""
+    """Return Linux's description of the first processor, such as its `model name`; empty on other systems."""
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
     except OSError:

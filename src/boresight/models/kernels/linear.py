@@ -1,9 +1,10 @@
-"""Linear layers for sampling: adapters folded in, weights laid out once for the processor's matrix product.
+"""Linear layers for sampling: adapters are merged, and weights are packed once for the processor's matrix
+product.
 
-A matrix product first copies the weights into the layout its kernel reads. With thousands of rows that
-is nothing; in a decode step of 64 rows it is a fifth of the time and with 8 rows half of it. Here the
-copy is made once for a whole rollout. Low-rank adapters are folded into it, so sampling from an adapted
-model costs no more than sampling from a plain one. The arithmetic stays float32.
+A matrix product first copies the weights into the layout that its kernel reads. With thousands of rows the
+time for that is negligible; in a decoding step it is a fifth of the time with 64 rows and half of it with 8
+rows. Here the copy is made once for a whole rollout. Low-rank adapters are merged into it, so sampling from
+an adapted model costs no more than sampling from a plain one. Computations stay float32.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ from boresight.models.kernels.matmul import onednn_product
 
 ModuleForward = Callable[..., Tensor]
 WORTHWHILE = 1000
-"""Tokens from which packing is worthwhile: it costs about as much time as it saves for that many."""
+"""Minimum number of tokens for which packing is worthwhile: for so many it saves about as much time as it
+takes."""
 UNFILLED = 64
-"""Rows up to which products are not filled up to few sizes: the copies cost up to twice the product of a few
-rows, and so few numbers of rows have few kernels (0.63 MB for each number and shape of a weight)."""
+"""Maximum number of rows for which products are not padded to one of a few sizes.
+
+For a few rows, the copies would cost up to twice the product, and so few row counts need few kernels (0.63 MB
+for each row count and shape of a weight).
+"""
 
 
 def can_pack(model: torch.nn.Module) -> bool:
-    """Whether packing helps: on a CPU, in float32, if oneDNN decodes faster than BLAS."""
+    """Whether packing helps: the model is on a CPU in float32, and oneDNN is faster than BLAS in decoding."""
     weight = next(model.parameters())
     on_cpu = weight.device.type == "cpu" and weight.dtype == torch.float32
     return on_cpu and libraries().decoding == "onednn"
@@ -47,10 +52,11 @@ def packed_linears(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def folded_adapters(model: torch.nn.Module) -> Iterator[None]:
-    """Inside the block linear layers with adapters compute from one weight, in the precision of their base's.
+    """Inside the block, linear layers with adapters compute from one merged weight, in the dtype of the base
+    weight.
 
-    The copies take as much memory as the adapted layers. They do not follow changes of the weights, and have
-    no gradient. Layers that are more than a weight and its low-rank updates stay as they are.
+    The copies take as much memory as the adapted layers. Later changes of the weights do not affect them, and
+    they have no gradient. Layers that compute more than a weight and its low-rank updates are not replaced.
     """
     with forwards_replaced(_replacements(model, _folded_into_base)):
         yield
@@ -58,8 +64,8 @@ def folded_adapters(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def forwards_replaced(forwards: Mapping[torch.nn.Module, ModuleForward]) -> Iterator[None]:
-    """Inside the block each module in `forwards` uses that function as its forward; afterwards its former
-    one."""
+    """Inside the block, each module in `forwards` uses the given function as its forward; afterwards it is
+    restored."""
     before: dict[torch.nn.Module, Any] = {module: vars(module).get("forward") for module in forwards}
     try:
         for module, forward in forwards.items():
@@ -76,7 +82,8 @@ def forwards_replaced(forwards: Mapping[torch.nn.Module, ModuleForward]) -> Iter
 def _replacements(
     model: torch.nn.Module, replacement: Callable[[torch.nn.Module], ModuleForward | None]
 ) -> dict[torch.nn.Module, ModuleForward]:
-    """The `replacement` of each module of `model` that has one; a module inside such a module has none."""
+    """Return the `replacement` of each module of `model` that has one, except modules inside such a
+    module."""
     found: dict[torch.nn.Module, ModuleForward] = {}
     inside_adapters: set[torch.nn.Module] = set()
     for module in model.modules():  # an adapted layer comes before the layer that it wraps
@@ -95,7 +102,8 @@ def _packed(module: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
 
 
 def _folded_into_base(module: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """The forward of a layer like the base of an adapted one, with the weight that the two amount to."""
+    """Return the forward of a layer of the base's class with the adapters merged into its weight; None if not
+    possible."""
     folded = _folded_lora(module, (torch.nn.Linear, HalfLinear))
     if folded is None:
         return None
@@ -108,7 +116,8 @@ def _folded_into_base(module: torch.nn.Module) -> Callable[[Tensor], Tensor] | N
 
 
 def _folded(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
-    """Weight `(out, in)` and bias `(out,)` that the layer amounts to; None for what is not such a layer."""
+    """Return weight `(out, in)` and bias `(out,)` of the equivalent linear layer in float32; None if there is
+    none."""
     if type(module) is torch.nn.Linear:
         return (module.weight, module.bias) if module.weight.dtype == torch.float32 else None
     return _folded_lora(module, (torch.nn.Linear,))
@@ -117,10 +126,11 @@ def _folded(module: torch.nn.Module) -> tuple[Tensor, Tensor | None] | None:
 def foldable_adapters(
     module: Any, bases: tuple[type[torch.nn.Linear], ...] = (torch.nn.Linear,)
 ) -> list[str] | None:
-    """Names of the adapters of a layer whose weight is W plus the sum of their updates; None for a layer that
-    computes anything else.
+    """Return the active adapters' names of a layer that computes W plus the sum of their updates; None for
+    other layers.
 
-    `bases` are the classes that the adapted layer may have.
+    Args:
+        bases: classes that the adapted layer may have.
     """
     from peft.tuners.lora import Linear as LoraLinear
 
@@ -136,8 +146,12 @@ def foldable_adapters(
 def _folded_lora(
     module: Any, bases: tuple[type[torch.nn.Linear], ...]
 ) -> tuple[Tensor, Tensor | None] | None:
-    """W + sum of the active adapters' updates on a layer of one of the classes `bases`; None where the layer
-    does more than that."""
+    """Return W plus the updates of the active adapters, and the bias; None if the layer computes anything
+    else.
+
+    Args:
+        bases: classes that the adapted layer may have.
+    """
     active = foldable_adapters(module, bases)
     if active is None:
         return None

@@ -1,14 +1,14 @@
 """Matrix products by the faster of two libraries, and weight gradients that are accumulated in place.
 
-autograd hands a weight's gradient over as a new tensor, which is then added to `.grad`: two more passes over
-as much memory as the model has, for every forward of a step. Inside `gradients_in_place` the backward of this
+autograd returns a weight's gradient as a new tensor, which is then added to `.grad`: two more passes over as
+much memory as the model has, for every forward of a step. Inside `gradients_in_place` the backward of this
 package's autograd functions adds the product to `.grad` itself (the product's beta = 1) and returns no
 gradient to autograd. The resulting `.grad` is the same.
 
 oneDNN compiles its kernels for each shape and keeps them: 0.63 MB per shape, of which 0.29 MB are never
-freed, not even when its cache of 1,024 kernels is full or switched off (torch 2.13). Rows of every length
-would need some 9 MB for each number of tokens, scattered among the activations. So the operands of products
-by oneDNN are padded with rows of zeros to one of a few sizes.
+freed, not even when its cache of 1,024 kernels is full or disabled (torch 2.13). Rows of every length would
+need some 9 MB for each number of tokens, scattered among the activations. So the operands of products by
+oneDNN are padded with rows of zeros to one of a few sizes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from torch import Tensor
 from boresight.models.kernels.libraries import libraries, onednn_linear
 
 NARROW = 64
-"""Smallest width for which rows are padded for oneDNN; in narrower products, as of low-rank adapters, that
-costs what oneDNN saves."""
+"""Minimum width for which rows are padded for oneDNN.
+
+In narrower products, such as those of low-rank adapters, padding costs as much as oneDNN saves.
+"""
 FEWEST_ROWS = 8
 
 _in_place: ContextVar[bool] = ContextVar("gradients_in_place", default=False)
@@ -33,10 +35,11 @@ _in_place: ContextVar[bool] = ContextVar("gradients_in_place", default=False)
 
 @contextmanager
 def gradients_in_place(allowed: bool = True) -> Iterator[None]:
-    """For graphs built inside the block, `backward()` may add to `.grad` directly, without autograd.
+    """For graphs built inside the block, let `backward()` add gradients to `.grad` directly, without
+    autograd.
 
-    Only for a caller that runs plain `backward()` on them and reads `.grad`: `torch.autograd.grad` would find
-    no gradient of these weights.
+    Use it only if plain `backward()` is called on these graphs and `.grad` is read: `torch.autograd.grad`
+    would find no gradient of these weights.
     """
     before = _in_place.set(allowed)
     try:
@@ -46,16 +49,17 @@ def gradients_in_place(allowed: bool = True) -> Iterator[None]:
 
 
 def goes_in_place(weight: Tensor) -> bool:
-    """Whether a node under construction may add the gradient of `weight` to `.grad` in its backward.
+    """Whether an autograd node that is created now may add the gradient of `weight` to `.grad` in its
+    backward.
 
-    False if the module has hooks, which would be bypassed.
+    False if `weight` has hooks, which would be bypassed.
     """
     hooks = weight._backward_hooks or getattr(weight, "_post_accumulate_grad_hooks", None)
     return _in_place.get() and weight.is_leaf and weight.requires_grad and not hooks
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` without a gradient: `x` `(…, in)`, `weight` `(out, in)`."""
+    """Return `x @ weight.T + bias` without a gradient, for `x` `(…, in)` and `weight` `(out, in)`."""
     if _float32_on_cpu(x, weight) and x.numel() and libraries().products == "onednn":
         rows = x.shape[:-1].numel()
         if min(weight.shape) >= NARROW or filled_rows(rows) == rows:
@@ -68,8 +72,8 @@ def _float32_on_cpu(x: Tensor, weight: Tensor) -> bool:
 
 
 def onednn_product(x: Tensor, weight: Tensor, out: int, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` by oneDNN, without a gradient, with `x` padded by rows of zeros to one of a few
-    sizes.
+    """Return `x @ weight.T + bias` by oneDNN, without a gradient; `x` is padded with rows of zeros to one of
+    a few sizes.
 
     `weight` may be in oneDNN's own layout, which hides its shape; `out` is its number of rows.
     """
@@ -85,7 +89,8 @@ def onednn_product(x: Tensor, weight: Tensor, out: int, bias: Tensor | None = No
 
 
 def filled_rows(rows: int) -> int:
-    """Number of rows to which `rows` is padded: at most a sixteenth more, or a multiple of `FEWEST_ROWS`.
+    """Return the number of rows to which `rows` is padded: at most a sixteenth more, or a multiple of
+    `FEWEST_ROWS`.
 
     There are 16 such numbers between a power of two and its double. A single row is not padded: oneDNN
     computes it by another kernel, which rounds differently.
@@ -97,10 +102,11 @@ def filled_rows(rows: int) -> int:
 
 
 def wide_product(x: Tensor, weight: Tensor) -> Tensor:
-    """`x @ weight.T` for `x` `(n, in)` and `weight` `(out, in)`, without a gradient. In half precision the
-    sums are returned in float32, without rounding; in other precisions as `product`.
+    """Return `x @ weight.T` without a gradient; products in half precision return their sums in float32,
+    unrounded.
 
-    On CUDA torch supports this from 2.8 on; with earlier versions sums are rounded. On other devices the
+    `x` is `(n, in)` and `weight` `(out, in)`. In other precisions the function is `product`. On CUDA, torch
+    supports this from version 2.8 on; with earlier versions the sums are rounded. On other devices the
     operands are converted first: products of two half-precision numbers are exact in float32.
     """
     if x.dtype not in (torch.bfloat16, torch.float16):
@@ -114,7 +120,7 @@ def wide_product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
-    """The tensor, of the shape of `weight`, to which its gradient is added: `.grad` if it exists, else
+    """Return the tensor to which the gradient of `weight` is added: `.grad` if it exists and `in_place`, else
     zeros."""
     if in_place and weight.grad is not None:
         return weight.grad
@@ -122,16 +128,17 @@ def start_of_gradient(weight: Tensor, in_place: bool) -> Tensor:
 
 
 def gradient_dtype(weight: Tensor) -> torch.dtype:
-    """Precision in which gradients of a parameter are summed: its own, unless a wider one was set for it."""
-    wider = getattr(weight, "grad_dtype", None) if weight.is_leaf else None  # others have none
+    """Return the precision in which gradients of a parameter are summed: its own, or a wider one that was set
+    for it."""
+    wider = getattr(weight, "grad_dtype", None) if weight.is_leaf else None  # only leaves have the attribute
     return wider or weight.dtype
 
 
 def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
-    """total += grad.T @ x, in one pass if all have the same precision; `total` `(out, in)`, `grad` `(n,
-    out)`, `x` `(n, in)`.
+    """Compute total += grad.T @ x, in one pass if all have the same precision.
 
-    Half-precision products are added to a wider total without being rounded first.
+    `total` is `(out, in)`, `grad` `(n, out)` and `x` `(n, in)`. Half-precision products are added to a wider
+    total without being rounded first.
     """
     if total.dtype != x.dtype:
         total.add_(wide_product(grad.T, x.T))
@@ -142,11 +149,10 @@ def add_outer(total: Tensor, grad: Tensor, x: Tensor) -> None:
 
 
 def add_rows(total: Tensor, places: Tensor, rows: Tensor) -> None:
-    """total[places[i]] += rows[i] for every i, in the precision of the total; `places` is `(n,)`, `rows` `(n,
-    width)`.
+    """Compute total[places[i]] += rows[i] for every i, in the precision of the total.
 
-    On a GPU by sorting, so that a row that is named twice is summed in the same order every time;
-    `index_add_` would take the order in which threads arrive.
+    `places` is `(n,)` and `rows` `(n, width)`. On a GPU the indices are sorted, so that repeated rows are
+    summed in the same order every time; with `index_add_` the order would depend on the timing of threads.
     """
     rows = rows.to(total.dtype)
     if total.is_cuda:
@@ -156,7 +162,7 @@ def add_rows(total: Tensor, places: Tensor, rows: Tensor) -> None:
 
 
 def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, in_place: bool) -> Tensor | None:
-    """`grad.T @ x` over all tokens, for `grad` `(…, out)` and `x` `(…, in)`; None if it was added to
+    """Return `grad.T @ x` over all tokens, for `grad` `(…, out)` and `x` `(…, in)`; None if it was added to
     `.grad`."""
     grad, x = grad.flatten(0, -2), x.flatten(0, -2)
     if in_place and weight.grad is not None:
@@ -175,8 +181,10 @@ def _outer_by_onednn(weight: Tensor, x: Tensor) -> bool:
 
 
 def onednn_outer(grad: Tensor, x: Tensor) -> Tensor:
-    """`grad.T @ x` by oneDNN, for `grad` `(n, out)` and `x` `(n, in)`, padded with rows of zeros to one of
-    a few sizes."""
+    """Return `grad.T @ x` by oneDNN; both operands are padded with rows of zeros to one of a few sizes.
+
+    `grad` is `(n, out)` and `x` `(n, in)`.
+    """
     filler = filled_rows(len(x)) - len(x)
     if filler:
         grad, x = (F.pad(part, (0, 0, 0, filler)) for part in (grad, x))

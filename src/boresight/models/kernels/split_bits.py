@@ -1,10 +1,10 @@
-"""A float32 number as a bfloat16 and 16 more bits, which together are that number, bit for bit.
+"""Split a float32 number into a bfloat16 and 16 more bits, from which it can be restored bit for bit.
 
-The forward multiplies the first half; an optimizer joins both, updates the float32 number and splits it
-again. They take 4 bytes per weight, where float32 weights and their bfloat16 copies take 6.
+Forwards use only the bfloat16; an optimizer joins both parts, updates the float32 number and splits it
+again. The parts take 4 bytes per weight, where float32 weights and their bfloat16 copies take 6.
 
-Let b be the 32 bits of a number as an integer. Its sign and exponent are among the 16 high bits, and a
-bfloat16 has just those 16. The nearest one takes the next integer where the low bits are 2^15 or more:
+Let b be the 32 bits of a number as an integer. A bfloat16 consists of the 16 high bits, which contain the
+sign and the exponent. The nearest bfloat16 has the next larger integer if the low bits are 2^15 or more:
 
     high = (b + 2^15) >> 16            low = b - (high << 16), between -2^15 and 2^15 - 1
 
@@ -39,16 +39,18 @@ from torch import Tensor
 
 HALF_STEP, QUIET, LOW_BITS = 1 << 15, 1 << 22, (1 << 16) - 1
 INFINITY, UNSIGNED = 0x7F800000, 0x7FFFFFFF
-"""Bits of infinity, above which are those of NaN, and a mask of all bits but the sign."""
+"""Bits of infinity, above which all bit patterns are NaN, and a mask of all bits except the sign."""
 CHUNK = 1 << 22
-"""Numbers that are joined or split at a time if the steps are not compiled into one kernel."""
+"""Number of entries that are joined or split at a time if the operations are not compiled into one kernel."""
 CHUNK_BYTES = 17
-"""Bytes of temporary integers per number: four of 4 bytes, and a mask of NaN."""
+"""Temporary memory per entry of a chunk, in bytes: four integers of 4 bytes, and a mask of NaN."""
 
 
 def split_bits(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """`(high, low)`: the nearest bfloat16 of float32 numbers, and the int16 bits that complete it, of the
-    same shape."""
+    """Return `(high, low)`, each of the shape of `numbers`, for float32 numbers.
+
+    `high` is the nearest bfloat16, and `low` contains the remaining bits as int16.
+    """
     high = torch.empty(numbers.shape, dtype=torch.bfloat16, device=numbers.device)
     low = torch.empty(numbers.shape, dtype=torch.int16, device=numbers.device)
     split_into(numbers.reshape(-1), high.view(-1), low.view(-1))
@@ -56,25 +58,26 @@ def split_bits(numbers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def joined_bits(high: Tensor, low: Tensor) -> Tensor:
-    """The float32 numbers from the two parts that `split_bits` returned, of the same shape."""
+    """Return the float32 numbers that `split_bits` has split into `high` and `low`, of the same shape."""
     numbers = torch.empty(high.shape, dtype=torch.float32, device=high.device)
     join_into(numbers.view(-1), high.reshape(-1), low.reshape(-1))
     return numbers
 
 
 def split_into(numbers: Tensor, high: Tensor, low: Tensor) -> None:
-    """As `split_bits`, but writes into the given tensors, all of them `(n,)`."""
+    """Split float32 `numbers` as `split_bits` does, into the given `high` and `low`; all tensors are
+    `(n,)`."""
     _in_one_pass(_split, numbers.view(torch.int32), high.view(torch.int16), low)
 
 
 def join_into(numbers: Tensor, high: Tensor, low: Tensor) -> None:
-    """As `joined_bits`, but writes into the given tensor, all of them `(n,)`."""
+    """Join `high` and `low` as `joined_bits` does, into the given `numbers`; all tensors are `(n,)`."""
     _in_one_pass(_join, numbers.view(torch.int32), high.view(torch.int16), low)
 
 
 def _split(bits: Tensor, high: Tensor, low: Tensor) -> None:
     high.copy_(torch.where(_is_nan(bits), bits | QUIET, bits + HALF_STEP) >> 16)
-    low.copy_((bits << 16) >> 16)  # shifted up and down, they are a signed number that an int16 has
+    low.copy_((bits << 16) >> 16)  # shifting up and down makes them a signed number that fits an int16
 
 
 def _join(bits: Tensor, high: Tensor, low: Tensor) -> None:
@@ -88,9 +91,10 @@ def _is_nan(bits: Tensor) -> Tensor:
 
 
 def _in_one_pass(step: Callable[..., None], *tensors: Tensor) -> None:
-    """Compiled on a GPU, where a dozen passes over memory would take as long as the update itself.
+    """Apply `step` to the tensors in place: compiled on a GPU, in chunks elsewhere.
 
-    In integers alone, which no compiler rounds; there is one graph for all lengths.
+    On a GPU, a dozen passes over memory would take as long as the update itself. The operations are on
+    integers, so no compiler rounds them, and one graph serves all lengths.
     """
     if tensors[0].is_cuda:
         _compiled(step)(*tensors)

@@ -1,19 +1,19 @@
-"""Trained weights in two halves (`split_bits`): the parameters are the first halves, buckets store both.
+"""Store trained weights in two halves (`split_bits`): parameters are the first halves, buckets contain both.
 
     split_weights(model)                 parameters become bfloat16; their gradients are summed in float32
     for bucket in by_bucket(parameters):
-        with joined_bucket(bucket):      for an optimizer: these parameters are float32, and split after it
+        with joined_bucket(bucket):      for an optimizer: parameters are float32, and split again afterwards
             ...
-    with joined_part(parameter, part):   the same of some entries of a large one
+    with joined_part(parameter, part):   for an optimizer: some entries of a large parameter in float32
         ...
-    with master_weights(model):          for saving and loading: all of them are float32, on the CPU
+    with master_weights(model):          for saving and loading: all parameters are float32, on the CPU
         ...
 
 A bucket is storage that parameters share, so that one pass joins many small ones. A copy of a parameter is a
-plain bfloat16 tensor, which is what a frozen reference needs.
+plain bfloat16 tensor, as a frozen reference model needs it.
 
-No forward reads the second halves, so they may be in host memory: an update copies those of a bucket to the
-device and back.
+Forwards do not read the second halves, so these may be in host memory: an update copies those of a bucket to
+the device and back.
 """
 
 from __future__ import annotations
@@ -29,34 +29,39 @@ from boresight.core.errors import UserError
 from boresight.models.kernels.split_bits import join_into, split_into
 
 BUCKET = 1 << 24
-"""Weights of a bucket, unless one parameter has more: 64 MB while they are joined."""
+"""Maximum number of weights in a bucket, unless one parameter has more; joined, they take 64 MB."""
 ALIGNED = 128
-"""Every parameter begins at a multiple of this many entries, 256 bytes, where tensor cores read fastest."""
+"""Every parameter begins at a multiple of this number of entries (256 bytes), where tensor cores read
+fastest."""
 PLAIN = (nn.Linear, nn.Embedding, nn.LayerNorm)
 _PLACE = "_split_place"
 
 
 @dataclass(frozen=True, slots=True)
 class SplitPlace:
-    """Position of a parameter: both halves of its bucket, `(n,)`, and the index of its first entry in
-    them."""
+    """Position of a parameter in a bucket.
+
+    `high` and `low` are both halves of all weights in the bucket, `(n,)`, and `start` is the index of the
+    parameter's first entry in them.
+    """
 
     high: Tensor
     low: Tensor
     start: int
     staged: bool = False
-    """Whether `low` is in host memory, and copied to the device of `high` where both are joined."""
+    """Whether `low` is in host memory; it is then copied to the device of `high` for joining."""
 
     def view(self, flat: Tensor, shape: torch.Size) -> Tensor:
-        """View of a parameter's entries, of shape `shape`, in a flat tensor of the bucket's size."""
+        """Return a view of the parameter's entries in a flat tensor of the bucket's size, with the given
+        shape."""
         return flat[self.start : self.start + shape.numel()].view(shape)
 
 
 def split_obstacle(model: nn.Module) -> str | None:
-    """The reason why the weights of `model` cannot be split, as text; None if they can.
+    """Return the reason why the weights of `model` cannot be split, as text; None if they can.
 
-    Without autocast a forward in bfloat16 needs layers that compute in the precision of their weights and
-    keep sums in float32 by themselves: linear layers, embeddings and norms. Others may need float32 weights.
+    A forward in bfloat16 without autocast needs layers that compute in the precision of their weights and
+    keep sums in float32: linear layers, embeddings and norms. Other layers may need float32 weights.
     """
     if not hasattr(torch.Tensor, "grad_dtype"):
         return "torch is older than 2.10, which sums gradients in the precision of the weights"
@@ -71,14 +76,15 @@ def split_obstacle(model: nn.Module) -> str | None:
 
 
 def split_weights(model: nn.Module, bucket: int = BUCKET, *, low_on_host: bool = False) -> None:
-    """Store the parameters of `model` in halves, in place and on their device; they must not be moved later.
+    """Store the parameters of `model` in halves, in place and on their device; do not move the model
+    afterwards.
 
     Args:
-        bucket: entries that share storage, unless one parameter has more.
-        low_on_host: store the second halves in host memory, pinned where the model is on a GPU.
+        bucket: maximum number of entries that share storage, unless one parameter has more.
+        low_on_host: store the second halves in host memory, pinned if the model is on a GPU.
 
     Raises:
-        UserError: the weights cannot be split, with the reason that `split_obstacle` returns.
+        UserError: the weights cannot be split, for the reason that `split_obstacle` returns.
     """
     if obstacle := split_obstacle(model):
         raise UserError(f"model: the weights of {type(model).__name__} cannot be split: {obstacle}.")
@@ -112,7 +118,7 @@ def _split_together(parameters: Sequence[nn.Parameter], low_on_host: bool) -> No
 
 
 def _join(place: SplitPlace, part: slice) -> Tensor:
-    """Entries `part` of a bucket in float32, `(n,)`, where their first halves are."""
+    """Return the entries `part` of a bucket in float32, `(n,)`, on the device of their first halves."""
     high, low = place.high[part], place.low[part]
     if place.staged:
         low = torch.empty_like(low, device=high.device).copy_(low, non_blocking=True)
@@ -122,7 +128,8 @@ def _join(place: SplitPlace, part: slice) -> Tensor:
 
 
 def _put_back(numbers: Tensor, place: SplitPlace, part: slice) -> None:
-    """Split `numbers` into entries `part` of a bucket. Waits for second halves that go to the host."""
+    """Split `numbers` into the entries `part` of a bucket; waits for the copy of second halves to the
+    host."""
     high, low = place.high[part], place.low[part]
     here = torch.empty_like(low, device=high.device) if place.staged else low
     split_into(numbers, high, here)
@@ -131,10 +138,10 @@ def _put_back(numbers: Tensor, place: SplitPlace, part: slice) -> None:
 
 
 def place_of(parameter: Tensor) -> SplitPlace | None:
-    """Position of a split parameter in its bucket; None for any other tensor.
+    """Return the position of a split parameter in its bucket; None for any other tensor.
 
     Raises:
-        RuntimeError: it was moved after it was split, and its other half was not.
+        RuntimeError: the parameter was moved after it was split, and its second half was not.
     """
     place: SplitPlace | None = getattr(parameter, _PLACE, None)
     if place is not None and parameter.dtype == torch.bfloat16:
@@ -145,12 +152,12 @@ def place_of(parameter: Tensor) -> SplitPlace | None:
 
 
 def is_split(model: nn.Module) -> bool:
-    """Whether the weights of `model` are in halves."""
+    """Whether `model` has weights that are split into halves."""
     return any(hasattr(parameter, _PLACE) for parameter in model.parameters())
 
 
 def by_bucket(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """The split ones among `parameters`, those of one bucket together."""
+    """Return the split parameters among `parameters`, grouped by bucket."""
     found: dict[int, list[nn.Parameter]] = {}
     for parameter in parameters:
         if place := place_of(parameter):
@@ -159,7 +166,7 @@ def by_bucket(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
 
 
 def low_bits(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    """The second halves of all buckets of `parameters`, int16, each `(n,)`."""
+    """Return the second halves of all buckets of `parameters`, int16, each `(n,)`."""
     places = [place_of(bucket[0]) for bucket in by_bucket(parameters)]
     return [place.low for place in places if place is not None]
 
@@ -168,9 +175,10 @@ def low_bits(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
 def joined_bucket(
     bucket: Sequence[nn.Parameter], device: torch.device | None = None, *, write: bool = True
 ) -> Iterator[None]:
-    """Inside the block the parameters of one bucket are float32, on `device`, or on their own device.
+    """Inside the block, the parameters of one bucket are float32, on `device` or else on their own device.
 
-    With `write` they are split again after it, unless it raised.
+    Args:
+        write: split the parameters again after the block, with their changes, unless it raised an exception.
     """
     places = {parameter: place for parameter in bucket if (place := place_of(parameter))}
     first, everything = next(iter(places.values())), slice(None)
@@ -189,7 +197,8 @@ def joined_bucket(
 
 @contextmanager
 def joined_part(parameter: nn.Parameter, part: slice) -> Iterator[Tensor]:
-    """Entries `part` of a split parameter, float32 `(n,)`, which are split again unless the block raises."""
+    """Yield the entries `part` of a split parameter as float32 `(n,)`; split them again unless the block
+    raises."""
     place = place_of(parameter)
     assert place is not None, "the parameter is not split"
     within = slice(place.start + part.start, place.start + part.stop)
@@ -200,9 +209,11 @@ def joined_part(parameter: nn.Parameter, part: slice) -> Iterator[Tensor]:
 
 @contextmanager
 def master_weights(model: nn.Module, *, write: bool = False) -> Iterator[None]:
-    """Inside the block the weights of `model` are float32, on the CPU, if they are split.
+    """Inside the block, the weights of a split `model` are float32 and on the CPU; does nothing for other
+    models.
 
-    With `write` changes made in the block are kept.
+    Args:
+        write: keep changes that are made in the block.
     """
     with ExitStack() as stack:
         for bucket in by_bucket(model.parameters()):

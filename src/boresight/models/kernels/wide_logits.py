@@ -1,7 +1,8 @@
-"""Logits in float32 from an output layer that is called as a module and multiplies in half precision.
+"""Compute logits in float32 with an output layer that is called as a module and multiplies in half precision.
 
-Such a product is rounded to half precision, at logits of 16 to 32 to steps of an eighth, which is half of all
-the rounding in a log-probability. The operands stay half precision; only their sums are kept.
+The product would otherwise be rounded to half precision, for logits of 16 to 32 to steps of an eighth, which
+is half of all rounding in a log-probability. The operands stay in half precision; only the sums are kept in
+float32.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from boresight.models.policy import Policy, causal_model
 
 @contextmanager
 def wide_logits(model: Policy) -> Iterator[None]:
-    """Inside the block the output layer of `model` does not round its logits; adapters on it stay in place.
+    """Inside the block, the output layer of `model` returns its logits without rounding them to half
+    precision.
 
-    Nothing changes in wider precision, or where the layer is more than a linear one.
+    Adapters on the layer stay in place. Nothing changes in wider precisions, or if the layer is not a plain
+    linear layer.
     """
     layer: Any = causal_model(model).get_output_embeddings()
     layer = getattr(layer, "base_layer", layer)
@@ -45,7 +48,7 @@ def wide_logits(model: Policy) -> Iterator[None]:
         x = x.to(narrow)
         if device == "cuda" or torch.is_grad_enabled():
             return _WideLinear.apply(x, layer.weight, layer.bias)
-        with torch.autocast(device, enabled=False):  # as `wide_product`, which converts at every decode step
+        with torch.autocast(device, enabled=False):  # `wide_product` would convert W at each step
             logits = F.linear(x.float(), converted())
         return logits if layer.bias is None else logits + layer.bias
 
@@ -54,7 +57,8 @@ def wide_logits(model: Policy) -> Iterator[None]:
 
 
 class _WideLinear(torch.autograd.Function):
-    """x W^T + b in float32, of x and W in the precision of x; so are the products of its gradients."""
+    """x W^T + b in float32, for x and W in the precision of x; the backward also sums its products in
+    float32."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

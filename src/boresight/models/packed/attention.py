@@ -1,14 +1,14 @@
 """Attention over the packed layout, registered with transformers so that models stay unpatched.
 
 In a packed row each completion attends to the prompt and to itself. On a CPU the softmax over both parts is
-put together from kernels that need no mask: every completion at once against the prompt, each causally
-against itself, joined by their log-sum-exp (the same identity that flash attention uses between blocks: Dao
+combined from kernels that need no mask: all completions at once against the prompt, and each causally
+against itself. Both are joined by their log-sum-exp, as flash attention does between blocks (Dao
 et al. 2022, arXiv 2205.14135, section 3.1). Its backward is exact with the joint log-sum-exp. On CUDA one
 FlexAttention kernel with a block mask does the same, or, for a batch that was packed for fast kernels, two
 calls of flash attention over many sequences each (`shared_prefix`).
 
-Without a layout the registered function calls the attention that the model had before, so generation and the
-padded path are not affected.
+For inputs that are not packed, the registered function calls the attention that the model had before, so
+generation and the padded path are not affected.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from boresight.models.precision import at_least_float32
 
 _PREFIX = "boresight_"
 DELEGATES = ("sdpa", "eager")
-"""Attention of transformers that stays in use for everything that is not packed."""
+"""Attention implementations of transformers that can be extended; they still compute everything that is not
+packed."""
 # Keyword arguments of attention functions that change the result and that no code here handles.
 _UNHANDLED = ("s_aux", "position_bias", "head_mask", "cache", "indices", "attn_bias")
 
@@ -40,13 +41,13 @@ _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 class UnsupportedAttention(Exception):
-    """The model uses an option of attention that the packed layout does not support."""
+    """The model uses an attention option that the packed layout does not support."""
 
 
 def install(model: PreTrainedModel) -> bool:
-    """Make `model`, a transformers model, accept packed sequences; returns False if it cannot.
+    """Make `model`, a transformers model, accept packed sequences; return False if it cannot.
 
-    Its own attention is still used for everything that is not packed. Idempotent.
+    Its own attention is still used for everything that is not packed. Repeated calls have no effect.
     """
     before = model.config._attn_implementation
     if before.startswith(_PREFIX):
@@ -58,7 +59,7 @@ def install(model: PreTrainedModel) -> bool:
 
 
 def poisoned_mask(like: Tensor) -> Tensor:
-    """A mask with which every attention function but this package's fails.
+    """Return a mask with which every attention function except this package's fails.
 
     transformers passes a four-dimensional mask to every layer unchanged. This one has no keys, so an
     attention that ignores the layout fails on its shape instead of letting rows attend to each other.
@@ -79,10 +80,16 @@ def packed_attention(
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of one packed sequence; query `(1, heads, T, d)`, result `(1, T, heads, d)`.
+    """Compute the attention of one packed sequence.
+
+    Args:
+        query: `(1, heads, T, d)`; `key` and `value` may have fewer heads.
+
+    Returns:
+        The output `(1, T, heads, d)`, and None in place of attention weights.
 
     Raises:
-        UnsupportedAttention: an option would otherwise be ignored silently.
+        UnsupportedAttention: the layer uses an option that would otherwise be ignored silently.
     """
     _refuse_unhandled(module, kwargs)
     if sliding_window is not None and any(span.longest > sliding_window for span in packed.spans):
@@ -114,12 +121,12 @@ def attention_by_calls(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """As `packed_attention`, of the same shapes, by fast kernels.
+    """Compute the attention of one packed sequence with fast kernels; shapes are those of `packed_attention`.
 
-    For rows no longer than any sliding window; `torch.compile` can trace it.
+    Rows must not be longer than the layer's sliding window. `torch.compile` can trace this function.
 
     Raises:
-        UnsupportedAttention: an option would otherwise be ignored silently.
+        UnsupportedAttention: the layer uses an option that would otherwise be ignored silently.
     """
     _refuse_unhandled(module, kwargs)
     query, key, value = _in_precision_of_run(query, key, value)
@@ -135,7 +142,8 @@ def _refuse_unhandled(module: torch.nn.Module, options: dict[str, Any]) -> None:
 
 
 def _in_precision_of_run(*operands: Tensor) -> tuple[Tensor, ...]:
-    """Cast operands to the precision of autocast, if it is on: rotary embeddings may return float32."""
+    """Cast operands to autocast's precision if autocast is enabled, since rotary embeddings may return
+    float32."""
     device = operands[0].device.type
     if not torch.is_autocast_enabled(device):
         return operands
@@ -143,7 +151,8 @@ def _in_precision_of_run(*operands: Tensor) -> tuple[Tensor, ...]:
 
 
 def _lacks_flash(query: Tensor, value: Tensor, dropout: float, softcap: float | None) -> str | None:
-    """Option of the layer that flash attention over many sequences does not support, or None."""
+    """Return the option of the layer that variable-length flash attention does not support, as text, or
+    None."""
     width = query.shape[-1]
     if softcap:
         return "flash attention does not cap scores softly"
@@ -155,7 +164,8 @@ def _lacks_flash(query: Tensor, value: Tensor, dropout: float, softcap: float | 
 
 
 class _PackedFlash(torch.autograd.Function):
-    """Per-segment flash kernels on a CPU, joined by log-sum-exp; nothing of size T x T exists."""
+    """Packed attention by flash kernels per segment on a CPU, joined by log-sum-exp; no T x T tensor is
+    created."""
 
     @staticmethod
     def forward(
@@ -211,14 +221,14 @@ class _PackedFlash(torch.autograd.Function):
 
 
 def _join(out: Tensor, joint: Tensor, other: Tensor, other_lse: Tensor) -> None:
-    """Fold a second softmax over further keys into `out` and its log-sum-exp `joint`, in place."""
+    """Merge a second softmax, over further keys, into `out` and its log-sum-exp `joint`, in place."""
     both = torch.logaddexp(joint, other_lse)
     out.mul_((joint - both).exp_().unsqueeze(-1)).add_(other * (other_lse - both).exp_().unsqueeze(-1))
     joint.copy_(both)
 
 
 def _sum_groups(grad: Tensor, like: Tensor) -> Tensor:
-    """Gradient of keys shared by several query heads: the sum over them."""
+    """Return the gradient of keys or values that several query heads share: the sum over these heads."""
     if grad.shape == like.shape:
         return grad
     batch, heads, tokens, width = like.shape
@@ -234,10 +244,11 @@ def _attend_plainly(
     dropout: float,
     softcap: float | None,
 ) -> Tensor:
-    """The same attention written out, for what the flash kernel lacks: soft-capping and dropout."""
+    """Compute packed attention by the plain formula, for options that the flash kernel lacks: soft-capping
+    and dropout."""
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    pieces = {}  # by where they start: for fast kernels, parts of a row do not adjoin
+    pieces = {}  # by first position: for fast kernels, parts of a row are not adjacent
     for span in spans:
         for own, prefix in ((span.prompt, 0), *((c, length(span.prompt)) for c in span.completions)):
             if not length(own):
@@ -254,7 +265,8 @@ def _attend_plainly(
 
 
 def _eager_of(module: torch.nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
-    """The eager attention of a model, which transformers defines beside each model under one name."""
+    """Return the eager attention of a model, which transformers defines in each model's file under the same
+    name."""
     return vars(sys.modules[type(module).__module__])["eager_attention_forward"]
 
 

@@ -1,4 +1,4 @@
-"""The layers of a decoder compiled for the packed layout (`model.kernels: fast`).
+"""Compile the layers of a decoder for the packed layout (`model.kernels: fast`).
 
 `torch.compile` turns norms, rotary embeddings and gates, some twenty small kernels before and after the
 attention of a layer, into a few. Attention is a custom operator, opaque to the compiler (`shared_prefix`).
@@ -9,8 +9,8 @@ tensors. So there is one graph per length, with and without gradients, and no ba
 forward of another length, which occurs for a row longer than a full forward, is not compiled.
 
 With activation checkpointing by transformers, the backward would recompute a layer outside of the context in
-which it is compiled, by other kernels than those of its forward. So inside that context layers are
-checkpointed here, around their compiled forwards.
+which it is compiled, with other kernels than in its forward. So inside that context, this module checkpoints
+the layers, around their compiled forwards.
 """
 
 from __future__ import annotations
@@ -42,10 +42,12 @@ def can_compile(model: PreTrainedModel, packed: PackedBatch) -> bool:
 
 @contextmanager
 def compiled_layers(model: PreTrainedModel, packed: PackedBatch) -> Iterator[None]:
-    """Inside the block the layers of `model` run compiled, on `packed` alone; `can_compile` must hold.
+    """Inside the block, the layers of `model` run compiled; every forward must be on `packed`, and
+    `can_compile` must hold.
 
     Raises:
-        Exception: from a forward inside, what `torch.compile` raises where a layer is not one graph.
+        Exception: in a forward inside the block, the exception of `torch.compile` if a layer is not one
+            graph.
     """
     assert packed.calls is not None
     torch._dynamo.mark_dynamic(packed.calls.tensors.bounds, 0)
@@ -72,7 +74,7 @@ def _is_recomputed(layer: nn.Module) -> bool:
 
 @contextmanager
 def _without_checkpoints(layers: Sequence[nn.Module]) -> Iterator[None]:
-    """Inside the block transformers does not checkpoint `layers`."""
+    """Inside the block, disable transformers' activation checkpointing of `layers`."""
     recomputed: list[Any] = [layer for layer in layers if _is_recomputed(layer)]
     for layer in recomputed:
         layer.gradient_checkpointing = False
@@ -85,8 +87,8 @@ def _without_checkpoints(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 @functools.cache
 def compiled_forward(kind: type[nn.Module], backend: Any = "inductor") -> Callable[..., Tensor]:
-    """The forward of a class of layers, `(layer, ...)`, compiled as one graph by `backend` of torch."""
+    """Return the forward of a layer class, compiled as one graph by the given `backend` of torch."""
     from boresight.models.packed.flex import with_many_graphs
 
-    # Without what transformers puts around it for checkpoints: one graph serves with and without them.
+    # Without transformers' wrapper for checkpoints, so that one graph serves with and without them.
     return with_many_graphs(torch.compile(inspect.unwrap(kind.forward), fullgraph=True, backend=backend))

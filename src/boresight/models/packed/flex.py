@@ -1,6 +1,6 @@
-"""Packed attention on CUDA: one FlexAttention kernel over a block mask of the packed layout.
+"""Packed attention on CUDA: one FlexAttention kernel with a block mask of the packed layout.
 
-It is compiled with dynamic shapes, since batches differ in length, and each length would cause a
+The kernel is compiled with dynamic shapes, since batches differ in length, and each length would cause a
 recompilation. A graph is valid for one dtype, number and width of heads, and set of inputs with gradients; a
 run needs about five, and several models in one process more than torch's limit of eight. Beyond its limit
 torch would continue uncompiled, with the scores of all pairs of tokens in memory, so the limit is raised and
@@ -26,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 GRAPHS = 128
-"""Compiled variants of the kernel that one process may hold."""
+"""Limit of compiled variants of a function in one process, if torch's own limit is lower."""
 
 _masks: list[tuple[PackedBatch, BlockMask]] = []
 
@@ -34,7 +34,10 @@ _masks: list[tuple[PackedBatch, BlockMask]] = []
 def flex_packed_attention(
     query: Tensor, key: Tensor, value: Tensor, packed: PackedBatch, scaling: float, softcap: float | None
 ) -> Tensor:
-    """Attention of one packed sequence; query `(1, heads, T, d)`, result `(1, T, heads, d)`."""
+    """Compute the attention of one packed sequence, for `query` `(1, heads, T, d)`.
+
+    The result is `(1, T, heads, d)`.
+    """
     kernel: Any = compiled() if query.is_cuda else flex_attention
     out = kernel(
         query,
@@ -49,10 +52,11 @@ def flex_packed_attention(
 
 
 def may_attend(packed: PackedBatch) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """The rule of the layout as a `mask_mod` of FlexAttention: (batch, head, query, key) -> bool.
+    """Return the attention rule of the layout as a `mask_mod` of FlexAttention: (batch, head, query, key) ->
+    bool.
 
-    A query attends to keys of its own row that are not later than itself, of the prompt or of its own
-    completion.
+    A query attends to keys of its own row that are not later than itself and belong to the prompt or to its
+    own completion.
     """
     row, part = (to_device(array, packed.ids.device) for array in _membership(packed))
 
@@ -63,8 +67,8 @@ def may_attend(packed: PackedBatch) -> Callable[[Tensor, Tensor, Tensor, Tensor]
 
 
 def block_mask(packed: PackedBatch) -> BlockMask:
-    """Block mask of the packed layout: which blocks of tokens have no visible pair, some, or only visible
-    pairs."""
+    """Return the block mask of the packed layout, which marks blocks of tokens without, with some, and with
+    only visible pairs."""
     visible = visible_pairs(packed)
     whole = visible == BLOCK * BLOCK
     arrays = (*_in_order((visible > 0) & ~whole), *_in_order(whole))
@@ -82,10 +86,11 @@ def block_mask(packed: PackedBatch) -> BlockMask:
 
 
 def visible_pairs(packed: PackedBatch) -> np.ndarray:
-    """Number of pairs of tokens that may attend, by block of queries and block of keys, `(blocks, blocks)`.
+    """Return the number of token pairs that may attend, per block of queries and block of keys,
+    `(blocks, blocks)`.
 
-    Every token attends to two ranges of keys, of its prompt and of its own completion, both inside its row;
-    so for each token only the few blocks of its row are counted.
+    Every token attends to two ranges of keys, one in its prompt and one in its own completion, both inside
+    its row. So for each token, only the few blocks of its row are counted.
     """
     tokens = packed.ids.shape[1]
     blocks = -(-tokens // BLOCK)
@@ -99,16 +104,17 @@ def visible_pairs(packed: PackedBatch) -> np.ndarray:
         return (np.minimum(high[:, None], edges + BLOCK) - np.maximum(low[:, None], edges)).clip(0)
 
     seen = inside(row, np.minimum(query + 1, prompt_end)) + inside(own, query + 1)
-    # Past the last block nothing is seen, so what wraps into the next line of the table adds 0.
+    # Nothing is visible past the last block, so entries that wrap into the next line of the table add 0.
     place = (query // BLOCK)[:, None] * blocks + edges // BLOCK
     counts = np.bincount(place.ravel(), seen.ravel(), minlength=blocks**2)[: blocks**2]
     return counts.astype(np.int64).reshape(blocks, blocks)
 
 
 def _stretches(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every token, the start of its row, the end of its prompt, and the start of its own completion.
+    """Return for every token the start of its row, the end of its prompt, and the start of its own
+    completion.
 
-    A token of a prompt has none: its own begins after it. All `(T,)`.
+    All are `(T,)`. For a token of a prompt, the third is the end of the prompt.
     """
     tokens = packed.ids.shape[1]
     row, prompt_end, own = (np.zeros(tokens, np.int64) for _ in range(3))
@@ -122,14 +128,19 @@ def _stretches(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _in_order(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number of marked blocks in each line, and the line's blocks with the marked ones first, int32."""
+    """Return the number of marked blocks in each line, and the line's block indices with the marked ones
+    first, int32."""
     numbers = dense.sum(1).astype(np.int32)
     order = np.argsort(~dense, axis=1, kind="stable").astype(np.int32)
     return numbers[None, None], order[None, None]
 
 
 def _membership(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray]:
-    """For every token, its row and its part of the row: 0 the prompt, j the j-th completion; int32 `(T,)`."""
+    """Return for every token the index of its row, and its part of the row: 0 for the prompt, j for the j-th
+    completion.
+
+    Both are int32 `(T,)`.
+    """
     tokens = packed.ids.shape[1]
     row, part = np.zeros(tokens, np.int32), np.zeros(tokens, np.int32)
     for i, span in enumerate(packed.segments):
@@ -140,7 +151,8 @@ def _membership(packed: PackedBatch) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mask_of(packed: PackedBatch) -> BlockMask:
-    """The block mask of a batch; every layer of a forward asks for the same one, so the last is kept."""
+    """Return the block mask of a batch; the last one is cached, since all layers of a forward use the same
+    mask."""
     if not _masks or _masks[0][0] is not packed:
         _masks[:] = [(packed, block_mask(packed))]
     return _masks[0][1]
@@ -148,14 +160,18 @@ def _mask_of(packed: PackedBatch) -> BlockMask:
 
 @functools.cache
 def compiled(backend: str = "inductor") -> Callable[..., Tensor]:
-    """FlexAttention compiled by `backend`; a call that needs more than `GRAPHS` graphs raises an error."""
-    # Only a graph without breaks may not fall back to uncompiled code.
+    """Return FlexAttention compiled by `backend`; a call that needs more than `GRAPHS` graphs raises an
+    error."""
+    # With fullgraph, torch does not fall back to uncompiled code.
     return with_many_graphs(torch.compile(flex_attention, dynamic=True, fullgraph=True, backend=backend))
 
 
 def with_many_graphs(function: Callable[P, R]) -> Callable[P, R]:
-    """A compiled function that torch may compile at least `GRAPHS` times, in whatever thread it is called: in
-    torch 2.13 a limit that is set in one thread does not hold in another."""
+    """Wrap a compiled function so that torch may compile it at least `GRAPHS` times, in whatever thread it is
+    called.
+
+    In torch 2.13, a limit that is set in one thread does not hold in another.
+    """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,8 +1,8 @@
 """Log-probabilities of given tokens in three passes over each tile of logits (`model.kernels: fast`).
 
-Tiles, products, and the precision of every sum are those of `head`, whose operations on a tile of logits take
-a dozen passes over memory. Here they are one elementwise function, which is compiled on a GPU, so that no
-intermediate result is written to memory:
+Tiles, products, and the precision of every sum are those of the module `head`, whose operations on a tile of
+logits take a dozen passes over memory. Here they are elementwise functions, which are compiled on a GPU, so
+that no intermediate result is written to memory:
 
     forward                 a product writes a tile | `tile_sums` reads it
     backward                a product writes it again | `tile_pull` reads it, and writes d loss / d product in
@@ -45,7 +45,11 @@ Bend = tuple[float, float | None, float]
 def fused_token_logprobs(
     hidden: Tensor, targets: Tensor, head: Head, *, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """As `head.token_logprobs`."""
+    """Return the log-probability of each of the `targets`, and its entropy if requested, as
+    `head.token_logprobs` does.
+
+    `targets` is `(S,)`, `hidden` `(S, width)`, and both results are `(S,)`, in nats.
+    """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
@@ -99,7 +103,8 @@ class _FusedLogprobs(torch.autograd.Function):
 
 
 def _pull(ctx: Any, tile: slice, grad: Tensor, of_bias: bool) -> tuple[Tensor, Tensor | None]:
-    """The gradient of a tile's products and of its bias; the products are gone when it returns."""
+    """Return the gradients of a tile's raw products and of its bias; the products are freed when it
+    returns."""
     hidden, weight, bias, targets, logsumexp = ctx.saved_tensors
     raw, aims = _products(hidden, weight[tile]), targets_within(targets, tile)
     own_bias, narrow = part_of(bias, tile), hidden.dtype
@@ -110,10 +115,11 @@ def _pull(ctx: Any, tile: slice, grad: Tensor, of_bias: bool) -> tuple[Tensor, T
 
 
 class _FusedSums(RunningSums):
-    """The sums of `head`, to which tiles of raw products are added."""
+    """The running sums of the module `head`, to which tiles of raw products are added."""
 
     def add_products(self, bend: Bend, tile: slice, weight: Tensor, bias: Tensor | None) -> None:
-        """Add a tile of logits: raw products with `weight` `(tile, width)`, plus `bias` `(tile,)`."""
+        """Add the tile of logits that results from raw products with `weight` `(tile, width)` plus `bias`
+        `(tile,)`."""
         raw = _products(self.hidden, weight)
         inside, column = targets_within(self.targets, tile)
         of_tile = _in_one_pass(tile_sums, raw, bias, inside, column, bend, self.weighted is not None)
@@ -135,18 +141,18 @@ class _FusedSums(RunningSums):
 
 
 def _products(hidden: Tensor, weight: Tensor) -> Tensor:
-    """Raw products `(positions, tile)`, with the sums of half-precision ones in float32."""
+    """Return raw products, `(positions, tile)`; sums of half-precision products are float32."""
     return wide_product(hidden, weight.to(hidden.dtype))
 
 
 def tile_sums(
     raw: Tensor, bias: Tensor | None, inside: Tensor, column: Tensor, bend: Bend, entropy: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """For each position of a tile `(n, w)`, tensors `(n,)`: the largest logit, the sum of exp(l - largest),
-    the logit of `column`; with `entropy` the sum of exp(l - largest) * l; and under a soft cap d l / d raw
-    there.
+    """Return the sums over a tile of raw products `(n, w)` for each position, as five tensors `(n,)`.
 
-    `column` `(n, 1)` is read whether or not a position's target is `inside`.
+    With l the logits, they are: the largest logit; the sum of exp(l - largest); the logit at `column`; with
+    `entropy` the sum of exp(l - largest) * l, else None; with a soft cap d l / d raw at `column`, else None.
+    `column` `(n, 1)` is read for every position, also if its target is not `inside` the tile.
     """
     z, slope = _bent(raw, bias, bend)
     top = z.amax(1)
@@ -158,7 +164,8 @@ def tile_sums(
 
 
 def tile_weights(raw: Tensor, bias: Tensor | None, top: Tensor, bend: Bend, narrow: torch.dtype) -> Tensor:
-    """exp(l - top) of a tile `(n, w)` in `narrow`; under a soft cap times d l / d raw."""
+    """Return exp(l - top) for a tile `(n, w)` with logits l, in dtype `narrow`; with a soft cap, times d l /
+    d raw."""
     z, slope = _bent(raw, bias, bend)
     p = (z - top.unsqueeze(1)).exp()
     return (p * slope if isinstance(slope, Tensor) else p).to(narrow)
@@ -175,7 +182,11 @@ def tile_pull(
     narrow: torch.dtype,
     of_bias: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """grad * (onehot - p) * d l / d raw of a tile `(n, w)` in `narrow`, and its sum over positions `(w,)`."""
+    """Return grad * (onehot - p) * d l / d raw of a tile `(n, w)`, in dtype `narrow`, and its sum over
+    positions `(w,)`.
+
+    The sum is None unless `of_bias`.
+    """
     z, slope = _bent(raw, bias, bend)
     p = (z - logsumexp.unsqueeze(1)).exp()
     onehot = (torch.arange(raw.shape[1], device=raw.device) == column) & inside.unsqueeze(1)
@@ -186,7 +197,8 @@ def tile_pull(
 
 
 def _bent(raw: Tensor, bias: Tensor | None, bend: Bend) -> tuple[Tensor, Tensor | float]:
-    """Logits over temperature, at least float32, and their derivative by the raw product."""
+    """Return the logits divided by temperature, at least float32, and their derivative with respect to the
+    raw product."""
     scale, softcap, temperature = bend
     raw = (raw if bias is None else raw + bias).to(at_least_float32(raw.dtype))
     slope = scale / temperature
@@ -197,7 +209,7 @@ def _bent(raw: Tensor, bias: Tensor | None, bend: Bend) -> tuple[Tensor, Tensor 
 
 
 def _in_one_pass(function: Callable[..., Any], raw: Tensor, *rest: Any) -> Any:
-    """The function, compiled on a GPU; elsewhere an operation at a time."""
+    """Call the function, compiled on a GPU and operation by operation elsewhere."""
     return (_compiled(function) if raw.is_cuda else function)(raw, *rest)
 
 
@@ -205,5 +217,6 @@ def _in_one_pass(function: Callable[..., Any], raw: Tensor, *rest: Any) -> Any:
 def _compiled(
     function: Callable[..., Any], backend: str | Callable[..., Any] = "inductor"
 ) -> Callable[..., Any]:
-    """One graph for tiles of any size; there is one for each precision and kind of head."""
+    """Compile a function as one graph for tiles of any size; there is one graph per precision and kind of
+    head."""
     return with_many_graphs(torch.compile(function, dynamic=True, fullgraph=True, backend=backend))

@@ -5,11 +5,11 @@ With l the logits of a position, t its token and p = softmax(l),
 
     log p_t = l_t - logsumexp(l)          d log p_t / d l = onehot(t) - p
 
-so the backward needs nothing saved but the log-sum-exp: it recomputes each tile and multiplies. For a few
-positions (`KEPT_ELEMENTS`) the tiles of exp(l) are saved instead, without that product. If the head is frozen
-(LoRA), nothing is recomputed: the forward accumulates sum_v p_v W_v beside the sum of exponentials, rescaled
-as the running maximum grows (online softmax, Milakov and Gimelshein 2018, arXiv 1805.02867), which is the
-whole gradient of the hidden state up to the factor from above.
+so the forward saves only the log-sum-exp for the backward, which recomputes the logits of each tile. For
+few positions (`KEPT_ELEMENTS`) the tiles of exp(l) are saved instead, which avoids that product. If the head
+is frozen (LoRA), nothing is recomputed: the forward accumulates sum_v p_v W_v beside the sum of exponentials,
+rescaled as the running maximum grows (online softmax, Milakov and Gimelshein 2018, arXiv 1805.02867). With
+W_t it gives the gradient of the hidden state, up to the gradient of the log-probability as a factor.
 """
 
 from __future__ import annotations
@@ -34,14 +34,17 @@ from boresight.models.packed.packing import fills
 from boresight.models.precision import at_least_float32
 
 TILE_ELEMENTS = 1 << 20
-"""Logits held at a time on a CPU: 4 MB in float32."""
+"""Number of logits held in memory at a time on a CPU: 4 MB in float32."""
 ROWS = 512
-"""Positions per product on a GPU; the last group is padded, so that all products have one shape."""
+"""Number of positions per product on a GPU; the last group is padded, so that all products have one shape."""
 CUDA_TILE_ELEMENTS = 1 << 25
-"""The same on a GPU: 128 MB in float32. Tiles of the CPU's size would be hundreds of small products and
-thousands of launches, each longer than its arithmetic. Chosen by that count, not measured."""
+"""Number of logits held in memory at a time on a GPU: 128 MB in float32.
+
+Tiles of the CPU's size would need hundreds of small products and thousands of kernel launches, each longer
+than its arithmetic. The value was chosen by that count and not measured.
+"""
 KEPT_ELEMENTS = 1 << 25
-"""Largest number of logits that are kept for the backward instead of being recomputed: 128 MB in float32."""
+"""Maximum number of logits that are kept for the backward instead of being recomputed: 128 MB in float32."""
 
 KeptForBackward = Literal["gradient", "tiles"] | None
 
@@ -50,7 +53,7 @@ KeptForBackward = Literal["gradient", "tiles"] | None
 class Head:
     """The output layer of a model: logits = cap(scale * (hidden @ weight.T + bias)).
 
-    `weight` is `(vocabulary, width)`; cap(x) = softcap * tanh(x / softcap), or nothing when None.
+    `weight` is `(vocabulary, width)`. cap(x) is softcap * tanh(x / softcap), or x if `softcap` is None.
     """
 
     weight: Tensor
@@ -62,9 +65,11 @@ class Head:
 def token_logprobs(
     hidden: Tensor, targets: Tensor, head: Head, *, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-probability of `targets` `(S,)` given `hidden` `(S, width)`, nats, at least float32 `(S,)`.
+    """Return the log-probabilities of `targets` `(S,)` given `hidden` `(S, width)`, in nats, at least float32
+    `(S,)`.
 
-    With `entropy` also the entropy of each next-token distribution, nats, detached `(S,)`.
+    The second result is the entropy of each next-token distribution, in nats, detached, `(S,)`; None without
+    `entropy`.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
@@ -76,7 +81,7 @@ def token_logprobs(
 
 
 def _kept(hidden: Tensor, head: Head) -> KeptForBackward:
-    """Tensors saved by the forward, besides its inputs, to make the backward cheaper."""
+    """Return the kind of tensors that the forward saves, besides its inputs, to make the backward cheaper."""
     if not torch.is_grad_enabled():
         return None
     if not (head.weight.requires_grad or (head.bias is not None and head.bias.requires_grad)):
@@ -86,16 +91,16 @@ def _kept(hidden: Tensor, head: Head) -> KeptForBackward:
 
 
 class _Logits:
-    """Tiles of logits, and their derivative, for one head at one temperature."""
+    """Compute tiles of logits, and their derivative, for one head at one temperature."""
 
     def __init__(self, head: Head, temperature: float) -> None:
         self.scale, self.softcap, self.temperature = head.scale, head.softcap, temperature
 
     def tile(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Logits over temperature, `(positions, tile)`, at least float32, and their derivative by the raw
-        product.
+        """Return logits divided by temperature, `(positions, tile)`, and their derivative with respect to the
+        raw product.
 
-        The derivative is None if it is the constant `self.slope`.
+        The logits are at least float32. The derivative is None if it is the constant `self.slope`.
         """
         raw = wide_product(hidden, weight.to(hidden.dtype))
         if bias is not None:
@@ -109,7 +114,7 @@ class _Logits:
 
     @property
     def slope(self) -> float:
-        """d logit / d raw product, where nothing is capped."""
+        """d logit / d raw product, without a soft cap."""
         return self.scale / self.temperature
 
 
@@ -132,7 +137,7 @@ class _TokenLogprobs(torch.autograd.Function):
             for tile in vocabulary_tiles(some, weight):
                 z, derivative = logits.tile(some, weight[tile], part_of(bias, tile))
                 p = running.add(z, derivative, tile, weight[tile])
-                if keep == "tiles":  # of all positions: where they are kept there is one group of rows
+                if keep == "tiles":  # of all positions: if tiles are kept, there is one group
                     kept += [p, running.top]
             sums.append(running)
 
@@ -159,7 +164,7 @@ class _TokenLogprobs(torch.autograd.Function):
 
 
 def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of hidden states, weight and bias, tile by tile."""
+    """Return the gradients of hidden states, weight and bias, computed tile by tile."""
     targets = ctx.saved_tensors[3]
     sums = HeadGradients(ctx, grad.dtype)
     for tile, p, derivative in _probabilities(ctx):
@@ -174,9 +179,9 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Te
 
 
 class HeadGradients:
-    """Sums over tiles of the gradients of hidden states, weight and bias, those that `ctx` needs.
+    """Sums over tiles of the gradients of hidden states, weight and bias, as far as `ctx` needs them.
 
-    The first tensors saved in `ctx` are hidden states, weight and bias; `ctx.in_place` is whether the
+    The first tensors saved in `ctx` must be hidden states, weight and bias. If `ctx.in_place` is True, the
     gradient of the weight is added to its `.grad`.
     """
 
@@ -190,8 +195,12 @@ class HeadGradients:
             self.of_bias = torch.empty_like(bias, dtype=gradient_dtype(bias))
 
     def add(self, tile: slice, pull: Tensor, of_bias: Tensor | None) -> None:
-        """Add the gradients of a tile; `pull` `(positions, tile)` is the gradient of its raw products, in the
-        dtype of hidden states, `of_bias` `(tile,)` that of its bias."""
+        """Add the gradients of a tile.
+
+        Args:
+            pull: gradient of the tile's raw products, `(positions, tile)`, in the dtype of the hidden states.
+            of_bias: gradient of the tile's bias, `(tile,)`.
+        """
         if self.of_weight is not None:
             add_outer(self.of_weight[tile], pull, self.hidden)
         if self.of_bias is not None and of_bias is not None:
@@ -200,7 +209,7 @@ class HeadGradients:
             self.of_hidden += wide_product(pull, self.weight[tile].to(self.hidden.dtype).T)
 
     def result(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The three gradients; None for one that is not needed, or that has been added to `.grad`."""
+        """Return the three gradients; None for one that is not needed, or that has been added to `.grad`."""
         of_weight = self.of_weight
         if self.in_place:
             self.weight.grad, of_weight = of_weight, None
@@ -209,11 +218,12 @@ class HeadGradients:
 
 
 def _probabilities(ctx: Any) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-    """Each tile with its probabilities, free to be changed, and d logit / d raw product."""
+    """Yield each tile with its probabilities, which may be modified in place, and d logit / d raw product, or
+    None."""
     hidden, weight, bias, _, logsumexp, *kept = ctx.saved_tensors
     for i, tile in enumerate(vocabulary_tiles(hidden, weight)):
         if kept:
-            p, top = kept[2 * i : 2 * i + 2]  # exp(z - top), of the maximum so far
+            p, top = kept[2 * i : 2 * i + 2]  # exp(z - top), with the running maximum
             yield tile, p * (top - logsumexp).exp_().unsqueeze(1), None
         else:
             z, derivative = ctx.logits.tile(hidden, weight[tile], part_of(bias, tile))
@@ -221,7 +231,7 @@ def _probabilities(ctx: Any) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
 
 
 class RunningSums:
-    """Sums over the tiles seen so far, relative to the running maximum of each position."""
+    """Sums over the vocabulary tiles added so far, relative to the running maximum of each position."""
 
     def __init__(self, hidden: Tensor, targets: Tensor, entropy: bool, keep_gradient: bool) -> None:
         dtype = at_least_float32(hidden.dtype)
@@ -234,8 +244,11 @@ class RunningSums:
         self.target_slope: Tensor | None = None
 
     def add(self, z: Tensor, derivative: Tensor | None, tile: slice, weight: Tensor) -> Tensor:
-        """Add a tile of logits `z` `(positions, tile)`; returns exp(z - self.top). `z` and `derivative` may
-        be modified in place."""
+        """Add a tile of logits `z` `(positions, tile)`, and return exp(z - self.top).
+
+        `z` and `derivative` may be modified in place. If a gradient is kept, the result is multiplied by
+        `derivative`.
+        """
         inside, column = targets_within(self.targets, tile)
         self.target = torch.where(inside, z.gather(1, column).squeeze(1), self.target)
         top = torch.maximum(self.top, z.amax(1))
@@ -259,14 +272,16 @@ class RunningSums:
         return self.top + self.mass.log()
 
     def entropy(self) -> Tensor:
-        """Entropy of each position, logsumexp(l) - sum_v p_v l_v, nats, `(positions,)`; empty if not
-        requested."""
+        """Return the entropy at each position, logsumexp(l) - sum_v p_v l_v, in nats, `(positions,)`.
+
+        The result is empty if the entropy was not requested.
+        """
         if self.weighted is None:
             return torch.empty(0, device=self.top.device)
         return self.logsumexp() - self.weighted / self.mass
 
     def hidden_gradient(self, slope: float, weight: Tensor) -> Tensor:
-        """d log p_t / d hidden = slope_t W_t - sum_v p_v slope_v W_v, `(S, width)`."""
+        """Return d log p_t / d hidden = slope_t W_t - sum_v p_v slope_v W_v, `(positions, width)`."""
         assert self.expected is not None
         mean = self.expected / self.mass.unsqueeze(1)
         toward = weight[self.targets].to(mean.dtype)
@@ -276,14 +291,15 @@ class RunningSums:
 
 
 def one_after_another(parts: Iterable[Tensor], positions: int) -> Tensor:
-    """Concatenate the results of groups of positions to `(positions, …)`, without those of the last group's
-    padding."""
+    """Concatenate the results of groups of positions to `(positions, …)`, without the padding of the last
+    group."""
     first, *others = parts
     return (torch.cat([first, *others]) if others else first)[:positions]
 
 
 def position_groups(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Hidden states and targets in groups whose products have one shape; all at once on a CPU."""
+    """Yield hidden states and targets in groups of `ROWS` positions, padded to one shape; on a CPU as one
+    group."""
     if not fills(hidden.device):
         yield hidden, targets
         return
@@ -293,7 +309,8 @@ def position_groups(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, T
 
 
 def vocabulary_tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
-    """Tiles of the vocabulary whose logits of all positions are held at a time."""
+    """Return the tiles of the vocabulary; the logits of one tile at all positions are held in memory at a
+    time."""
     elements = CUDA_TILE_ELEMENTS if hidden.is_cuda else TILE_ELEMENTS
     rows = max(1, filled_rows(len(hidden)))  # so that few numbers of rows have few widths of tiles
     width = max(1, elements // 256 // rows) * 256  # rows of odd width are slow to write
@@ -301,11 +318,14 @@ def vocabulary_tiles(hidden: Tensor, weight: Tensor) -> Iterator[slice]:
 
 
 def part_of(bias: Tensor | None, tile: slice) -> Tensor | None:
-    """The bias of a tile, `(tile,)`; None if there is none."""
+    """Return the bias of a tile, `(tile,)`; None if there is no bias."""
     return None if bias is None else bias[tile]
 
 
 def targets_within(targets: Tensor, tile: slice) -> tuple[Tensor, Tensor]:
-    """Which targets fall into `tile`, and a column of it to read for each, `(S,)` and `(S, 1)`."""
+    """Return whether each target is in `tile`, `(S,)`, and its column in the tile, `(S, 1)`.
+
+    For a target outside the tile, the column is an arbitrary valid one.
+    """
     inside = (targets >= tile.start) & (targets < tile.stop)
     return inside, (targets - tile.start).clamp(0, tile.stop - tile.start - 1).unsqueeze(1)

@@ -1,8 +1,8 @@
 """Compute the last layer of a decoder only at the positions that are scored.
 
-The other positions are only needed for the keys and values of the last layer's attention. So their queries,
-output projection, MLP and final norm are not computed, forward or backward. The results are the same sums of
-the same products.
+Other positions are needed only for the keys and values of the last layer's attention. So their queries,
+output projection, MLP and final norm are not computed, forward or backward. The results consist of the same
+sums of the same products.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 LAYERS = ("layers", "h")
 ATTENTION = ("self_attn", "attention", "attn")
 QUERIES = ("q_proj",)
-"""Names of query projections. Layers that compute keys and values as well are not listed: those are needed
-at all positions."""
+"""Names of query projections. Layers that also compute keys and values are not listed: these are needed at
+all positions."""
 OUTPUT = ("o_proj", "out_proj", "dense", "c_proj")
 MLP = ("mlp",)
 NORM = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
-"""Names of modules in transformers."""
+"""Names of layers, attention, output projection, MLP and final norm, above and here, in transformers'
+models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class LastLayer:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> LastLayer | None:
-        """The last layer of `model`, a causal model or a reward model; None if its modules are not
+        """Return the modules of `model`, a causal model or a reward model; None if they are not
         recognized."""
         layers, norm = layers_of(model), _child(_decoder(model), NORM)
         if norm is None or layers is None:
@@ -54,11 +55,11 @@ class LastLayer:
 
 
 def applies(model: PreTrainedModel, positions: Tensor) -> bool:
-    """Whether a forward of `model` may compute its last layer at `positions` alone.
+    """Whether a forward of `model` may compute its last layer only at `positions`.
 
-    False on a GPU, where the rounding of products depends on their shape, here on the number of scored
-    positions. False with activation checkpointing, which recomputes layers after the forward, when their
-    modules have been restored.
+    False on a GPU, where the rounding of products depends on their shape, which here would depend on the
+    number of scored positions. False with activation checkpointing, which recomputes layers after the
+    forward, when their modules have been restored.
     """
     recomputed = getattr(model.base_model, "gradient_checkpointing", False)
     return len(positions) > 0 and not fills(positions.device) and not recomputed
@@ -66,9 +67,10 @@ def applies(model: PreTrainedModel, positions: Tensor) -> bool:
 
 @contextmanager
 def last_layer_at(last: LastLayer, positions: Tensor) -> Iterator[None]:
-    """Inside the block a decoder returns its hidden states at `positions` alone, `(1, S, width)`.
+    """Inside the block, a decoder returns its hidden states only at `positions`, `(1, S, width)`.
 
-    `positions` `(S,)` are distinct. Dropout inside the modules draws for these positions only.
+    `positions` `(S,)` must be distinct. Dropout inside the modules draws random numbers for these positions
+    only.
     """
     inside = {module: _in_place(module.forward, positions) for module in last.inside}
     with forwards_replaced({**inside, last.norm: _only(last.norm.forward, positions)}):
@@ -76,12 +78,13 @@ def last_layer_at(last: LastLayer, positions: Tensor) -> Iterator[None]:
 
 
 def _only(forward: Callable[..., Tensor], positions: Tensor) -> Callable[..., Tensor]:
-    """The result at `positions` of an input `(1, T, width)`."""
+    """Return a forward that, for an input `(1, T, width)`, returns the results at `positions` only."""
     return lambda x, *args, **kwargs: forward(x.index_select(1, positions), *args, **kwargs)
 
 
 def _in_place(forward: Callable[..., Tensor], positions: Tensor) -> Callable[..., Tensor]:
-    """The same where they are in the sequence, and zeros elsewhere, `(1, T, out)`."""
+    """Return a forward that computes the results at `positions` and returns zeros elsewhere,
+    `(1, T, out)`."""
     compute = _only(forward, positions)
 
     def spread(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -92,7 +95,7 @@ def _in_place(forward: Callable[..., Tensor], positions: Tensor) -> Callable[...
 
 
 def layers_of(model: PreTrainedModel) -> nn.ModuleList | None:
-    """The layers of `model`, a causal model or a reward model; None if they are not recognized."""
+    """Return the layers of `model`, a causal model or a reward model; None if they are not recognized."""
     layers = _child(_decoder(model), LAYERS)
     return layers if isinstance(layers, nn.ModuleList) and len(layers) else None
 
@@ -103,5 +106,5 @@ def _decoder(model: PreTrainedModel) -> nn.Module:
 
 
 def _child(module: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
-    """The child of the first of `names` that exists."""
+    """Return the child of `module` with the first of `names` that exists, or None."""
     return next((found for name in names if (found := module._modules.get(name)) is not None), None)

@@ -1,6 +1,6 @@
-"""Summed log-probabilities of completions: the only place where hidden states become log-probabilities.
+"""Compute log-probabilities of completions from hidden states or logits; no other module does.
 
-`completion_logprobs` has two layouts that give the same numbers. `padded` is the plain one: one row per
+`completion_logprobs` has two layouts that give the same numbers. `padded` is the simple one: one row per
 completion, an attention mask, full logits. `packed` computes every prompt once, without padding and without
 full logits. The tests compare values and gradients of the two.
 """
@@ -35,12 +35,16 @@ Layout = Literal["auto", "packed", "padded"]
 
 @dataclass(frozen=True, slots=True)
 class CompletionLogps:
-    """Log-probabilities of the completions of a batch of rows, each tensor `(rows, k)`.
+    """Log-probabilities of the completions of a batch of rows, for k completions per row.
 
-    `sums` are log-probabilities summed over scored tokens, nats, float32 (float64 for a float64 model).
-    `lengths` count the scored tokens. `entropy` is the entropy of the next-token distribution summed over the
-    scored positions, nats, detached; None unless asked for. `tokens` are the log-probabilities of the scored
-    tokens, `(rows, k, longest)`, 0 after the last; None unless asked for.
+    Attributes:
+        sums: log-probabilities summed over the scored tokens, in nats, `(rows, k)`, float32 (float64 for a
+            float64 model).
+        lengths: numbers of scored tokens, `(rows, k)`.
+        entropy: entropy of the next-token distribution summed over the scored positions, in nats, detached,
+            `(rows, k)`; None unless requested.
+        tokens: log-probabilities of the scored tokens, in nats, `(rows, k, longest)`, 0 after the last token;
+            None unless requested.
     """
 
     sums: Tensor
@@ -58,15 +62,22 @@ def completion_logprobs(
     entropy: bool = False,
     tokens: bool = False,
 ) -> CompletionLogps:
-    """Score every completion of `rows` under `model`, a causal language model, PEFT-wrapped or not.
+    """Compute the log-probabilities of every completion of `rows` under a causal language model, with or
+    without PEFT adapters.
 
-    All rows carry the same number k of completions. Differentiable with respect to the model's parameters
-    unless gradients are off. `temperature` divides the logits. `auto` takes the packed layout if the model
-    supports it, else the padded one, and logs the reason once.
+    All rows must have the same number k of completions. The result is differentiable with respect to the
+    model's parameters unless gradients are disabled.
+
+    Args:
+        layout: `packed` or `padded`; `auto` is `packed` if the model supports it, otherwise `padded`, and the
+            reason is logged once.
+        temperature: divisor of the logits.
+        entropy: return entropies too.
+        tokens: return the log-probabilities of single tokens too.
 
     Raises:
-        UserError: `packed` was asked for and the model, or the length of a row, does not allow it; or a row
-            contains a token that the model has no embedding for, or more tokens than its table of positions.
+        UserError: `packed` was requested but is not possible for the model or for the length of a row; or a
+            row contains a token without an embedding, or more tokens than the model's table of positions.
     """
 
     def compute() -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -79,7 +90,8 @@ def completion_logprobs(
 def _logprobs(
     model: Policy, rows: Sequence[Row], layout: Layout, temperature: float, entropy: bool, tokens: bool
 ) -> CompletionLogps:
-    """In one forward, or in one for every group of completions that may share it."""
+    """Compute log-probabilities in one forward, or in one per group of completions that may share a
+    forward."""
     refuse_unreadable_rows(model, rows)
     groups = split_by_length(model, rows)
     if groups is None:
@@ -101,7 +113,7 @@ def _logprobs(
 
 
 def _side_by_side(lines: Sequence[Tensor], rows: int) -> Tensor:
-    """One line per completion, of any lengths, as `(rows, k, longest)`; 0 after the last token."""
+    """Pad one line of any length per completion with zeros, and return them as `(rows, k, longest)`."""
     together = torch.nn.utils.rnn.pad_sequence(list(lines), batch_first=True)
     return together.view(rows, -1, together.shape[1])
 
@@ -127,8 +139,10 @@ def padded_logprobs(
     entropy: bool = False,
     tokens: bool = False,
 ) -> CompletionLogps:
-    """Score completions in the padded layout: one right-padded row per completion, full logits. Slow and
-    simple."""
+    """Compute log-probabilities in the padded layout: one right-padded row per completion, full logits.
+
+    It is slow and simple.
+    """
     taken, keep, logps = _padded_tokens(model, rows, temperature)
     shape = (len(rows), completions_per_row(rows))
     spread = None
@@ -146,16 +160,16 @@ def padded_logprobs(
 
 
 def entropies(logps: Tensor) -> Tensor:
-    """Entropies `(...)`, nats, of log-probabilities `(..., vocabulary)`; tokens of probability 0 add
-    nothing."""
+    """Return entropies `(...)`, in nats, of log-probabilities `(..., vocabulary)`; tokens of probability 0
+    contribute 0."""
     return torch.special.entr(logps.exp()).sum(-1)
 
 
 def _padded_tokens(model: Policy, rows: Sequence[Row], temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """For every token but the first: its log-probability, whether it is scored, and log-probabilities of all
-    tokens."""
+    """Return for every token but the first its log-probability, whether it is scored, and the
+    log-probabilities of the vocabulary."""
     ids, attended, scored = (to_device(a, model.device) for a in _pad(rows))
-    mask = attended.long()  # as tokenizers give it: ProphetNet computes with it
+    mask = attended.long()  # integers: ProphetNet computes with them
     with wide_logits(model):
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
     logps = (logits.to(at_least_float32(logits.dtype)) / temperature).log_softmax(-1)
@@ -171,9 +185,10 @@ def packed_logprobs(
     entropy: bool = False,
     tokens: bool = False,
 ) -> CompletionLogps:
-    """Score completions in the packed layout, with the head only at positions that predict a scored token."""
+    """Compute log-probabilities in the packed layout; the head is applied only at positions that predict a
+    scored token."""
     batch, taken, spread = _packed_tokens(model, plan, rows, temperature, entropy)
-    counts = [c.scored for row in rows for c in row.completions]  # of the host, which must not wait
+    counts = [c.scored for row in rows for c in row.completions]  # counted on the host, without waiting
     return CompletionLogps(
         sums=batch.per_completion(taken),
         lengths=batch.lengths(),
@@ -185,7 +200,11 @@ def packed_logprobs(
 def _packed_tokens(
     model: Policy, plan: PackedPlan, rows: Sequence[Row], temperature: float, entropy: bool = False
 ) -> tuple[PackedBatch, Tensor, Tensor | None]:
-    """The batch, and log-probability and entropy of every scored token, in the order of the completions."""
+    """Return the packed batch, and log-probability and entropy of every scored token, in the order of the
+    completions.
+
+    The entropy is None unless requested.
+    """
     batch = pack(rows, completions_per_row(rows), model.device, model.dtype)
     hidden = plan.hidden(model, batch, batch.scored)[batch.predictors]
     head = plan.head(model)
@@ -204,7 +223,8 @@ def _packed_tokens(
 def completion_token_logprobs(
     model: Policy, rows: Sequence[Row], *, temperature: float = 1.0
 ) -> list[tuple[Tensor, ...]]:
-    """Log-probability of every scored token, `[row][completion]` to `(scored,)`, nats, without gradient."""
+    """Return the log-probabilities of scored tokens, in nats, without gradient: `result[row][completion]` is
+    `(scored,)`."""
     refuse_unreadable_rows(model, rows)
     k = completions_per_row(rows)
     groups = split_by_length(model, rows) or [(list(range(k * len(rows))), list(rows))]
@@ -215,7 +235,8 @@ def completion_token_logprobs(
 
 
 def _token_logprobs(model: Policy, rows: Sequence[Row], temperature: float) -> Sequence[Tensor]:
-    """The same of every completion in turn, from one forward."""
+    """Return one tensor `(scored,)` per completion, in order, with its tokens' log-probabilities, from one
+    forward."""
     plan = packed_plan(model, rows)
     if isinstance(plan, PackedPlan):
         batch, taken, _ = _packed_tokens(model, plan, rows, temperature)
@@ -225,7 +246,11 @@ def _token_logprobs(model: Policy, rows: Sequence[Row], temperature: float) -> S
 
 
 def completions_per_row(rows: Sequence[Row]) -> int:
-    """k, the number of completions of every row of a batch."""
+    """Return k, the number of completions of every row of a batch.
+
+    Raises:
+        ValueError: rows have different numbers of completions.
+    """
     counts = {len(row.completions) for row in rows}
     if len(counts) != 1:
         raise ValueError(f"rows of one batch must carry the same number of completions, got {sorted(counts)}")
@@ -233,7 +258,8 @@ def completions_per_row(rows: Sequence[Row]) -> int:
 
 
 def _pad(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Token ids (int64), attended and scored positions (bool), each `(rows * k, longest)`."""
+    """Return token ids (int64), attended positions and scored positions (bool), each
+    `(rows * k, longest)`."""
     pairs = [(row.prompt, completion) for row in rows for completion in row.completions]
     longest = max(len(prompt) + len(c.ids) for prompt, c in pairs)
     ids = np.zeros((len(pairs), longest), np.int64)

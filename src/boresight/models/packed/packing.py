@@ -1,15 +1,15 @@
 """The packed layout: rows end to end, every prompt once, no padding.
 
-A row is laid out as `[prompt | y1 | … | yk]`; rows with the same prompt are laid out as one, with the
-completions of all. For fast kernels all prompts come before all completions (`shared_prefix`). Position ids
+A row is laid out as `[prompt | y1 | … | yk]`; rows with the same prompt are merged into one that has the
+completions of all. For fast kernels, all prompts come before all completions (`shared_prefix`). Position ids
 count through the prompt and restart after it for every completion, so each completion has the positions that
-it would have alone. The logits that score the first token of every completion come from the last position of
-the prompt.
+it would have alone. The logits for the first token of every completion come from the last position of the
+prompt.
 
-On a GPU the rounding of a product depends on its shape, not on what the other rows hold. So forwards there
-are padded to one of a few lengths (`filled_forwards`), and forwards of equal length round a row in the same
-way. On a CPU whose products are oneDNN's they are padded to one of its numbers of rows, once for all layers
-(`matmul.filled_rows`).
+On a GPU, the rounding of a product depends on its shape, but not on the content of other rows. So forwards
+there are padded to one of a few lengths (`filled_forwards`), and forwards of equal length round a row in the
+same way. On a CPU where oneDNN computes the products, they are padded once for all layers, to a number of
+rows for which oneDNN needs no padding (`matmul.filled_rows`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from boresight.models.packed.short_rows import ShortRows, short_rows
 from boresight.models.precision import widest_float
 
 BLOCK = 128
-"""Tokens of a block of FlexAttention's mask, its default."""
+"""Number of tokens in a block of FlexAttention's mask, its default."""
 PARTS = (4, 2, 1)
 """Divisors of the length of a full forward that give the lengths to which shorter forwards are padded."""
 
@@ -76,26 +76,27 @@ class Span:
 
     @property
     def longest(self) -> int:
-        """Tokens of the prompt and its longest completion, which a sliding window must cover."""
+        """Number of tokens of the prompt with its longest completion, which a sliding window must cover."""
         return length(self.prompt) + max((length(c) for c in self.completions), default=0)
 
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Rows packed into one sequence of T tokens, S of their positions predicting a scored token.
+    """Rows packed into one sequence of T tokens, with S positions that predict a scored token.
 
-    `ids` and `positions` are int64 `(1, T)`. `scored` are the positions whose hidden states predict scored
-    tokens, each once: the end of a prompt predicts the first token of all its completions. `predictors` are
-    the entries of `scored` that predict `targets`; `owner` is the index of the target's completion, row * k +
-    completion; all `(S,)`.
+    `ids` and `positions` are int64 `(1, T)`. `scored` contains the positions whose hidden states predict
+    scored tokens, each once: the last position of a prompt predicts the first token of all its completions.
+    For each scored token, `targets` is its id, `predictors` the index into `scored` of the position that
+    predicts it, and `owner` the index of its completion, row * k + completion; all are `(S,)`.
     """
 
     ids: Tensor
     positions: Tensor
     rows: tuple[Span, ...]
-    """For every row its prompt, which rows may share, and its own completions."""
+    """For every row, the positions of its prompt, which rows may share, and of its own completions."""
     spans: tuple[Span, ...]
-    """Every distinct prompt and its completions in all rows: the parts that attend to themselves."""
+    """Positions of every distinct prompt and of its completions in all rows; attention is within each of
+    these."""
     scored: Tensor
     predictors: Tensor
     targets: Tensor
@@ -104,22 +105,24 @@ class PackedBatch:
     short: ShortRows | None = None
     """Block layout for attention if all rows are short; else None."""
     calls: PrefixCalls | None = None
-    """Calls of fast kernels; the order of tokens is then that of `prompts_first`. None for other kernels."""
+    """Sequences for fast kernels, with the tokens in the order of `prompts_first`; None for other kernels."""
     plain: bool = False
-    """Compute attention by the formula and not by a kernel: slow, and identical on all devices."""
+    """Whether attention is computed by the formula and not by a kernel, which is slow and identical on all
+    devices."""
     filler: tuple[Span, ...] = ()
-    """Tokens after the last row that belong to no row and predict nothing, in spans of up to `BLOCK`."""
+    """Padding after the last row, which belongs to no row and predicts nothing, in spans of up to `BLOCK`
+    tokens."""
 
     @property
     def segments(self) -> tuple[Span, ...]:
-        """The prompts with their completions, and the filler: all parts that attention must cover."""
+        """The prompts with their completions, and the padding: all parts that attention must compute."""
         return (*self.spans, *self.filler)
 
     def per_completion(self, values: Tensor) -> Tensor:
-        """Sums of `values` `(S,)` over the scored tokens of each completion, `(rows, k)`.
+        """Return the sums of `values` `(S,)` over the scored tokens of each completion, `(rows, k)`.
 
-        In float64, because the order of additions on a GPU varies and the rounded result must not depend on
-        it.
+        They are computed in float64, because the order of additions on a GPU varies and the rounded result
+        must not depend on it.
         """
         shape = len(self.rows), self.completions
         exact = widest_float(values.device)
@@ -127,7 +130,7 @@ class PackedBatch:
         return zeros.index_add(0, self.owner, values.to(exact)).to(values.dtype).view(shape)
 
     def lengths(self) -> Tensor:
-        """Scored tokens of each completion, float32 `(rows, k)`."""
+        """Return the number of scored tokens of each completion, float32 `(rows, k)`."""
         return self.per_completion(torch.ones_like(self.owner, dtype=torch.float32))
 
 
@@ -139,13 +142,16 @@ def pack(
     *,
     fill: bool | None = None,
 ) -> PackedBatch:
-    """Lay `rows`, each with the same number of completions, end to end, every distinct prompt once.
+    """Pack `rows`, each with the same number of completions, end to end, with every distinct prompt once.
 
-    `fill`: pad the sequence to one of a few lengths; None does so on CUDA, and, for a model of `dtype`
-    float32, to fewer tokens on a CPU whose products are oneDNN's.
+    Args:
+        completions: number of completions per row.
+        dtype: dtype of the model.
+        fill: pad the sequence to one of a few lengths. None pads on CUDA, and, with fewer tokens, for a
+            float32 model on a CPU where oneDNN computes products.
 
     Raises:
-        ValueError: a prompt without a token, whose first answer token nothing would predict.
+        ValueError: a prompt has no tokens, so no position would predict the first token of its completions.
     """
     if empty := [row.id for row in rows if not len(row.prompt)]:
         raise ValueError(f"row {empty[0]!r} has an empty prompt")
@@ -189,17 +195,19 @@ def pack(
 
 
 def whole_blocks(tokens: int) -> int:
-    """Tokens rounded up to whole blocks, at least two, since a single block would be compiled separately."""
+    """Return `tokens` rounded up to whole blocks, at least two, since a single block would be compiled
+    separately."""
     return max(2, -(-tokens // BLOCK)) * BLOCK
 
 
 def length(s: slice) -> int:
-    """Tokens in a slice of the packed sequence."""
+    """Return the number of tokens in a slice of the packed sequence."""
     return int(s.stop - s.start)
 
 
 def filled_length(tokens: int) -> int:
-    """Length to which a forward of `tokens` is padded: one of a few lengths inside `filled_forwards`.
+    """Return the length to which a forward of `tokens` is padded: one of a few lengths inside
+    `filled_forwards`.
 
     A row longer than a full forward has a forward of its own, padded to a multiple of a full one.
     """
@@ -211,14 +219,17 @@ def filled_length(tokens: int) -> int:
 
 
 def few_lengths() -> tuple[int, ...]:
-    """Lengths of forwards inside `filled_forwards`, ascending, except those of longer rows; empty outside of
-    it."""
+    """Return the lengths of forwards inside `filled_forwards`, ascending; empty outside of it.
+
+    Forwards of rows that are longer than a full forward have other lengths.
+    """
     full = _full.get()
     return () if full is None else tuple(whole_blocks(-(-full // part)) for part in PARTS)
 
 
 def _padded_length(tokens: int, device: torch.device, dtype: torch.dtype | None, fill: bool | None) -> int:
-    """Length to which a forward of `tokens` tokens is padded; the arguments are those of `pack`."""
+    """Return the length to which a forward of `tokens` tokens is padded; the arguments are those of
+    `pack`."""
     if fill or (fill is None and fills(device)):
         return filled_length(tokens)
     by_libraries = fill is None and device.type == "cpu" and dtype == torch.float32
@@ -228,13 +239,15 @@ def _padded_length(tokens: int, device: torch.device, dtype: torch.dtype | None,
 
 
 def _filler(tokens: int, end: int) -> tuple[Span, ...]:
-    """From `tokens` to `end`, in short spans, which cost little attention and have positions that every model
-    has."""
+    """Return the padding from `tokens` to `end`, as short spans.
+
+    Short spans cost little attention, and their positions exist in every model.
+    """
     return tuple(Span(slice(at, min(at + BLOCK, end)), ()) for at in range(tokens, end, BLOCK))
 
 
 def _sharing_a_prompt(rows: Sequence[Row]) -> list[list[int]]:
-    """Places of the rows of every distinct prompt, in the order in which prompts first appear."""
+    """Return the indices of the rows of every distinct prompt, in the order in which prompts first appear."""
     found: dict[int, list[int]] = {}
     for place, (_, number) in enumerate(with_prompt_numbers(rows)):
         found.setdefault(number, []).append(place)
@@ -242,12 +255,12 @@ def _sharing_a_prompt(rows: Sequence[Row]) -> list[list[int]]:
 
 
 def _joint(rows: Sequence[Row]) -> Row:
-    """One row with the completions of `rows`, which have the same prompt."""
+    """Merge `rows`, which have the same prompt, into one row with the completions of all."""
     return replace(rows[0], completions=tuple(c for row in rows for c in row.completions))
 
 
 def _by_row(spans: Sequence[Span], sharing: Sequence[Sequence[int]], completions: int) -> tuple[Span, ...]:
-    """The prompt and the own completions of each row, from those of the rows that share it."""
+    """Return the positions of each row's prompt and own completions, given those of merged rows."""
     found = {
         place: Span(span.prompt, span.completions[n * completions : (n + 1) * completions])
         for span, places in zip(spans, sharing, strict=True)
@@ -257,7 +270,7 @@ def _by_row(spans: Sequence[Span], sharing: Sequence[Sequence[int]], completions
 
 
 def _row_by_row(rows: RowLengths) -> list[list[int]]:
-    """Position of the first token of every part of `rows`, one row after the other."""
+    """Return the position of the first token of every part of `rows`, laid out one row after the other."""
     ends = iter(accumulate((tokens for parts in rows for tokens in parts), initial=0))
     return [list(islice(ends, len(parts))) for parts in rows]
 
@@ -273,7 +286,8 @@ def _spans(rows: RowLengths, starts: Sequence[Sequence[int]]) -> tuple[Span, ...
 def _ids_and_positions(
     rows: Sequence[Row], spans: Sequence[Span], filler: Sequence[Span], tokens: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Token and position ids of `tokens` tokens in rows and those of the filler, int64 `(T,)`."""
+    """Return token ids and position ids of the rows, which have `tokens` tokens, and of the padding, int64
+    `(T,)`."""
     ids, positions = np.zeros((2, filler[-1].end if filler else tokens), np.int64)
     for row, span in zip(rows, spans, strict=True):
         places = np.concatenate([np.arange(p.start, p.stop) for p in (span.prompt, *span.completions)])
@@ -285,7 +299,8 @@ def _ids_and_positions(
 
 
 def _positions(span: Span) -> np.ndarray:
-    """Position ids of a span: through the prompt, then from its end again for each completion."""
+    """Return the position ids of a span: through the prompt, and for each completion from the end of the
+    prompt."""
     prompt = length(span.prompt)
     return np.concatenate(
         [np.arange(prompt), *(np.arange(prompt, prompt + length(c)) for c in span.completions)]

@@ -1,12 +1,11 @@
-"""Determine whether and how a model supports the packed layout, once per model, by a test.
+"""Determine whether and how a model supports the packed layout, by a test that runs once per model.
 
-Names of models are not used. A few tokens are run packed and, one sequence at a time, plain: the hidden
+Model names are not used. A few tokens are run packed and, one sequence at a time, not packed: the hidden
 states must agree, and the logits must be a known function of them. A model that fails uses the padded path,
-and the reason is reported.
+and the reason is logged.
 
-The kernels that are tried are those of the run, in its precision. In half precision agreement can only be
-rough, so there the layout is first tested in float32 with attention by the plain formula, which needs no
-kernel.
+The test uses the kernels of the run, in its precision. In half precision the results can agree only roughly,
+so there the layout is first tested in float32 with attention by the plain formula, which needs no kernel.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("boresight")
 
 AMPLIFIED = 16.0
-"""Factor by which a difference of hidden states may exceed the effect of a small perturbation of the
+"""Maximum factor by which a difference of hidden states may exceed the effect of a small perturbation of the
 embeddings and still count as rounding."""
 
 _plans: WeakKeyDictionary[nn.Module, dict[_Conditions, PackedPlan | str]] = WeakKeyDictionary()
@@ -54,12 +53,16 @@ _warned: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 @dataclass(frozen=True, slots=True)
 class PackedPlan:
-    """How a model runs in the packed layout: rows no longer than `window`, and logits = cap(scale *
-    lm_head(hidden)).
+    """How a model runs in the packed layout, with logits = cap(scale * lm_head(hidden)).
 
-    A reward model has no logits, so only `window` applies. With `partial_last_layer` the last layer may be
-    computed only at some positions, and with `compiled` the layers run compiled where the kernels are fast
-    ones.
+    Attributes:
+        scale: factor of the output layer's result.
+        softcap: cap(x) is softcap * tanh(x / softcap), or x if None.
+        window: maximum length of a row, in tokens; None for no limit.
+        partial_last_layer: whether the last layer may be computed only at some positions.
+        compiled: whether layers run compiled, if the run uses fast kernels.
+
+    For a reward model, which has no logits, `scale` and `softcap` are not used.
     """
 
     scale: float = 1.0
@@ -69,7 +72,8 @@ class PackedPlan:
     compiled: bool = False
 
     def hidden(self, model: Policy, packed: PackedBatch, positions: Tensor) -> Tensor:
-        """Last hidden states at distinct `positions` `(S,)` of the packed sequence, `(S, width)`."""
+        """Return the last hidden states at distinct `positions` `(S,)` of the packed sequence,
+        `(S, width)`."""
         base = causal_model(model)
         last = LastLayer.of(base) if self.partial_last_layer and applies(base, positions) else None
         if last is None:
@@ -79,7 +83,7 @@ class PackedPlan:
             return self._run(base, packed)
 
     def all_hidden(self, model: Policy, packed: PackedBatch) -> Tensor:
-        """Last hidden states of every packed token, `(T, width)`."""
+        """Return the last hidden states of every packed token, `(T, width)`."""
         base = causal_model(model)
         compiled = self.compiled and can_compile(base, packed)
         layers = compiled_layers(base, packed) if compiled else nullcontext()
@@ -98,15 +102,16 @@ class PackedPlan:
         return states
 
     def head(self, model: Policy) -> Head | None:
-        """The output layer as plain tensors; None where it is more than a linear layer (LoRA on it)."""
+        """Return the output layer as plain tensors; None if it is more than a linear layer, for example with
+        LoRA."""
         layer = causal_model(model).get_output_embeddings()
         if type(layer) not in (nn.Linear, HalfLinear) or not layer.weight.is_floating_point():
             return None
         return Head(layer.weight, layer.bias, self.scale, self.softcap)
 
     def logits(self, model: Policy, hidden: Tensor) -> Tensor:
-        """Logits `(…, vocabulary)` of `hidden` `(…, width)` by calling the output layer as a module, with any
-        wrapper around it."""
+        """Return the logits `(…, vocabulary)` of `hidden` `(…, width)` by calling the output layer as a
+        module, with any wrapper around it."""
         with wide_logits(model):
             raw = causal_model(model).get_output_embeddings()(hidden) * self.scale
         return raw if self.softcap is None else torch.tanh(raw / self.softcap) * self.softcap
@@ -114,7 +119,7 @@ class PackedPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Conditions:
-    """Which kernels a forward calls, and so what a plan is valid for."""
+    """Conditions that determine which kernels a forward calls; a plan is valid for one of them."""
 
     products: torch.dtype
     attention: torch.dtype
@@ -132,7 +137,7 @@ class _Conditions:
 
 
 def _dtype_of_attention(base: PreTrainedModel) -> torch.dtype:
-    """Precision of queries, keys and values: compact layers return float32 outside of autocast."""
+    """Return the dtype of queries, keys and values; outside of autocast, compact layers return float32."""
     if torch.is_autocast_enabled(base.device.type):
         return torch.get_autocast_dtype(base.device.type)
     return torch.float32 if is_compact(base) else base.dtype
@@ -143,12 +148,12 @@ def _is_trained(base: PreTrainedModel) -> bool:
 
 
 def _compiles_kernels(device: torch.device) -> bool:
-    """Whether a kernel may fail on `device` though that of the same forward without gradients ran."""
+    """Whether the kernel of a backward may fail on `device` although the kernel of the forward runs."""
     return device.type == "cuda"
 
 
 def packed_plan(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
-    """The plan by which `model` runs `rows` packed, or the reason why it cannot, as text.
+    """Return the plan by which `model` runs `rows` packed, or the reason why it cannot, as text.
 
     Raises:
         UserError: the run uses fast kernels, and the model does not support the packed layout.
@@ -174,8 +179,11 @@ def _plan_or_obstacle(model: Policy, rows: Sequence[Row]) -> PackedPlan | str:
 
 
 def _plan_under(base: PreTrainedModel, conditions: _Conditions) -> PackedPlan | str:
-    """The plan, or the obstacle, under `conditions`, which must be the present ones; found at the first
-    call."""
+    """Return the plan, or the reason why there is none, under `conditions`; the result of the first call is
+    cached.
+
+    `conditions` must be those of the current context.
+    """
     plans = _plans.setdefault(base, {})
     if conditions not in plans:
         if conditions.backward:
@@ -187,8 +195,10 @@ def _plan_under(base: PreTrainedModel, conditions: _Conditions) -> PackedPlan | 
 
 
 def find_plan_now(model: Policy) -> PackedPlan | str:
-    """The plan for short rows, or the reason why there is none. To be called before the weights of `model`
-    are sharded, since the test needs all of them."""
+    """Return the plan for short rows, or the reason why there is none, as text.
+
+    Call it before the weights of `model` are sharded, since the test needs all of them.
+    """
     return packed_plan(model, _probe_rows(causal_model(model).config.get_text_config().vocab_size))
 
 
@@ -214,7 +224,7 @@ def _find(base: PreTrainedModel) -> PackedPlan | str:
     try:
         with _in_evaluation_without_gradients(base):
             found = _try_out(base, config)
-    except Exception as error:  # whatever a foreign model raises means that it cannot be served
+    except Exception as error:  # any exception of a model means that it cannot run packed
         if memory_error(error):
             raise
         found = _rejection(base, error)
@@ -228,7 +238,8 @@ def _rejection(base: PreTrainedModel, error: Exception) -> str:
 
 
 def _try_out(base: PreTrainedModel, config: PreTrainedConfig) -> PackedPlan | str:
-    """Run probe rows plain and packed, by the kernel of the arithmetic that is on."""
+    """Run the test rows packed and not packed, in the precision and with the kernels of the current
+    context."""
     try:
         if arithmetic_of(base) != base.dtype:
             with torch.autocast(base.device.type, enabled=False):
@@ -246,7 +257,7 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
     rows = _probe_rows(config.vocab_size)
     sequences = [_ids(base, row.prompt, c.ids) for row in rows for c in row.completions]
     states = [base.base_model(input_ids=ids, use_cache=False).last_hidden_state[0] for ids in sequences]
-    if base.get_output_embeddings() is None:  # a reward model: its head reads hidden states itself
+    if base.get_output_embeddings() is None:  # a reward model has no logits
         plan: PackedPlan | None = PackedPlan(window=narrowest_window(config))
     else:
         with wide_logits(base):
@@ -271,12 +282,12 @@ def _run_probe(base: PreTrainedModel, config: PreTrainedConfig, *, plain: bool) 
 
 
 def _same_at_some(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, states: Tensor) -> bool:
-    """Whether the last layer, computed where tokens are scored, gives its `states` `(T, width)` there."""
+    """Whether the last layer, computed only at scored positions, gives the `states` `(T, width)` there."""
     if LastLayer.of(base) is None:
         return False
     try:
         some = replace(plan, partial_last_layer=True).hidden(base, batch, batch.scored)
-    except Exception as error:  # whatever a foreign layer raises means that it is not as its names imply
+    except Exception as error:  # any exception means that the layer differs from what its names imply
         if memory_error(error):
             raise
         log.info("The last layer is computed at all positions: %s: %s", type(error).__name__, error)
@@ -286,7 +297,8 @@ def _same_at_some(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, s
 
 
 def _same_compiled(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, states: Tensor) -> bool:
-    """Whether compiled layers give the `states` `(T, width)` of `batch`; logs the reason if they do not."""
+    """Whether compiled layers give the `states` `(T, width)` of `batch`; the reason is logged if they do
+    not."""
     log.info("The layers are compiled for their first forward, which can take a minute.")
     try:
         compiled = replace(plan, compiled=True).all_hidden(base, batch)
@@ -304,11 +316,11 @@ def _same_compiled(base: PreTrainedModel, plan: PackedPlan, batch: PackedBatch, 
 
 
 def _rounding(base: PreTrainedModel, sequences: Sequence[Tensor]) -> float:
-    """Largest difference of the last hidden states that rounding alone may cause.
+    """Return the largest difference of the last hidden states that rounding alone may cause.
 
-    Some tokens have very large states in a few channels, by which models amplify rounding, those after
-    training by LoRA the most. So the embeddings are changed by a few units in the last place, and what comes
-    of it is measured; rounding in every layer does as much again.
+    Some tokens have very large states in a few channels, by which models amplify rounding, most of all models
+    trained with LoRA. So the embeddings are changed by a few units in the last place, and the resulting
+    change is measured; rounding in every layer adds as much again.
     """
     seeds = [torch.Generator().manual_seed(seed) for seed in range(3)]
     widest = 0.0
@@ -323,7 +335,8 @@ def _rounding(base: PreTrainedModel, sequences: Sequence[Tensor]) -> float:
 
 @contextmanager
 def _nudged_embeddings(base: PreTrainedModel, generator: torch.Generator) -> Iterator[None]:
-    """Every entry of the embeddings is larger or smaller by eight units in the last place, by chance."""
+    """Inside the block, every entry of the embeddings is randomly increased or decreased by eight units in
+    the last place."""
 
     def nudge(module: nn.Module, given: object, out: Tensor) -> Tensor:
         signs = torch.randint(0, 2, out.shape, generator=generator).to(out) * 2 - 1
@@ -337,8 +350,10 @@ def _nudged_embeddings(base: PreTrainedModel, generator: torch.Generator) -> Ite
 
 
 def _with_backward(base: PreTrainedModel, found: PackedPlan | str) -> PackedPlan | str:
-    """What was `found` for forwards alone, or the reason why their backward fails: on small cards its kernel
-    may not compile where the forward's does."""
+    """Return `found`, the plan for forwards, or the reason why their backward fails, as text.
+
+    On small GPUs, the kernel of the backward may fail to compile although that of the forward does compile.
+    """
     if isinstance(found, str):
         return found
     try:
@@ -354,10 +369,10 @@ def _with_backward(base: PreTrainedModel, found: PackedPlan | str) -> PackedPlan
 
 
 def _try_backward(base: PreTrainedModel, plan: PackedPlan) -> None:
-    """Raise what the backward raises.
+    """Run a backward, which raises an exception if its kernels fail.
 
-    Differentiates with respect to the embedded tokens, which passes through every layer and needs no memory
-    for gradients of weights; none of them is changed.
+    It differentiates with respect to the embedded tokens, which passes through every layer and needs no
+    memory for gradients of weights. No gradient of a weight is changed.
     """
     rows = _probe_rows(base.config.get_text_config().vocab_size)
     batch = pack(rows, len(rows[0].completions), base.device, base.dtype)
@@ -368,8 +383,11 @@ def _try_backward(base: PreTrainedModel, plan: PackedPlan) -> None:
 
 @contextmanager
 def _embeddings_as_leaves(base: PreTrainedModel) -> Iterator[list[Tensor]]:
-    """The embedded tokens of every forward inside the block, which require a gradient, though the table may
-    be frozen, and do not pass it on to the table."""
+    """Inside the block, the embedded tokens of each forward are leaves that require a gradient; yield the
+    list of them.
+
+    The embedding table may be frozen, and receives no gradient.
+    """
     leaves: list[Tensor] = []
 
     def cut(module: nn.Module, given: object, out: Tensor) -> Tensor:
@@ -386,7 +404,10 @@ def _embeddings_as_leaves(base: PreTrainedModel) -> Iterator[list[Tensor]]:
 def _matching_logits(
     base: PreTrainedModel, config: PreTrainedConfig, hidden: Tensor, logits: Tensor
 ) -> PackedPlan | None:
-    """The plan under which `hidden` gives `logits`; models scale and cap their logits by several names."""
+    """Return the plan with which `hidden` gives `logits`, or None.
+
+    Models use several names for the scale and the cap of their logits; all are tried.
+    """
     window = narrowest_window(config)
     caps = _values(config, "final_logit_softcapping", "logits_soft_cap")
     scales = _values(config, "logit_scale", "logits_scaling")
@@ -403,16 +424,19 @@ def _values(config: PreTrainedConfig, *names: str) -> list[float]:
 
 
 def _close(a: Tensor, b: Tensor, dtype: torch.dtype) -> bool:
-    """Equal up to the rounding of arithmetic in `dtype`, with the size of the largest entry as the yardstick.
+    """Whether `a` and `b` are equal up to rounding in `dtype`, relative to the largest entry of `b`.
 
-    Half precision rounds every layer's output to 8 or 11 bits, hence its wide band.
+    The tolerance for half precision is large, because it rounds every layer's output to 8 or 11 bits.
     """
     band = {torch.float64: 1e-5, torch.float32: 1e-4}.get(dtype, 0.05)
     return bool((a - b).abs().max() <= band * b.abs().max())
 
 
 def _probe_rows(vocabulary: int) -> tuple[Row, Row]:
-    """Prompts of five and of four tokens, each with two unlike completions, spread over the vocabulary."""
+    """Return two test rows: prompts of five and of four tokens, each with two different completions.
+
+    The token ids are spread over the vocabulary.
+    """
     ids = (np.arange(12) * 7919 + 3) % vocabulary
 
     def completion(part: np.ndarray) -> Completion:
@@ -428,7 +452,7 @@ def _ids(base: PreTrainedModel, *parts: np.ndarray) -> Tensor:
 
 @contextmanager
 def _in_evaluation_without_gradients(base: nn.Module) -> Iterator[None]:
-    """No gradients and no dropout; every module's training flag as it was afterwards."""
+    """Inside the block, gradients and dropout are disabled; afterwards all modules have their former mode."""
     training: Iterable[nn.Module] = [m for m in base.modules() if m.training]
     base.eval()
     try:

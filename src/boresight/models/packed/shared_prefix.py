@@ -1,8 +1,8 @@
 """Attention over a packed sequence by two calls of flash attention and no mask (`model.kernels: fast`).
 
 A token of a completion attends to its row's prompt and to its own completion up to itself. The softmax over
-both is combined from two calls, each over sequences of various lengths: one causal over every prompt and
-every completion by itself, and one of the completions' queries, row by row, over the prompts' keys. Their
+both is combined from two calls, each over sequences of various lengths: a causal one within every prompt and
+within every completion, and one with the completions' queries, row by row, over the prompts' keys. Their
 outputs are weighted by their log-sum-exp, the identity that flash attention uses between blocks (Dao et al.
 2022, arXiv 2205.14135, section 3.1). The gradient of a softmax depends only on its output and its
 log-sum-exp, so the backward of each call, given the joint ones, is the exact contribution of its keys.
@@ -36,56 +36,62 @@ from boresight.models.precision import at_least_float32
 RowLengths = Sequence[Sequence[int]]
 """Numbers of tokens of the parts of every row, `[prompt, y1, …, yk]`."""
 ROUNDED_TO = 128
-"""Longest lengths are rounded up to a multiple of this, the kernels' block; for single tokens the kernels
-use another path."""
+"""The length of the longest sequence is rounded up to a multiple of this number of tokens, the kernels'
+block.
+
+For sequences of a single token the kernels would use another path.
+"""
 
 
 class CallTensors(NamedTuple):
-    """`PrefixCalls` as tensors."""
+    """The content of `PrefixCalls` as tensors, for custom operators."""
 
     bounds: Tensor
     """Bounds of segments, heads and tails, one after the other, int32 `(n,)` on the device."""
     numbers: Tensor
-    """How many bounds each of them has, the longest length of each, and the tokens of heads and of tails;
-    int64 `(8,)` on the host."""
+    """Numbers of bounds of segments, heads and tails, their maximum lengths, and the numbers of tokens of
+    heads and tails; int64 `(8,)` on the host."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixCalls:
-    """The sequences of both calls in a packed sequence of T tokens."""
+    """The sequences of both attention calls in a packed sequence of T tokens."""
 
     segments: Sequences
-    """Every prompt, completion and span of filler: all T tokens."""
+    """Every prompt, completion and span of padding: all T tokens."""
     heads: Sequences
-    """Prompts of rows with completions: the first tokens."""
+    """Prompts of rows with completions, which come first in the packed sequence."""
     tails: Sequences
-    """Completions of each of these rows together, right after the prompts."""
+    """Completions of each of these rows as one sequence, right after the prompts."""
     head_tokens: int
-    """Tokens of all `heads`."""
+    """Number of tokens in all `heads`."""
     tail_tokens: int
-    """Tokens of all `tails`; 0 where no completion has any, and then there is one call."""
+    """Number of tokens in all `tails`; 0 if all completions are empty, in which case there is only one
+    call."""
     tensors: CallTensors
-    """The same, as an operator takes it."""
+    """The same content as tensors, for custom operators."""
 
     @classmethod
     def read(cls, bounds: Tensor, numbers: Tensor) -> PrefixCalls:
-        """The calls that `CallTensors` hold. Waits for no device, since `numbers` are on the host."""
+        """Build from the content of `CallTensors`. It does not synchronize, since `numbers` is on the
+        host."""
         *counts, head_tokens, tail_tokens = numbers.tolist()
         sizes, longest = counts[:3], counts[3:]
         segments, heads, tails = map(Sequences, bounds.split(sizes), longest)
         return cls(segments, heads, tails, head_tokens, tail_tokens, CallTensors(bounds, numbers))
 
     def of_heads(self, x: Tensor) -> Tensor:
-        """The part of `x` `(T, …)` that belongs to `heads`, a view."""
+        """Return the part of `x` `(T, …)` that belongs to `heads`, as a view."""
         return x.narrow(0, 0, self.head_tokens)
 
     def of_tails(self, x: Tensor, dim: int = 0) -> Tensor:
-        """The part of `x`, with T entries in `dim`, that belongs to `tails`, a view."""
+        """Return the part of `x`, with T entries in dimension `dim`, that belongs to `tails`, as a view."""
         return x.narrow(dim, self.head_tokens, self.tail_tokens)
 
 
 def prompts_first(rows: RowLengths) -> list[list[int]]:
-    """Position of the first token of every part of `rows`, in the order that `PrefixCalls` needs."""
+    """Return the position of the first token of every part of `rows`, in the order that `PrefixCalls`
+    needs."""
     answered, others = _answered(rows)
     order = [(i, 0) for i in answered]
     order += [(i, j) for i in answered for j in range(1, len(rows[i]))]
@@ -98,7 +104,8 @@ def prompts_first(rows: RowLengths) -> list[list[int]]:
 
 
 def prefix_calls(rows: RowLengths, filler: Sequence[int], device: torch.device) -> PrefixCalls:
-    """The calls for `rows` in the order of `prompts_first`, and spans of `filler` tokens after them."""
+    """Return the calls for `rows` in the order of `prompts_first`, followed by padding spans of `filler`
+    tokens."""
     answered, others = _answered(rows)
     heads, tails = [rows[i][0] for i in answered], [sum(rows[i][1:]) for i in answered]
     completions = [tokens for i in answered for tokens in rows[i][1:] if tokens]
@@ -111,7 +118,7 @@ def prefix_calls(rows: RowLengths, filler: Sequence[int], device: torch.device) 
 
 
 def _answered(rows: RowLengths) -> tuple[list[int], list[int]]:
-    """Rows with a token in a completion, and the others."""
+    """Return the indices of rows with a token in a completion, and of the other rows."""
     answered = [i for i, parts in enumerate(rows) if sum(parts[1:])]
     return answered, [i for i, parts in enumerate(rows) if not sum(parts[1:])]
 
@@ -119,19 +126,26 @@ def _answered(rows: RowLengths) -> tuple[list[int], list[int]]:
 def shared_prefix_attention(
     query: Tensor, key: Tensor, value: Tensor, calls: CallTensors, scaling: float
 ) -> Tensor:
-    """Attention of one packed sequence; query `(1, heads, T, d)`, result `(1, T, heads, d)`."""
+    """Compute the attention of one packed sequence, for `query` `(1, heads, T, d)`.
+
+    The result is `(1, T, heads, d)`.
+    """
     by_token = [x[0].transpose(0, 1) for x in (query, key, value)]
     out: Tensor = _attend(*by_token, *calls, scaling)[0]
     return out[None]
 
 
-# An operator whose inside `torch.compile` does not look into: a graph is compiled for shapes, not for the
-# numbers of tokens of the rows of one batch.
+# A custom operator, which `torch.compile` does not trace: a graph is compiled for shapes, not for the lengths
+# of the rows in one batch.
 @torch.library.custom_op("boresight::shared_prefix_attention", mutates_args=())
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, numbers: Tensor, scaling: float
 ) -> tuple[Tensor, Tensor]:
-    """Query `(T, heads, d)`, keys and values `(T, groups, d)`; result `(T, heads, d)` and its log-sum-exp."""
+    """Compute the attention as a custom operator, for `query` `(T, heads, d)`, `key` and `value`
+    `(T, groups, d)`.
+
+    Returns the output `(T, heads, d)` and the log-sum-exp of its scores.
+    """
     return forward_of(query, key, value, PrefixCalls.read(bounds, numbers), scaling)
 
 
@@ -147,15 +161,19 @@ def _attend_backward(
     numbers: Tensor,
     scaling: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of queries, keys and values."""
+    """Return the gradients of queries, keys and values."""
     return backward_of(grad, query, key, value, out, lse, PrefixCalls.read(bounds, numbers), scaling)
 
 
 def forward_of(
     query: Tensor, key: Tensor, value: Tensor, calls: PrefixCalls, scaling: float
 ) -> tuple[Tensor, Tensor]:
-    """Query `(T, heads, d)`, keys and values `(T, groups, d)`; result `(T, heads, d)`, contiguous, and the
-    log-sum-exp of the scaled scores, at least float32 `(heads, T)`."""
+    """Compute the attention, for `query` `(T, heads, d)`, `key` and `value` `(T, groups, d)`.
+
+    Returns:
+        The output `(T, heads, d)`, contiguous, and the log-sum-exp of the scaled scores, at least float32
+        `(heads, T)`.
+    """
     own, tail, head = calls.segments, calls.of_tails, calls.of_heads
     out, lse = varlen_flash.varlen_forward(query, key, value, own, own, causal=True, scaling=scaling)
     if calls.tail_tokens:
@@ -175,8 +193,13 @@ def backward_of(
     calls: PrefixCalls,
     scaling: float,
 ) -> Gradients:
-    """Gradients of the operands of `forward_of`, contiguous and of their shapes, from `grad`, the gradient of
-    its output, and both of its results."""
+    """Return the gradients of queries, keys and values, contiguous and with the shapes of these.
+
+    Args:
+        grad: gradient of the output of `forward_of`.
+        out: output of `forward_of`.
+        lse: log-sum-exp from `forward_of`.
+    """
     own, tail, head, grad = calls.segments, calls.of_tails, calls.of_heads, grad.contiguous()
     d_query, d_key, d_value = (
         d.contiguous()
@@ -214,7 +237,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Gradients from the output alone: nothing uses the log-sum-exp."""
+    """Return the gradients due to the output only: no code uses the log-sum-exp."""
     return (*_attend_backward(grad, *ctx.saved_tensors, ctx.scaling), None, None, None)
 
 

@@ -18,18 +18,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LONGEST = 192
-"""Longest row, in tokens: beyond it masked scores cost more than the kernel calls that are saved."""
+"""Maximum length of a row, in tokens; beyond it, masked scores cost more than the kernel calls that are
+saved."""
 FEWEST = 8
-"""Fewest rows for which the calls saved are worthwhile."""
+"""Minimum number of rows for which the saved kernel calls are worthwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShortRows:
-    """`index` `(rows, longest)` gathers positions of the packed sequence, `place` `(T,)` puts them back.
-    Positions after the last row, which pad the sequence, get what its first token has.
+    """A block layout for the attention of short rows, `(rows, longest, …)`.
 
-    `mask` is bool `(rows, 1, longest, longest)`: each token attends to the prompt and its own completion, up
-    to itself.
+    Attributes:
+        index: position in the packed sequence of each entry of the block, `(rows, longest)`.
+        place: index in the flattened block of each position of the packed sequence, `(T,)`. Positions of the
+            padding after the last row have index 0.
+        mask: bool `(rows, 1, longest, longest)`: each token attends to the prompt and its own completion, up
+            to itself.
     """
 
     index: Tensor
@@ -37,7 +41,10 @@ class ShortRows:
     mask: Tensor
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Attention of one packed sequence; query `(1, heads, T, d)`, result `(1, T, heads, d)`."""
+        """Compute the attention of one packed sequence, for `query` `(1, heads, T, d)`.
+
+        The result is `(1, T, heads, d)`.
+        """
         q, k, v = (self._block(x) for x in (query, key, value))
         grouped = q.shape[1] != k.shape[1]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask, scale=scaling, enable_gqa=grouped)
@@ -48,8 +55,10 @@ class ShortRows:
 
 
 def short_rows(segments: Sequence[Sequence[int]], tokens: int, device: torch.device) -> ShortRows | None:
-    """The block for rows given as lengths `[prompt, y1, …, yk]`, in a sequence of `tokens` tokens; None if it
-    would not be faster."""
+    """Return the block layout for rows in a sequence of `tokens` tokens; None if it would not be faster.
+
+    `segments` contains the lengths `[prompt, y1, …, yk]` of each row.
+    """
     lengths = [sum(parts) for parts in segments]
     if len(lengths) < FEWEST or max(lengths) > LONGEST:
         return None

@@ -1,8 +1,8 @@
-"""Flash attention over sequences of many lengths that lie end to end, by torch's own operators.
+"""Flash attention over sequences of different lengths that are stored end to end, by torch's own operators.
 
-`torch.nn.attention.varlen.varlen_attn` (torch 2.10) wraps the same operators, but its backward takes the
+`torch.nn.attention.varlen.varlen_attn` (torch 2.10) wraps the same operators, but its backward uses the
 output and the log-sum-exp of its own forward. An attention that is joined from two calls needs the joint
-ones, so the operators are called directly. They exist on CUDA alone, in bfloat16 and float16. Several query
+ones, so the operators are called directly. They exist only on CUDA, in bfloat16 and float16. Several query
 heads may share a head of keys and values, which is not copied.
 """
 
@@ -16,14 +16,16 @@ from torch import Tensor
 Gradients = tuple[Tensor, Tensor, Tensor]
 """Gradients of queries, keys and values."""
 MULTIPLE, WIDEST = 8, 256
-"""Widths of a head that the kernels have: multiples of 8 up to 256."""
+"""Supported widths of a head: multiples of 8, up to 256."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """Sequences end to end: `bounds` int32 `(n + 1,)` are 0 and the end of each, on the tensors' device.
+    """Sequences stored end to end.
 
-    `longest` is at least the number of tokens of the longest one.
+    Attributes:
+        bounds: 0 and the end of each of the n sequences, int32 `(n + 1,)`, on the tensors' device.
+        longest: upper bound of the number of tokens in a sequence.
     """
 
     bounds: Tensor
@@ -40,7 +42,7 @@ def varlen_forward(
     causal: bool,
     scaling: float,
 ) -> tuple[Tensor, Tensor]:
-    """Attention of each sequence of queries to the sequence of keys at its place.
+    """Compute the attention of each sequence of queries over the sequence of keys with the same index.
 
     Args:
         query: `(Tq, heads, d)`; `key` and `value` are `(Tk, groups, d)`.
@@ -62,7 +64,7 @@ def varlen_forward(
         False,  # no debug mask
         scale=scaling,
     )
-    return out.contiguous(), lse  # of queries that are not token by token in memory, `out` is not either
+    return out.contiguous(), lse  # if queries are not contiguous by token, neither is `out`
 
 
 def varlen_backward(
@@ -78,10 +80,10 @@ def varlen_backward(
     causal: bool,
     scaling: float,
 ) -> Gradients:
-    """Contribution of these keys to the gradients; `out` and `lse` may be those of a softmax over further
-    keys too.
+    """Return the contribution of these keys to the gradients of queries, keys and values.
 
-    `grad`, `out` and `lse` `(heads, Tq)` are contiguous.
+    `out` and `lse` may be those of a softmax over these and further keys. `grad`, `out` and `lse`
+    `(heads, Tq)` are contiguous.
     """
     # Without dropout the generator's state is passed and not used.
     state = torch.empty(2, dtype=torch.uint64, device=query.device)

@@ -1,10 +1,11 @@
-"""Reference log-probabilities on disk, shared by runs, sweep trials and resumed runs.
+"""Cache of reference log-probabilities on disk, shared by runs, sweep trials and resumed runs.
 
-The key is content: the reference's weights and config, the token ids and the loss masks. One SQLite file per
-reference model, and further ones for values under autocast and by fast kernels; SQLite's write-ahead log lets
-several runs write at once, and every forward is committed when it is done, so that a crash loses one forward
-at most. Every row has a checksum over its key and its numbers. A few stored rows are recomputed before the
-first use: the arithmetic may have changed since.
+Entries are identified by content: the reference's weights and config, the token ids and the loss masks. There
+is one SQLite file per reference model, and further ones for values computed under autocast and with fast
+kernels. SQLite's write-ahead log lets several runs write at once, and the results of every forward are
+committed when it is done, so that a crash loses at most one forward. Every row has a checksum over its key
+and its numbers. A few stored rows are recomputed before the first use, because software or hardware may have
+changed since.
 """
 
 from __future__ import annotations
@@ -31,14 +32,17 @@ from boresight.models.reference.distinct import DistinctRows, LogpTable
 from boresight.models.reference.frozen import StoredReference, reference_sums
 
 CHECKED_ROWS = 4
-"""Stored rows that are recomputed before the first use."""
+"""Number of stored rows that are recomputed before the first use."""
 SAME_NATS, SAME_SHARE = 1e-2, 1e-5
-"""Tolerance, nats and share: rounding differences in float32 between two machines, or two divisions into
-batches, for sums of hundreds of nats."""
+"""Absolute tolerance in nats, and relative tolerance, for sums of hundreds of nats in float32.
+
+They cover rounding differences between two machines, or two divisions into batches.
+"""
 WAIT_SECONDS = 60.0
-"""Seconds that a writer waits for another one."""
+"""Maximum time that a writer waits for another one, in seconds."""
 _TABLE = "checked_logps (key BLOB PRIMARY KEY, sums BLOB, checksum BLOB)"
-"""Earlier versions have a table `logps` without checksums, which is not read."""
+"""Schema of the table. Files of earlier versions have a table `logps` without checksums, which is not
+read."""
 _ADAPTER = "lora_"
 _NO_EFFECT = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures"}
 
@@ -51,11 +55,12 @@ def cached_reference(
     *,
     folder: Path | None = None,
 ) -> StoredReference:
-    """Reference log-probabilities of `rows`, from the cache, or computed and stored.
+    """Return the reference log-probabilities of `rows`, read from the cache or computed and stored.
 
-    `model` is the policy before training, when it equals the reference; its adapters are switched off.
-    `on_rows` receives how many rows each read or forward finished. `folder` defaults to the user's cache
-    folder.
+    Args:
+        model: the policy before training, when it equals the reference; its adapters are disabled.
+        on_rows: called after each read or forward with the number of rows that it finished.
+        folder: folder of the cache; None for the default in the user's cache folder.
 
     Raises:
         UserError: the file is damaged, or contains other numbers than the model computes now.
@@ -76,7 +81,8 @@ def cached_reference(
 
 
 def reference_fingerprint(model: Policy) -> str:
-    """Digest of everything in the reference that its log-probabilities depend on; adapters do not count.
+    """Return a digest of everything in the model that the reference's log-probabilities depend on, without
+    adapters.
 
     The names of weights are those without a PEFT wrapper, so a LoRA run and a full one share a file.
     """
@@ -92,7 +98,8 @@ def reference_fingerprint(model: Policy) -> str:
 
 
 def _precision(model: Policy) -> str:
-    """Suffix of the file name for the precision: half precision and fast kernels round differently."""
+    """Return a suffix of the file name for half precision and fast kernels, which round differently; '' for
+    neither."""
     half = torch.is_autocast_enabled(model.device.type)
     dtype = f"-{str(arithmetic_of(model)).removeprefix('torch.')}" if half else ""
     return f"{dtype}-fast" if fast_kernels() else dtype
@@ -111,7 +118,8 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _log_ahead(database: sqlite3.Connection) -> None:
-    """Turn the write-ahead log on, waiting for others that are at it: SQLite itself does not wait here."""
+    """Enable the write-ahead log, and wait for other processes that do the same: SQLite itself does not wait
+    here."""
     give_up = time.monotonic() + WAIT_SECONDS
     while True:
         try:
@@ -124,7 +132,11 @@ def _log_ahead(database: sqlite3.Connection) -> None:
 
 
 def _read(database: sqlite3.Connection, wanted: DistinctRows, path: Path) -> LogpTable:
-    """The stored rows among `wanted`. Raises a `UserError` where one was changed."""
+    """Return a table of the rows in `wanted` that are stored.
+
+    Raises:
+        UserError: a stored row was changed.
+    """
     table = LogpTable(wanted.key_array)
     for key, row in wanted:
         found = database.execute("SELECT sums, checksum FROM checked_logps WHERE key = ?", (key,)).fetchone()
@@ -141,7 +153,8 @@ def _read(database: sqlite3.Connection, wanted: DistinctRows, path: Path) -> Log
 
 
 def _write(database: sqlite3.Connection, part: Mapping[bytes, Tensor], path: Path) -> None:
-    """One transaction; a row that another run has stored meanwhile stays."""
+    """Store log-probabilities in one transaction; rows that another run has stored in the meantime are
+    kept."""
     stored = [(key, sums.numpy().astype("<f4").tobytes()) for key, sums in part.items()]
     values = [(key, sums, _checksum(key, sums)) for key, sums in stored]
     write_point("start", path)
@@ -153,8 +166,10 @@ def _write(database: sqlite3.Connection, part: Mapping[bytes, Tensor], path: Pat
 
 
 def _checksum(key: bytes, sums: object) -> bytes:
-    """Checksum over the key and the numbers of a row, so that numbers of another row fail too; empty if
-    `sums` is no blob."""
+    """Return a checksum over the key and the numbers of a row; empty if `sums` is not a blob.
+
+    The key is included so that the numbers of another row fail the check too.
+    """
     return hashlib.sha256(key + sums).digest()[:8] if isinstance(sums, bytes) else b""
 
 
@@ -165,7 +180,7 @@ def _check(
     tokens_per_forward: int,
     path: Path,
 ) -> None:
-    """Compute a few stored rows again, the shortest ones, since any would do."""
+    """Recompute a few stored rows, the shortest ones to save time, and raise a `UserError` if they differ."""
     few = rows.at(np.argsort(rows.lengths(), kind="stable")[:CHECKED_ROWS])
     known = dict(few)
     noise = token_noise(arithmetic_of(model))
@@ -180,7 +195,8 @@ def _check(
 
 
 def _differ(stored: Tensor, now: Tensor, length: Tensor, noise: float) -> bool:
-    """Whether rounding does not explain the difference of sums over `length` tokens, all `(k,)`."""
+    """Whether stored and recomputed sums over `length` tokens differ by more than rounding, for tensors
+    `(k,)`."""
     if noise:
         return Disagreement.of(stored - now, length).beyond_rounding(noise) is not None
     return not torch.allclose(stored, now, rtol=SAME_SHARE, atol=SAME_NATS)

@@ -1,5 +1,5 @@
-"""Distinct rows by content, and a table of their log-probabilities: some 60 bytes per row, without the
-rows themselves."""
+"""Distinct rows by content, and a table of their log-probabilities, in about 60 bytes per row besides the
+rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ KEY = np.dtype("V32")
 
 
 def row_key(row: Row) -> bytes:
-    """Digest of everything that the reference's log-probabilities of a row depend on, except its weights."""
+    """Return a digest of everything in a row that its log-probabilities depend on, which is a key for any one
+    model."""
     digest = hashlib.sha256()
     for part in (row.prompt, *(a for c in row.completions for a in (c.ids, c.mask))):
         digest.update(len(part).to_bytes(4, "little"))
@@ -25,9 +26,9 @@ def row_key(row: Row) -> bytes:
 
 
 class DistinctRows:
-    """Rows without repetitions, in the order of `rows`.
+    """The distinct rows among `rows`, in the same order.
 
-    `key_array` contains their `row_key`, `(n,)` of 32 bytes.
+    `key_array` contains the `row_key` of each, `(n,)` of 32 bytes.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -48,29 +49,29 @@ class DistinctRows:
         return self._rows[int(self._places[place])]
 
     def key(self, place: int) -> bytes:
-        """Key of the row at `place`."""
+        """Return the key of the row at index `place`."""
         return bytes(self.key_array[place].tobytes())
 
     def lengths(self) -> np.ndarray:
-        """Tokens of every row, int64 `(n,)`."""
+        """Return the number of tokens of every row, int64 `(n,)`."""
         return np.fromiter((row.tokens for _, row in self), np.int64, len(self))
 
     def only(self, wanted: Callable[[bytes], bool]) -> DistinctRows:
-        """The rows whose key satisfies `wanted`."""
+        """Return the rows for whose key `wanted` returns True."""
         return self.at(np.flatnonzero([wanted(self.key(place)) for place in range(len(self))]))
 
     def at(self, places: np.ndarray) -> DistinctRows:
-        """The rows at `places`, in this order."""
+        """Return the rows at the indices `places`, in this order."""
         some = DistinctRows(())
         some._rows, some._places, some.key_array = self._rows, self._places[places], self.key_array[places]
         return some
 
 
 class LogpTable(Mapping[bytes, Tensor]):
-    """Log-probabilities `(k,)` of known rows by `row_key`, float32, nats.
+    """Log-probabilities `(k,)` of rows, in nats, float32, by `row_key`.
 
     Args:
-        keys: keys of the rows that may be written, `(n,)` of 32 bytes.
+        keys: keys of all rows that may be written, `(n,)` of 32 bytes.
     """
 
     def __init__(self, keys: np.ndarray) -> None:

@@ -1,7 +1,8 @@
 """The frozen reference model, as the training loop uses it: a function from rows to log-probabilities.
 
-For offline data the reference's log-probabilities are computed once, before the first step, by the policy
-itself, which then equals the reference (with LoRA: with adapters off). No second model is held in memory.
+For offline data, the reference's log-probabilities are computed once, before the first step, by the policy
+itself, which equals the reference at that time (with LoRA: with adapters disabled). No second model is held
+in memory.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class StoredReference:
         self.table, self.cached = table, cached
 
     def __call__(self, rows: Sequence[Row]) -> Tensor:
-        """Look up rows; `(rows, k)`, float32, nats."""
+        """Return the log-probabilities of `rows`, which must be known, `(rows, k)`, float32, in nats."""
         return torch.stack([self.table[row_key(row)] for row in rows])
 
 
@@ -46,9 +47,11 @@ def store_reference(
     tokens_per_forward: int,
     on_rows: Callable[[int], None] = lambda done: None,
 ) -> StoredReference:
-    """Compute the reference's log-probabilities of `rows` with `model` in its current state, adapters off.
+    """Compute the reference's log-probabilities of `rows` with `model` in its current state, with adapters
+    disabled.
 
-    `on_rows` receives how many rows each forward finished.
+    Args:
+        on_rows: called after each forward with the number of rows that it finished.
     """
     wanted = DistinctRows(rows)
     table = LogpTable(wanted.key_array)
@@ -62,7 +65,8 @@ def store_reference(
 def reference_sums(
     model: Policy, rows: DistinctRows, tokens_per_forward: int
 ) -> Iterator[dict[bytes, Tensor]]:
-    """Log-probabilities `(k,)` by key, float32, nats, one forward at a time: longest rows first.
+    """Yield the log-probabilities `(k,)` of rows by key, float32, in nats, for one forward at a time, longest
+    rows first.
 
     Raises:
         UserError: some are NaN or infinite.
@@ -76,7 +80,7 @@ def reference_sums(
 
 
 def _refuse_not_finite(rows: Sequence[Row], sums: Tensor) -> None:
-    """Raise a `UserError` where a log-probability in `(rows, k)` is NaN or infinite."""
+    """Raise a `UserError` if a log-probability in `sums` `(rows, k)` is NaN or infinite."""
     broken = [row.id for row, finite in zip(rows, sums.isfinite().all(1), strict=True) if not finite]
     if broken:
         where = "every row" if len(broken) == len(rows) else f"rows {', '.join(broken[:5])}"
@@ -87,24 +91,24 @@ def _refuse_not_finite(rows: Sequence[Row], sums: Tensor) -> None:
 
 
 class LiveReference:
-    """The reference for rows that are sampled during training: runs `model` with its adapters off."""
+    """The reference for rows that are sampled during training: runs `model` with its adapters disabled."""
 
     def __init__(self, model: Policy, tokens_per_forward: int, temperature: float = 1.0) -> None:
         self.model, self.tokens_per_forward, self.temperature = model, tokens_per_forward, temperature
 
     def __call__(self, rows: Sequence[Row]) -> Tensor:
-        """Score rows; `(rows, k)`, float32, nats."""
+        """Return the log-probabilities of `rows`, `(rows, k)`, float32, in nats."""
         return torch.stack(self._by_row(rows, tokens=False))
 
     def tokens(self, rows: Sequence[Row]) -> Tensor:
-        """Log-probability of every scored token, `(rows, k, longest)`, nats; 0 after the last one of a
+        """Return the log-probability of every scored token, `(rows, k, longest)`, in nats, padded with 0 per
         completion."""
         by_place = [line.T for line in self._by_row(rows, tokens=True)]
         return torch.nn.utils.rnn.pad_sequence(by_place, batch_first=True).transpose(1, 2)
 
     @torch.no_grad()
     def _by_row(self, rows: Sequence[Row], *, tokens: bool) -> list[Tensor]:
-        """In the order of `rows`; forwards take the longest first."""
+        """Return the results in the order of `rows`; forwards process the longest rows first."""
         found: dict[int, Tensor] = {}
         with adapters_off(self.model):
             for group in micro_batches(rows, self.tokens_per_forward):
@@ -115,11 +119,11 @@ class LiveReference:
 
 
 def frozen_copy(policy: Policy, dtype: str = "float32") -> Policy:
-    """A model with the current weights of `policy` that does not change: `policy` itself if it has adapters
-    to switch off, else a copy.
+    """Return a model with the current weights of `policy` that does not change in training.
 
-    If the copy is to compute in bfloat16 (`dtype`), its weights are stored in it, which changes no result. Of
-    split weights it has the bfloat16 half.
+    It is `policy` itself if it has adapters, which can be disabled, and a copy otherwise. If `dtype` is
+    bfloat16, the copy stores its weights in bfloat16, which changes no result of computations in bfloat16. A
+    copy of split weights consists of their bfloat16 halves.
     """
     if has_adapters(policy):
         return policy

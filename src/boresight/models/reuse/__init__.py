@@ -1,1 +1,1 @@
-"""Reuse outputs of linear layers that sampling has computed in the forward of the next update."""
+"""Reuse the outputs of linear layers that were computed in sampling for the forward of the next update."""

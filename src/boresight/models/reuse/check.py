@@ -1,7 +1,7 @@
-"""Compare kept outputs of linear layers with those of a forward that computes them.
+"""Compare stored outputs of linear layers with those of a forward that computes them.
 
-A forward that reuses all outputs has the sampler's log-probabilities even if the outputs are wrong, so
-neither these nor its loss reveal a fault. Here one row is computed without reuse.
+A forward that reuses all outputs reproduces the sampler's log-probabilities even if the outputs are wrong, so
+neither these nor the loss reveal a fault. Here one row is computed without reuse.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from boresight.models.reuse.store import LinearOutputs, reusing
 def compare_with_products(
     policy: Policy, outputs: LinearOutputs, row: Row, temperature: float
 ) -> tuple[float, Tensor, Tensor] | None:
-    """`(difference, log-probabilities, lengths)`; None if no outputs are kept for `row`.
+    """Return `(difference, log-probabilities, lengths)`; None if no outputs are stored for `row`.
 
-    The difference between kept and computed outputs is the largest of any layer over the tokens of `row`, as
-    a share of the layer's largest output. Summed log-probabilities and lengths of the completions, `(1, k)`,
-    are those of a forward without reuse.
+    The difference is the largest one between stored and computed outputs of any layer over the tokens of
+    `row`, relative to the layer's largest output. Log-probabilities, summed per completion in nats, and
+    numbers of scored tokens are those of a forward without reuse, both `(1, k)`.
     """
     batch = pack([row], len(row.completions), policy.device, policy.dtype)
     slots = outputs.slots_of(batch)

@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Taken = Callable[[], Tensor]
-"""Returns the output of a layer in a packed forward, `(1, T, out)`, as a new tensor."""
+"""Function that returns the output of a layer in a packed forward, `(1, T, out)`, as a new tensor."""
 
 
 def reusable_linears(model: PreTrainedModel) -> list[nn.Module]:
-    """Linear layers of the decoder inside `model`, plain or with one adapter.
+    """Return the linear layers of the decoder inside `model`, plain or with one adapter, whose outputs can be
+    reused.
 
-    Empty if training computes the layers differently from sampling: with dropout on, adapters off or autocast
-    on. Also empty with activation checkpointing, which recomputes layers after the outputs are dropped.
+    Empty if training computes the layers differently from sampling: with active dropout, disabled adapters or
+    autocast. Also empty with activation checkpointing, which recomputes layers after the stored outputs are
+    dropped.
     """
     decoder = model.base_model
     first = next(decoder.parameters())
@@ -65,9 +67,11 @@ def _drops(model: PreTrainedModel) -> bool:
 def linears_reused(
     model: PreTrainedModel, batch: PackedBatch, last: LastLayer | None = None, positions: Tensor | None = None
 ) -> Iterator[None]:
-    """Inside the block a forward of `batch` takes the outputs of linear layers that `reusing` has for it.
+    """Inside the block, a forward of `batch` uses the stored outputs of linear layers that `reusing` provides
+    for it.
 
-    The modules inside `last` are computed at `positions` alone (`last_layer_at`).
+    Args:
+        last: modules that are computed only at `positions` (`last_layer_at`).
     """
     outputs = reused()
     slots = None if outputs is None else outputs.slots_of(batch)
@@ -103,7 +107,7 @@ def _stored_forward(module: Any, taken: Taken) -> ModuleForward:
 
 
 class StoredLinear(torch.autograd.Function):
-    """x W^T + b, whose value is `taken`, the stored output."""
+    """x W^T + b, whose value is the stored output that `taken` returns."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, taken: Taken) -> Tensor:
@@ -117,7 +121,7 @@ class StoredLinear(torch.autograd.Function):
 
 
 class StoredLora(torch.autograd.Function):
-    """`AdaptedLinear`, whose value is `taken`, the stored output."""
+    """x W^T + b + scale * (x A^T) B^T, whose value is the stored output that `taken` returns."""
 
     @staticmethod
     def forward(

@@ -1,13 +1,13 @@
-"""Outputs of a model's linear layers for the tokens that it sampled, until its weights change.
+"""Store the outputs of a model's linear layers for the tokens that it sampled, until its weights change.
 
     outputs = LinearOutputs(capacity)
     samples = sample(model, prompts, params, k=8, outputs=outputs)     # fills it
     with reusing(outputs):
         logps = completion_logprobs(model, rows)                       # looks them up
 
-A sampled token has a slot, one row in the buffer `(capacity, out)` of every layer. Slot 0 holds zeros: the
-last token of a completion is not put into the model while sampling, and no other token and no loss reads its
-states.
+Every token has a slot, the index of its row in the buffer of each layer. The last token of a completion is
+not an input of the model in sampling, and has slot 0, which contains zeros: no other token and no loss
+depends on its states.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ _reused: ContextVar[LinearOutputs | None] = ContextVar("outputs of linear layers
 
 @contextmanager
 def reusing(outputs: LinearOutputs | None) -> Iterator[None]:
-    """Inside the block packed forwards take outputs of linear layers from `outputs`, if it holds those of all
-    their tokens; with None, they compute all."""
+    """Inside the block, packed forwards use outputs of linear layers from `outputs`, if these contain all
+    their tokens.
+
+    With None, forwards compute all outputs.
+    """
     before = _reused.set(outputs)
     try:
         yield
@@ -39,7 +42,7 @@ def reusing(outputs: LinearOutputs | None) -> Iterator[None]:
 
 
 def reused() -> LinearOutputs | None:
-    """The outputs of the innermost `reusing`."""
+    """Return the outputs of the innermost `reusing` block."""
     return _reused.get()
 
 
@@ -56,7 +59,7 @@ class LinearOutputs:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all tokens."""
+        """Remove all tokens."""
         self._next = 1
         self._slots, self._places, self._rows = range(1, 1), np.zeros(0, np.int64), 0
         self._written: dict[nn.Module, int] = {}
@@ -65,16 +68,17 @@ class LinearOutputs:
         self._completions: dict[tuple[bytes, bytes], np.ndarray] = {}
 
     def __len__(self) -> int:
-        """Tokens whose outputs are held."""
+        """Number of tokens whose outputs are stored."""
         return self._next - 1 if self._prompts else 0
 
     @contextmanager
     def recording(
         self, model: nn.Module, modules: Sequence[nn.Module], samples: Sequence[RunningSample]
     ) -> Iterator[None]:
-        """Inside the block the outputs of `modules`, layers of `model`, are kept for announced tokens.
+        """Inside the block, the outputs of `modules`, layers of `model`, are stored for announced tokens.
 
-        After it those of `samples` can be looked up, unless a layer was not called once for every token.
+        After the block, the outputs for `samples` can be looked up, unless a layer was not called exactly
+        once for every token.
         """
         self.clear()
         self._versions = {p: p._version for p in model.parameters()}
@@ -86,7 +90,7 @@ class LinearOutputs:
             self.clear()
 
     def announce_prompts(self, prompts: Sequence[np.ndarray]) -> None:
-        """Announce that the next forward is of `prompts`, padded on the right to the longest."""
+        """Announce that the inputs of the next forward are `prompts`, padded on the right to the longest."""
         longest = max(map(len, prompts))
         places = [row * longest + np.arange(len(prompt)) for row, prompt in enumerate(prompts)]
         self._expect(np.concatenate(places), len(prompts) * longest)
@@ -95,14 +99,14 @@ class LinearOutputs:
             self._prompts[_key(prompt)] = np.arange(start, start + len(prompt))
 
     def announce_tokens(self, rows: Sequence[RunningSample]) -> None:
-        """Announce that the next forward is of the newest token of each of `rows`."""
+        """Announce that the input of the next forward is the newest token of each of `rows`."""
         self._expect(np.arange(len(rows)), len(rows))
         for row, slot in zip(rows, self._slots, strict=True):
             self._inputs.setdefault(row, []).append(slot)
 
     def slots_of(self, batch: PackedBatch) -> Tensor | None:
-        """Slots of the tokens of `batch`, int64 `(T,)`; None if a token has no slot, or if a weight has
-        changed."""
+        """Return the slots of the tokens of `batch`, int64 `(T,)`; None if a token has no slot or a weight
+        has changed."""
         if any(p._version != version for p, version in self._versions.items()):
             return None
         ids = batch.ids[0].cpu().numpy()
@@ -120,11 +124,12 @@ class LinearOutputs:
         return torch.from_numpy(slots)
 
     def buffer(self, module: nn.Module) -> Tensor | None:
-        """Outputs of a layer, `(capacity, out)`; None where it has none."""
+        """Return the outputs of a layer, `(capacity + 1, out)`; None if none are stored for it."""
         return self._buffers.get(module) if module in self._written else None
 
     def _expect(self, places: np.ndarray, rows: int) -> None:
-        """The next forward has `rows` positions, with tokens at `places` of them."""
+        """Assign slots for the next forward, which has `rows` positions, of which those at `places` are
+        tokens."""
         self._slots, self._places = range(self._next, self._next + len(places)), places
         self._rows = rows
         self._next += len(places)
@@ -140,9 +145,9 @@ class LinearOutputs:
         return compute
 
     def _put(self, module: nn.Module, rows: Tensor) -> None:
-        """Write `rows` `(positions, out)` of the announced forward."""
+        """Write the outputs `rows` `(positions, out)` of the announced forward for one layer."""
         if self._written.get(module, 1) != self._slots.start or len(rows) != self._rows:
-            self._written[module] = -1  # called twice, as a layer that others share, or for some tokens
+            self._written[module] = -1  # called twice, as a shared layer, or only for some tokens
             return
         if module not in self._buffers:
             self._buffers[module] = rows.new_empty(self.capacity, rows.shape[-1])

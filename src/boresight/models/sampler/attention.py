@@ -1,9 +1,8 @@
 """Attention while sampling, registered with transformers so that models stay unpatched.
 
-In a decode step the samples of one prompt are multiplied by the prompt's keys together, in one matrix product
-per prompt and kv head for any number of samples; each sample attends to its own tokens separately. One
-softmax is over both. Query heads that share a kv head are further rows of the same product, so keys and
-values are never repeated in memory.
+In a decoding step, all samples of a prompt are multiplied by the prompt's keys in one matrix product per kv
+head; each sample attends to its own tokens separately. One softmax covers both. Query heads that share a kv
+head are further rows of the same product, so keys and values are never repeated in memory.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ _UNHANDLED = ("s_aux", "position_bias", "head_mask", "attn_bias", "cu_seq_lens_q
 
 
 def unsupported(model: PreTrainedModel) -> str | None:
-    """The reason why this attention does not support `model`, as text; None if it does.
+    """Return the reason why this attention does not support `model`, as text; None if it does.
 
-    It computes decoders of plain and sliding-window attention layers that each have keys of their own.
+    Supported are decoders of full and sliding-window attention layers, each of which has its own keys.
     """
     config = model.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -45,7 +44,8 @@ def unsupported(model: PreTrainedModel) -> str | None:
 
 @contextmanager
 def rollout_attention(model: PreTrainedModel, name: str = NAME) -> Iterator[None]:
-    """Inside the block `model` attends by the function registered as `name`: that of this file by default."""
+    """Inside the block, `model` uses the attention function registered as `name`, by default that of this
+    module."""
     before = model.config._attn_implementation
     model.set_attn_implementation(name)
     try:
@@ -68,9 +68,10 @@ def attend(
     rollout: RolloutCache | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The registered function: a prefill without `rollout`, a decode step with it.
+    """Compute attention as transformers' registered function: for a prefill without `rollout`, else for a
+    decoding step.
 
-    `query` `(rows, heads, tokens, d)`, result `(rows, tokens, heads, d)`.
+    `query` is `(rows, heads, tokens, d)`, and the result is `(rows, tokens, heads, d)`.
     """
     refuse_unhandled(attention_mask, kwargs)
     if rollout is None:
@@ -80,7 +81,8 @@ def attend(
 
 
 def refuse_unhandled(attention_mask: Tensor | None, arguments: Mapping[str, object]) -> None:
-    """Raise `NotImplementedError` for what changes the result of attention and is not handled here."""
+    """Raise `NotImplementedError` for an argument that changes the result of attention and is not handled
+    here."""
     unhandled = [name for name in _UNHANDLED if arguments.get(name) is not None]
     if unhandled or attention_mask is not None:
         raise NotImplementedError(f"rollout attention does not handle {unhandled or 'a mask'}")
@@ -89,7 +91,8 @@ def refuse_unhandled(attention_mask: Tensor | None, arguments: Mapping[str, obje
 def prefill_attention(
     query: Tensor, key: Tensor, value: Tensor, scaling: float, softcap: float | None, window: int | None
 ) -> Tensor:
-    """Causal attention over prompts padded on the right: tokens do not attend to the padding after them.
+    """Compute causal attention over prompts padded on the right; tokens do not attend to the padding after
+    them.
 
     `query` is `(prompts, heads, tokens, d)`, `key` and `value` are `(prompts, kv heads, tokens, d)`; the
     result is `(prompts, tokens, heads, d)`.
@@ -106,7 +109,7 @@ def prefill_attention(
     distance = distance.unsqueeze(1) - distance
     hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
     scores = soft_cap(query @ key.transpose(2, 3) * scaling, softcap).masked_fill(hidden, -torch.inf)
-    return (wide_softmax(scores) @ value).transpose(1, 2).contiguous()  # some layers take a view of it
+    return (wide_softmax(scores) @ value).transpose(1, 2).contiguous()  # since some layers take a view of it
 
 
 def decode_attention(
@@ -119,10 +122,10 @@ def decode_attention(
     softcap: float | None,
     window: int | None,
 ) -> Tensor:
-    """Attention in a decode step, one new token per row: `query` `(n, heads, 1, d)`, result `(n, 1, heads,
-    d)`.
+    """Compute the attention of a decoding step with one new token per row.
 
-    `key` and `value` are those of the rows' own tokens, `(n, kv heads, tokens, d)`.
+    `query` is `(n, heads, 1, d)`, and the result is `(n, 1, heads, d)`. `key` and `value` are those of the
+    rows' own tokens, `(n, kv heads, tokens, d)`.
     """
     n, heads, _, d = query.shape
     shape = torch.Size((n, key.shape[1], heads // key.shape[1]))
@@ -140,7 +143,7 @@ def decode_attention(
 
 
 def _to_grid(x: Tensor, step: DecodeStep) -> Tensor:
-    """`(rows, kv heads, r, w)` to `(prompts * kv heads, width * r, w)`."""
+    """Arrange `(rows, kv heads, r, w)` by prompt as `(prompts * kv heads, width * r, w)`."""
     _, kv_heads, r, w = x.shape
     if step.cell_row is not None:
         x = x.index_select(0, step.cell_row)
@@ -149,7 +152,8 @@ def _to_grid(x: Tensor, step: DecodeStep) -> Tensor:
 
 
 def _to_rows(x: Tensor, shape: torch.Size, step: DecodeStep) -> Tensor:
-    """The way back: `(prompts * kv heads, width * r, w)` to `(*shape, w)`, shape = (rows, kv heads, r)."""
+    """Arrange `(prompts * kv heads, width * r, w)` by row as `(*shape, w)`, for shape = (rows, kv heads,
+    r)."""
     _, kv_heads, _ = shape
     rows = (
         x.view(step.prompts, kv_heads, step.width, -1).transpose(1, 2).reshape(step.prompts * step.width, -1)
@@ -160,12 +164,12 @@ def _to_rows(x: Tensor, shape: torch.Size, step: DecodeStep) -> Tensor:
 
 
 def soft_cap(scores: Tensor, softcap: float | None) -> Tensor:
-    """softcap * tanh(scores / softcap), of the shape of `scores`; `scores` if there is no cap."""
+    """Return softcap * tanh(scores / softcap), with the shape of `scores`; `scores` if there is no cap."""
     return scores if softcap is None else torch.tanh(scores / softcap) * softcap
 
 
 def wide_softmax(scores: Tensor) -> Tensor:
-    """Softmax over the last dimension, computed in float32 at least, in the precision of `scores`."""
+    """Return the softmax over the last dimension, computed at least in float32, in the dtype of `scores`."""
     return scores.softmax(-1, dtype=at_least_float32(scores.dtype)).to(scores.dtype)
 
 

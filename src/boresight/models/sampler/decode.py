@@ -1,4 +1,4 @@
-"""The sampling loop: prefill prompts, decode all live rows, replace finished ones by waiting ones."""
+"""The sampling loop: prefill prompts, decode all rows, replace finished samples by waiting ones."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from boresight.models.sampler.params import RunningSample, extend, settings_of
 
 PREFILL_PROMPTS = 16
 PREFILL_TOKENS = 2048
-"""Largest number of prompts, and of tokens unless one prompt alone is longer, of a prefill forward."""
+"""Maximum numbers of prompts and of tokens of a prefill forward; a single longer prompt has a forward of its
+own."""
 ENTER_SHARE = 8
-"""Waiting samples are admitted once this fraction (1/8) of the batch is free, or if all of them fit."""
+"""Divisor of the batch size: waiting samples are admitted once 1/8 of the batch is free, or if all of them
+fit."""
 
 
 class RowCache(Protocol):
-    """Keys and values of prompts, by ids that the caller chooses, and of rows that continue them."""
+    """Keys and values of prompts, identified by ids that the caller chooses, and of rows that continue
+    them."""
 
     def admit_prompts(
         self, prompts: Sequence[int], lengths: Sequence[int], filled: Sequence[tuple[Tensor, Tensor]]
@@ -42,14 +45,14 @@ class RowCache(Protocol):
 
 
 class ContinuousBatch(ABC):
-    """Many samples in progress; `step` until `unfinished` is 0.
+    """Many samples in progress; call `step` until `unfinished` is 0.
 
     Samples start in order of prompt length, the longest first: prompts of similar length are prefilled
-    together, and none that comes later needs more room.
+    together, and no later prompt needs a larger cache.
     """
 
     attention: ClassVar[str]
-    """Name of the attention function that its forwards call."""
+    """Name of the attention function that the forwards use."""
 
     def __init__(
         self,
@@ -73,9 +76,9 @@ class ContinuousBatch(ABC):
         return len(self.waiting) + len(self.rows)
 
     def step(self) -> int:
-        """Let waiting samples in, then continue every row; returns how many samples ended."""
+        """Admit waiting samples, then continue every row; return the number of samples that ended."""
         before = self.unfinished
-        # A few at a time: a prefill of one short prompt wastes the machine, a few idle rows do not.
+        # Several at a time: a prefill of one short prompt is inefficient, a few idle rows are not.
         while self.waiting and self._room >= min(len(self.waiting), -(-self.max_batch // ENTER_SHARE)):
             self._admit()
         if self.rows:
@@ -85,14 +88,15 @@ class ContinuousBatch(ABC):
 
     @abstractmethod
     def _continue_rows(self) -> None:
-        """Draw at least one token more for every row."""
+        """Sample at least one more token for every row."""
 
     @property
     def _room(self) -> int:
         return self.max_batch - len(self.rows)
 
     def _admit(self) -> None:
-        """Fill the room; every sample draws its first token from its prompt's last logits."""
+        """Admit as many waiting samples as there is room for, and sample their first tokens from the prompts'
+        last logits."""
         entering = [self.waiting.pop() for _ in range(min(self._room, len(self.waiting)))]
         new = {s.prompt_index: s.prompt for s in entering if s.prompt_index not in self.first_logits}
         for batch in prefill_batches(new):
@@ -108,7 +112,7 @@ class ContinuousBatch(ABC):
         self.rows_changed = True
 
     def _prefill(self, prompts: dict[int, np.ndarray]) -> None:
-        """Keys, values and last logits of `prompts`, padded on the right."""
+        """Compute keys, values and last logits of `prompts`, padded on the right."""
         lengths = [len(prompt) for prompt in prompts.values()]
         ids = np.zeros((len(prompts), max(lengths)), np.int64)
         for row, prompt in zip(ids, prompts.values(), strict=True):
@@ -146,7 +150,7 @@ class ContinuousBatch(ABC):
 
 
 class Rollout(ContinuousBatch):
-    """A batch in which every step draws one token of each row, and prompts are stored once."""
+    """A batch in which every step samples one token of each row, and each prompt is stored once."""
 
     attention = NAME
 
@@ -167,7 +171,7 @@ class Rollout(ContinuousBatch):
         extend(self.rows, self._decode(), self._settings())
 
     def _decode(self) -> Tensor:
-        """Logits after the newest token of every row, `(n, V)`."""
+        """Return the logits after the newest token of every row, `(n, V)`."""
         step = self.cache.begin_step()
         if self.outputs is not None:
             self.outputs.announce_tokens(self.rows)
@@ -188,9 +192,10 @@ class Rollout(ContinuousBatch):
 
 
 def prefill_batches(prompts: dict[int, np.ndarray]) -> Iterator[dict[int, np.ndarray]]:
-    """Divide prompts, the longest first, into batches with little padding.
+    """Divide prompts, sorted by length with the longest first, into batches with little padding.
 
-    At most an eighth of a batch is padding, or 64 tokens: a forward over fewer tokens is no faster.
+    At most an eighth of a batch is padding, or 64 tokens if that is more: a forward over fewer tokens is no
+    faster.
     """
     batch: dict[int, np.ndarray] = {}
     total = longest = 0

@@ -1,8 +1,9 @@
-"""From logits to a token and its log-probability: temperature, top-k, top-p, and one uniform number.
+"""Sample a token from logits with temperature, top-k, top-p and one uniform number; return its
+log-probability.
 
-A token is sampled by inverting the distribution function at a uniform number that the caller passes, so a
-draw depends on that number and the distribution alone. The distribution function of a vocabulary is searched
-in two steps, blocks of tokens first: nothing is sorted except for top-k or top-p, and then only as many
+A token is sampled by inverting the distribution function at a uniform number that the caller passes, so the
+result depends only on that number and the distribution. The distribution function of a vocabulary is searched
+in two steps, blocks of tokens first. Tokens are sorted only for top-k or top-p, and then only as many
 candidates as are needed.
 """
 
@@ -16,9 +17,10 @@ from torch import Tensor
 from boresight.models.precision import at_least_float32
 
 BLOCK = 256
-"""Tokens per block of the two-step search."""
+"""Number of tokens per block of the two-step search."""
 CANDIDATES = 64
-"""Number of most likely tokens that top-p considers first; eight times more whenever they do not suffice."""
+"""Number of most likely tokens that top-p considers first; it is multiplied by eight while they do not
+suffice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,9 @@ class RowSettings:
     """Sampling settings of n rows.
 
     `temperature`, `top_p` and `top_k` are `(n,)`. `temperature` is positive, 1 for greedy rows; `top_p` is 1
-    and `top_k` the vocabulary size where off. `truncated` and `greedy` are the indices of the rows with top-p
-    or top-k and of the greedy rows; no row is in both. `tempered`: some temperature is not 1.
+    and `top_k` the vocabulary size where disabled. `truncated` contains the indices of rows with top-p or
+    top-k, and `greedy` those of greedy rows; no row is in both. `tempered` is whether some temperature is not
+    1.
     """
 
     temperature: Tensor
@@ -46,7 +49,7 @@ class RowSettings:
         vocabulary: int,
         device: torch.device,
     ) -> RowSettings:
-        """From plain numbers, where temperature 0 means greedy and top-k 0 means off."""
+        """Build from plain numbers, where temperature 0 means greedy and top-k 0 means disabled."""
         heat = torch.tensor(temperature, dtype=torch.float64)
         greedy = heat == 0
         nucleus = torch.tensor(top_p, dtype=torch.float64)
@@ -63,11 +66,17 @@ class RowSettings:
 
 
 def draw_tokens(logits: Tensor, settings: RowSettings, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """One token per row, and its log-probability before any truncation.
+    """Sample one token per row; return it with its log-probability before truncation by top-k and top-p.
 
-    `logits` `(n, V)`, `uniforms` `(n,)` in [0, 1), float64. Returns token ids `(n,)` and the log
-    softmax of logits / temperature at them, nats, float32 (float64 for float64 logits) `(n,)`. Greedy
-    rows take the most likely token, and its log-probability at temperature 1.
+    Greedy rows get the most likely token, and its log-probability at temperature 1.
+
+    Args:
+        logits: `(n, V)`.
+        uniforms: random numbers in [0, 1), float64 `(n,)`.
+
+    Returns:
+        Token ids `(n,)`, and the log-softmax of logits / temperature at them, in nats, `(n,)`, float32
+        (float64 for float64 logits).
     """
     logits = logits.to(at_least_float32(logits.dtype))
     if settings.tempered:
@@ -83,12 +92,12 @@ def draw_tokens(logits: Tensor, settings: RowSettings, uniforms: Tensor) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class MaskedSettings:
-    """Sampling settings of n rows in tensors whose shapes do not depend on them, all `(n,)`.
+    """Sampling settings of n rows, as tensors `(n,)` whose shapes do not depend on the settings.
 
-    As in `RowSettings`, with bool masks in place of indices: every row is drawn in every way that any row
-    needs, and the masks select the result. `candidates` is the number of most likely tokens that truncated
-    rows are drawn among: the largest `top_k`, or the vocabulary where top-p is on without one; 0 where no row
-    is truncated. `any_greedy` is False where no row is greedy.
+    They are those of `RowSettings`, with `greedy` as a bool mask. Every row is sampled in every way that any
+    row needs, and masks select the result. `candidates` is the number of most likely tokens among which
+    truncated rows are sampled: the largest `top_k`, or the vocabulary size if a row has top-p without top-k;
+    0 if no row is truncated. `any_greedy` is whether some row is greedy.
     """
 
     temperature: Tensor
@@ -100,9 +109,10 @@ class MaskedSettings:
 
 
 def draw_masked(logits: Tensor, settings: MaskedSettings, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """As `draw_tokens`, without reading a number on the host: for steps that are captured and replayed."""
+    """Sample as `draw_tokens` does, without reading a number on the host, for steps that are captured and
+    replayed."""
     logits = logits.to(at_least_float32(logits.dtype))
-    logits = logits / settings.temperature.to(logits.dtype).unsqueeze(1)  # by 1 it is exact
+    logits = logits / settings.temperature.to(logits.dtype).unsqueeze(1)  # dividing by 1 is exact
     p = logits.softmax(-1)
     tokens = invert(p, uniforms)
     if settings.candidates:
@@ -115,9 +125,10 @@ def draw_masked(logits: Tensor, settings: MaskedSettings, uniforms: Tensor) -> t
 
 
 def invert(p: Tensor, uniforms: Tensor) -> Tensor:
-    """The first index at which the running sum of `p` `(n, V)` exceeds its share u of the total `(n,)`.
+    """Return the first index at which the running sum of `p` exceeds the share `uniforms` of its total,
+    `(n,)`.
 
-    Never an index of probability zero. `p` need not sum to one.
+    `p` is `(n, V)` and need not sum to one. An index with probability zero is never returned.
     """
     size = p.shape[1]
     whole = size - size % BLOCK
@@ -127,15 +138,19 @@ def invert(p: Tensor, uniforms: Tensor) -> Tensor:
     block, left = _search(blocks.double(), uniforms)
     inside = block * BLOCK + torch.arange(BLOCK, device=p.device)
     within = p.gather(1, inside.clamp(max=size - 1)).masked_fill(inside >= size, 0).double()
-    # What is left over of u, as a share of the block that was found.
+    # The rest of u within the block that was found, as a share of the block.
     place, _ = _search(within, left / blocks.double().gather(1, block).squeeze(1))
     # Among NaN any place may be found; one outside of the vocabulary would break the caller's lookup.
     return (block * BLOCK + place).squeeze(1).clamp(max=size - 1)
 
 
 def draw_truncated(p: Tensor, top_p: Tensor, top_k: Tensor, uniforms: Tensor) -> Tensor:
-    """Draw among the `top_k` most likely tokens, and of these from the smallest set that holds `top_p`
-    of their mass (Holtzman et al. 2020, arXiv 1904.09751); `p` `(n, V)`, the others `(n,)`."""
+    """Sample with top-k and top-p: among the `top_k` most likely tokens, from the smallest set with mass
+    `top_p`.
+
+    The set's mass is relative to that of the `top_k` tokens (Holtzman et al. 2020, arXiv 1904.09751). `p` is
+    `(n, V)`, the other arguments are `(n,)`.
+    """
     vocabulary = p.shape[1]
     tokens = torch.empty(len(p), dtype=torch.long, device=p.device)
     todo = torch.arange(len(p), device=p.device)
@@ -151,7 +166,8 @@ def draw_truncated(p: Tensor, top_p: Tensor, top_k: Tensor, uniforms: Tensor) ->
 def _draw_among(
     p: Tensor, top_p: Tensor, top_k: Tensor, uniforms: Tensor, width: int
 ) -> tuple[Tensor, Tensor]:
-    """The same among the `width` most likely tokens, and whether these were enough, bool `(n,)`."""
+    """Sample as `draw_truncated` does among the `width` most likely tokens; also return whether these
+    suffice, bool `(n,)`."""
     likely, ids = p.topk(width, dim=-1)
     likely = likely.double()
     k, share = top_k.unsqueeze(1), top_p.unsqueeze(1)
@@ -164,9 +180,10 @@ def _draw_among(
 
 
 def _search(mass: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the running sum of `mass` `(n, m)`, float64, first exceeds `share` `(n,)` of its total.
+    """Find where the running sum of `mass` `(n, m)`, float64, first exceeds `share` `(n,)` of its total.
 
-    Returns the index `(n, 1)` and how much mass of the entry itself lies below that point `(n,)`.
+    Returns:
+        The index `(n, 1)`, and the part of that entry's mass below the point `(n,)`.
     """
     running = mass.cumsum(-1)
     total = running[:, -1:]

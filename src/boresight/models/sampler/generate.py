@@ -31,7 +31,8 @@ def load_chat_model(
     The arguments are those of `load_model`.
 
     Raises:
-        UserError: no such model, or its chat template is missing or ends a turn with no special token.
+        UserError: there is no such model, or its chat template is missing or ends a turn without a special
+            token.
     """
     tokenizer = load_tokenizer(name)
     ensure_chat_template(tokenizer)
@@ -50,12 +51,13 @@ def generate(
     sampler: Callable[..., list[list[Sample]]] = sample,
     **options: Any,
 ) -> list[list[Sample]]:
-    """`k` completions of each conversation, with their texts; the result is `[prompt][sample]`.
+    """Generate `k` completions of each conversation, with their texts: `result[prompt][sample]`.
 
     Without stop tokens in `params`, those of the model end a completion.
 
     Args:
-        sampler: called with `(model, prompts as token ids, params, k, **options)`, as `sample` is.
+        sampler: function that is called with `(model, prompts as token ids, params, k, **options)`, as
+            `sample` is.
     """
     if not params.stop_token_ids:
         params = stopping_at_turns(model, params)
@@ -64,12 +66,12 @@ def generate(
 
 
 def stopping_at_turns(model: GenerativeModel, params: SamplingParams) -> SamplingParams:
-    """A copy of `params` with the model's stop tokens."""
+    """Return a copy of `params` with the model's stop tokens."""
     return replace(params, stop_token_ids=stop_token_ids(model))
 
 
 def decode(tokenizer: Tokenizer, samples: Sequence[Sequence[Sample]]) -> list[list[Sample]]:
-    """The same samples with their texts, without special tokens and so without the stop token."""
+    """Return the samples with their texts, without special tokens such as the stop token."""
     return [
         [replace(s, text=tokenizer.decode(s.ids, skip_special_tokens=True)) for s in group]
         for group in samples

@@ -1,9 +1,9 @@
 """Keys and values of many sequences that continue few prompts.
 
-A prompt's keys and values are stored once, however many samples continue it; each sample owns a row with
-those of its own tokens. Prompts and rows are dense: when one is done, the last one is moved into its place,
-so that a decode step only reads live ones. The capacity for tokens grows in small steps, because reading rows
-with gaps costs more than the rare copy.
+A prompt's keys and values are stored once, however many samples continue it; each sample has a row with those
+of its own tokens. Prompts and rows are stored without gaps: when one is removed, the last one is moved into
+its place, so that a decoding step reads only rows in use. The capacity for tokens grows in small steps,
+because reading rows with gaps costs more than the rare copy.
 
     prompt part   (prompts, kv heads, tokens, d)
     own part      (rows, kv heads, tokens, d)
@@ -40,7 +40,8 @@ class KeyValues:
         self.keys = self.values = torch.empty(0, 0, 0, 0)
 
     def reserve(self, places: int, tokens: int, keys: Tensor, values: Tensor) -> None:
-        """Grow to at least `places` and `tokens`; `keys` and `values` give heads, width, dtype and device."""
+        """Grow to at least `places` and `tokens`; heads, width, dtype and device are those of `keys` and
+        `values`."""
         have_places, _, have_tokens, _ = self.keys.shape
         if places <= have_places and tokens <= have_tokens:
             return
@@ -49,17 +50,17 @@ class KeyValues:
         self.values = _enlarged(self.values, values, places, tokens)
 
     def move(self, moves: Tensor) -> None:
-        """Copy entries from place to place; `moves` is `(moves, 2)`, from and to."""
+        """Copy entries between places; `moves` is `(moves, 2)`, with source and target."""
         source, target = moves.T
         self.keys[target] = self.keys[source]
         self.values[target] = self.values[source]
 
 
 class SamplingLayer(CacheLayerMixin, Generic[C]):
-    """A layer whose tables are written by `update` alone, and whose attention makes its own masks.
+    """A cache layer whose tables only `update` writes, for an attention that creates its own masks.
 
-    It refers to its cache weakly. In a cycle of references the tables would outlive the rollout until Python
-    looks for cycles, which a GPU that runs out of memory does not cause.
+    It has only a weak reference to its cache. In a reference cycle, the tables would outlive the rollout
+    until Python's cycle collector runs, and a GPU that runs out of memory does not trigger it.
     """
 
     def __init__(self, cache: C) -> None:
@@ -68,13 +69,13 @@ class SamplingLayer(CacheLayerMixin, Generic[C]):
 
     @property
     def cache(self) -> C:
-        """The cache that this layer is a share of, alive while a forward is given it."""
+        """The cache that contains this layer; it exists during a forward."""
         cache = self._cache()
         assert cache is not None
         return cache
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do: tables are made when prompts are admitted, or grow when they are written to."""
+        """Do nothing: tables are created when prompts are admitted, or grow when they are written."""
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         raise NotImplementedError("attention while sampling makes its own masks")
@@ -87,7 +88,7 @@ class SamplingLayer(CacheLayerMixin, Generic[C]):
 
 
 class RolloutLayer(SamplingLayer["RolloutCache"]):
-    """One layer's share of a `RolloutCache`."""
+    """The tables of one model layer in a `RolloutCache`."""
 
     def __init__(self, cache: RolloutCache) -> None:
         super().__init__(cache)
@@ -97,8 +98,8 @@ class RolloutLayer(SamplingLayer["RolloutCache"]):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Store the new token of every row, `(rows, kv heads, 1, d)`; return the rows' own keys and
-        values."""
+        """Store the new token of every row, `(rows, kv heads, 1, d)`; return the keys and values of the rows'
+        own tokens."""
         step, own = self.cache.step, self.own
         n = len(key_states)
         own.reserve(n, step.tokens, key_states, value_states)
@@ -109,13 +110,14 @@ class RolloutLayer(SamplingLayer["RolloutCache"]):
 
 @dataclass(frozen=True, slots=True)
 class DecodeStep:
-    """Data of one decode step of n rows, shared by all layers.
+    """Data of one decoding step of n rows, shared by all layers.
 
-    `lengths` `(n,)` counts each row's own tokens before this step, `tokens` the most of them with the new
-    one; `prompt_lengths` `(n,)` and `prompt_tokens` are the same for the prompts. The rows of a prompt are
-    not contiguous; to attend to the prompts they are gathered into a grid of `prompts` by `width` cells.
-    `cell_row` `(prompts * width,)` is the row of each cell (any row, for an empty cell), `row_cell` `(n,)`
-    the cell of each row. Both are None if rows are in the order of the grid.
+    `lengths` `(n,)` is the number of each row's own tokens before this step, and `tokens` is the maximum of
+    these numbers with the new token. `prompt_lengths` `(n,)` and `prompt_tokens` are the corresponding
+    numbers for the prompts. The rows of a prompt are not contiguous; to attend to the prompts they are
+    gathered into a grid of `prompts` by `width` cells. `cell_row` `(prompts * width,)` is the row of each
+    cell (any row, for an empty cell), `row_cell` `(n,)` the cell of each row. Both are None if rows are in
+    the order of the grid.
     """
 
     rows: Tensor
@@ -135,9 +137,10 @@ class DecodeStep:
         return (self.prompt_lengths + self.lengths).unsqueeze(1)
 
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """Attention bias: 0 where a row may attend and -inf elsewhere, `(n, 1, 1, prompt_tokens + tokens)`.
+        """Return the attention bias, 0 where a row may attend and -inf elsewhere,
+        `(n, 1, 1, prompt_tokens + tokens)`.
 
-        A row attends to its prompt and its own tokens up to the new one; with a sliding `window` only to the
+        A row attends to its prompt and its own tokens up to the new one; with a sliding `window`, only to the
         last `window` of them.
         """
         if (window, dtype) not in self._biases:
@@ -175,8 +178,11 @@ class RolloutCache(Cache):
     def admit_prompts(
         self, prompts: Sequence[int], lengths: Sequence[int], filled: Sequence[tuple[Tensor, Tensor]]
     ) -> None:
-        """Add prompts after a prefill: `filled` are keys and values of each layer, padded on the right to
-        the longest prompt."""
+        """Add prompts after a prefill.
+
+        Args:
+            filled: keys and values of each layer, padded on the right to the longest prompt.
+        """
         new, longest = slice(len(self._prompts), len(self._prompts) + len(prompts)), max(lengths)
         self._prompts += prompts
         self._prompt_length += lengths
@@ -214,7 +220,7 @@ class RolloutCache(Cache):
         self._grid = None
 
     def begin_step(self) -> DecodeStep:
-        """Begin a decode step of one token for every row; returns its data for the layers."""
+        """Begin a decoding step of one token for every row; return its data for the layers."""
         place = {prompt: i for i, prompt in enumerate(self._prompts)}
         places = [place[prompt] for prompt in self._row_prompt]
         if self._grid is None:
@@ -237,7 +243,8 @@ class RolloutCache(Cache):
         return self.step
 
     def _lay_grid(self, places: np.ndarray) -> tuple[int, Tensor | None, Tensor | None]:
-        """Width of the grid, row of each cell, cell of each row; `places` has each row's prompt."""
+        """Return the width of the grid, the row of each cell, and the cell of each row; `places` has each
+        row's prompt."""
         counts = np.bincount(places, minlength=len(self._prompts))
         width = int(counts.max())
         order = np.argsort(places, kind="stable")
@@ -259,7 +266,7 @@ class RolloutCache(Cache):
 
 
 def dense_moves(size: int, gone: Sequence[int]) -> Moves:
-    """The moves that fill the gaps when the indices `gone` of `size` are removed."""
+    """Return the moves that fill the gaps when the indices `gone` of `size` are removed."""
     holes, left = set(gone), size - len(gone)
     survivors = [place for place in range(left, size) if place not in holes]
     return list(zip(survivors, sorted(hole for hole in holes if hole < left), strict=True))

@@ -1,4 +1,4 @@
-"""Sampling parameters, samples, and the state of one completion while it is sampled."""
+"""Sampling parameters, samples, and the state of one completion during sampling."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ from boresight.models.sampler.draw import RowSettings, draw_tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How to sample one prompt's completions.
+    """Parameters for sampling the completions of one prompt.
 
-    `temperature` divides the logits; 0 takes the most likely token. `top_k` keeps that many of the most
-    likely tokens (0: all), then `top_p` the smallest set of these that holds that share of their mass. A
-    completion ends with one of `stop_token_ids`, or after `max_new_tokens`, or where the model's table of
-    positions ends. `stream` seeds the prompt's random numbers in place of its index in the call, so that its
-    samples do not depend on other prompts.
+    Attributes:
+        max_new_tokens: maximum number of tokens of a completion. It is shorter if it ends with a stop token,
+            or where the model's table of positions ends.
+        seed: seed of the random numbers.
+        temperature: divisor of the logits; 0 takes the most likely token.
+        top_p: keep the smallest set of the tokens left by `top_k` that contains this share of their mass.
+        top_k: keep this number of most likely tokens; 0 keeps all.
+        stop_token_ids: tokens that end a completion.
+        stream: number that seeds the prompt's random numbers in place of its index in the call, so that its
+            samples do not depend on other prompts.
 
     Raises:
         UserError: a setting is out of range.
@@ -57,12 +62,12 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One completion of the prompt number `prompt_index`.
+    """One completion of the prompt with index `prompt_index`.
 
-    `ids` is int32 `(length,)`, the stop token included where one ended it. `logps` is `(length,)`,
-    float32 (float64 from a float64 model): nats per token under softmax(logits / temperature) before
-    top-k and top-p, at temperature 1 for greedy; as `completion_logprobs` returns for the same tokens.
-    `text` is set by `generate` and `decode`.
+    `ids` is int32 `(length,)`, and includes the stop token if one ended the completion. `logps` is
+    `(length,)`, float32 (float64 from a float64 model): the log-probability of each token in nats under
+    softmax(logits / temperature), before top-k and top-p, at temperature 1 for greedy sampling. These are the
+    values that `completion_logprobs` returns for the same tokens. `text` is set by `generate` and `decode`.
     """
 
     prompt_index: int
@@ -73,16 +78,17 @@ class Sample:
 
     @property
     def cut_at(self) -> int | None:
-        """Number of tokens if the token limit cut the completion; None if it ended by itself."""
+        """Number of tokens if the token limit truncated the completion; None if it ended with a stop
+        token."""
         return len(self.ids) if self.finish == "length" else None
 
 
 @dataclass(slots=True, eq=False)
 class RunningSample:
-    """A completion while it is sampled: `sample_index` of the k of its prompt.
+    """A completion during sampling; `sample_index` is its index among the k samples of its prompt.
 
-    `uniforms` contains one random number for every token, a function of (seed, prompt index or stream, sample
-    index) alone.
+    `uniforms` contains one random number per token, which depend only on the seed, the prompt index or
+    stream, and the sample index.
     """
 
     prompt_index: int
@@ -118,11 +124,12 @@ class RunningSample:
 def requests(
     model: Policy, prompts: Sequence[np.ndarray], params: SamplingParams | Sequence[SamplingParams], k: int
 ) -> list[RunningSample]:
-    """The k samples of every prompt before their first token, in order, limited to the model's context.
+    """Return the k samples of every prompt before their first token, in order, limited to the model's
+    context.
 
     Raises:
-        UserError: an empty prompt, one that the model cannot run or that leaves no room for an answer, a
-            number of `params` unlike that of prompts, or k below 1.
+        UserError: a prompt is empty, the model cannot run it, or it leaves no room for an answer; the numbers
+            of `params` and prompts differ; or k is below 1.
     """
     each = [params] * len(prompts) if isinstance(params, SamplingParams) else list(params)
     if len(each) != len(prompts):
@@ -144,8 +151,11 @@ def requests(
 def within_context(
     context: int | None, prompts: Sequence[np.ndarray], params: Sequence[SamplingParams]
 ) -> list[SamplingParams]:
-    """The settings of each prompt, with `max_new_tokens` limited so that completions fit into `context`
-    tokens (None: no limit).
+    """Return the settings of each prompt, with `max_new_tokens` limited so that completions fit into the
+    context.
+
+    Args:
+        context: maximum number of tokens of a prompt with its completion; None for no limit.
 
     Raises:
         UserError: a prompt leaves no room for a completion.
@@ -163,7 +173,7 @@ def within_context(
 
 
 def settings_of(running: Sequence[RunningSample], vocabulary: int, device: torch.device) -> RowSettings:
-    """The settings of these samples, row by row."""
+    """Return the settings of these samples as tensors, one row per sample."""
     params = [r.params for r in running]
     return RowSettings.of(
         [p.temperature for p in params],
@@ -175,14 +185,14 @@ def settings_of(running: Sequence[RunningSample], vocabulary: int, device: torch
 
 
 def extend(running: Sequence[RunningSample], logits: Tensor, settings: RowSettings) -> None:
-    """Draw the next token of every sample from its row of `logits` `(n, V)`.
+    """Sample the next token of every sample from its row of `logits` `(n, V)`.
 
     Raises:
-        UserError: the logits of a row are not finite numbers.
+        UserError: the log-probability of a sampled token is NaN.
     """
     uniforms = torch.tensor([r.uniforms[len(r.ids)] for r in running], dtype=torch.float64)
     tokens, logps = draw_tokens(logits, settings, to_device(uniforms, logits.device))
-    record(running, *torch.stack([tokens.double(), logps.double()]).tolist())  # one wait, not two
+    record(running, *torch.stack([tokens.double(), logps.double()]).tolist())  # one synchronization, not two
 
 
 def record(running: Sequence[RunningSample], tokens: Sequence[float], logps: Sequence[float]) -> None:

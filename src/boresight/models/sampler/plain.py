@@ -1,7 +1,7 @@
 """Sample without a cache: for each token, one padded forward over the whole sequence so far.
 
-It draws the same tokens as `sample`, in quadratic time. Tests compare the fast path with it, and models that
-the fast path does not support are sampled with it.
+It samples the same tokens as `sample`, in quadratic time. Tests compare `sample` with it, and models that the
+sampler with a cache does not support are sampled with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def sample_plain(
     *,
     max_batch: int = 16,
 ) -> list[list[Sample]]:
-    """As `sample`, without a cache."""
+    """Sample `k` completions of each prompt as `sample` does, but without a cache:
+    `result[prompt][sample]`."""
     running = requests(model, prompts, params, k)
     with wide_logits(model):
         draw_plainly(model, running, max_batch)
@@ -49,7 +50,11 @@ def draw_plainly(
     max_batch: int,
     ended: Callable[[int], None] = lambda n: None,
 ) -> None:
-    """Complete all of `samples`; `ended` is called after each token with the number of samples that ended."""
+    """Complete all of `samples`.
+
+    Args:
+        ended: called after each token with the number of samples that ended.
+    """
     with torch.inference_mode(), evaluation_mode(model):
         for start in range(0, len(samples), max_batch):
             rows = list(samples[start : start + max_batch])
@@ -62,7 +67,8 @@ def draw_plainly(
 
 
 def next_logits(model: Policy, sequences: Sequence[np.ndarray]) -> Tensor:
-    """Logits after the last token of every sequence, `(n, V)`, on a device that supports sampling."""
+    """Return the logits after the last token of every sequence, `(n, V)`, on a device that supports
+    sampling."""
     keys = forward_keys(model, [len(sequence) for sequence in sequences])
     groups = [[i for i, key in enumerate(keys) if key == own] for own in dict.fromkeys(keys)]
     logits = torch.cat([_next_logits(model, [sequences[i] for i in group]) for group in groups])
@@ -71,9 +77,9 @@ def next_logits(model: Policy, sequences: Sequence[np.ndarray]) -> Tensor:
 
 
 def _next_logits(model: Policy, sequences: Sequence[np.ndarray]) -> Tensor:
-    """The same in one forward.
+    """Return the logits after the last token of every sequence, `(n, V)`, from one forward.
 
-    Padding is on the right and attention causal, so no token sees any of it and no mask is needed.
+    Padding is on the right and attention is causal, so no token attends to padding and no mask is needed.
     """
     lengths = to_device(torch.tensor([len(sequence) for sequence in sequences]), model.device)
     ids = np.zeros((len(sequences), int(lengths.max())), np.int64)

@@ -50,32 +50,32 @@ def sample(
     console: Console | None = None,
     outputs: LinearOutputs | None = None,
 ) -> list[list[Sample]]:
-    """Draw `k` completions of each prompt; the result is `[prompt][sample]`.
+    """Sample `k` completions of each prompt; the result is `result[prompt][sample]`.
 
-    `model` is a causal language model, PEFT-wrapped or not; inside `adapters_off(model)` the base model
-    samples. It runs in evaluation mode, without gradients; its mode is restored afterwards. A model that the
-    sampler with a cache does not support (`trial.samples_with_cache`) is sampled by `sample_plain`. Inside
-    `kernels_of_run("fast")` steps are captured and replayed, with adapters folded into the weights.
+    `model` is a causal language model, with or without a PEFT wrapper; inside `adapters_off(model)` the base
+    model is sampled. It runs in evaluation mode, without gradients; its mode is restored afterwards. A model
+    that the sampler with a cache does not support (`trial.samples_with_cache`) is sampled by `sample_plain`.
+    Inside `kernels_of_run("fast")`, steps are captured and replayed, with adapters merged into the weights.
 
     Args:
         prompts: token ids of each prompt, int32 `(length,)`, not empty.
         params: settings for all prompts, or one for each.
-        max_batch: largest number of samples decoded at a time; by memory, if not given: 256 to 1,024 on a
+        max_batch: maximum number of samples decoded at a time. None chooses it by memory: 256 to 1,024 on a
             CPU, 16 to 4,096 on a GPU.
-        console: shows the progress; None shows nothing.
+        console: console that shows the progress; None shows nothing.
         outputs: storage for the outputs of the model's linear layers, if the sampler with a cache is used.
 
     Raises:
-        UserError: an empty prompt, one with a token that the model has no embedding for, one that leaves an
-            answer no room in the model's table of positions, a number of `params` unlike that of prompts, or
-            `k` below 1; or fast kernels do not serve the model.
+        UserError: a prompt is empty, contains a token without an embedding, or leaves no room for an answer
+            in the model's table of positions; the numbers of `params` and prompts differ; `k` is below 1; or
+            fast kernels do not support the model.
     """
     samples = requests(model, prompts, params, k)
     with progress(console, "sampling", len(samples)) as ended:
         if outputs is not None:
             outputs.clear()
-        base = causal_model(model)  # its layers keep their adapters, on or off
-        with wide_logits(model):  # as when it is trained
+        base = causal_model(model)  # its layers keep their adapters, enabled or not
+        with wide_logits(model):  # as in training
             if fast_kernels():
                 if obstacle := cache_obstacle(StaticRollout, base, samples):
                     raise fast_kernels_error(obstacle)

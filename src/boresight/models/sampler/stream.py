@@ -1,4 +1,4 @@
-"""Stream one completion token by token."""
+"""Sample one completion and pass on each token as soon as it is sampled."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from boresight.models.sampler.trial import samples_with_cache
 def stream(
     model: Policy, prompt: np.ndarray, params: SamplingParams, hear: Callable[[Sequence[int]], None]
 ) -> Sample:
-    """Draw one completion as `sample` does, and call `hear` after every forward with all ids so far (two at
-    the first call).
+    """Sample one completion as `sample` does, and call `hear` after every forward with all token ids so far.
 
-    If `hear` raises, or on Ctrl-C, sampling stops and the model's state is restored.
+    The first call may have two ids. If `hear` raises, or on Ctrl-C, sampling stops and the model's state is
+    restored.
     """
     base = causal_model(model)
     (running,) = requests(model, [prompt], params, 1)

@@ -1,10 +1,10 @@
-"""Test whether the sampler with a cache draws from the model's own distribution.
+"""Test whether the sampler with a cache samples from the model's own distribution.
 
-Architectures differ in ways that no config declares: one drops the arguments by which the cache is passed on,
-and its samples were 5 nats per token off. So a few tokens are sampled first and scored by plain forwards of
-transformers. A model that fails is sampled without a cache. With fast kernels it is refused, after a trial of
-their steps, which are captured and replayed on a GPU. One trial serves all models of a class with the same
-config.
+Architectures differ in ways that no config declares: one ignores the arguments by which the cache is passed
+on, and the log-probabilities of its samples were wrong by 5 nats per token. So a few tokens are sampled first
+and scored by plain forwards of transformers. A model that fails the test is sampled without a cache. With
+fast kernels it is refused, after a test of their steps, which are captured and replayed on a GPU. One test
+serves all models of a class with the same config.
 """
 
 from __future__ import annotations
@@ -33,19 +33,21 @@ if TYPE_CHECKING:
 log = logging.getLogger("boresight")
 
 SHORT, LONG = 3, 8
-"""Tokens of the prompts of a trial: of two lengths, so that one is padded. Where samples outgrow the model's
-sliding window, so does the second prompt."""
+"""Lengths of the prompts of a test, in tokens. They differ, so that one prompt is padded.
+
+If samples exceed the model's sliding window, the second prompt does so too.
+"""
 SAMPLES, TOKENS = 2, 4
-"""Completions of each prompt, and tokens of each."""
+"""Number of completions of each prompt, and number of tokens of each completion."""
 BANDS = {torch.float64: 1e-5, torch.float32: 1e-3}
-"""Largest difference of a log-probability, nats, by dtype; half precision has `HALF_BAND`."""
+"""Maximum difference of a log-probability, in nats, by dtype; for half precision it is `HALF_BAND`."""
 HALF_BAND = 0.3
 
 _found: dict[tuple[object, ...], str | None] = {}
 
 
 def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample]) -> bool:
-    """Whether `samples` may be drawn with a cache. Logs one line, once, for a model that may not."""
+    """Whether `samples` can be sampled with a cache; if not, the reason is logged once."""
     tried = len(_found)
     obstacle = cache_obstacle(Rollout, model, samples)
     if obstacle is not None and len(_found) > tried:
@@ -56,7 +58,8 @@ def samples_with_cache(model: PreTrainedModel, samples: Sequence[RunningSample])
 def cache_obstacle(
     kind: type[Rollout | StaticRollout], model: PreTrainedModel, samples: Sequence[RunningSample]
 ) -> str | None:
-    """Why `samples` may not be drawn by a batch of this kind, in words; None where they may."""
+    """Return the reason why `samples` cannot be sampled by a batch of this kind, as text; None if they
+    can."""
     longest = max((len(s.prompt) + s.params.max_new_tokens for s in samples), default=0)
     window = narrowest_window(model.config.get_text_config()) or longest
     prompt = LONG if longest <= window else window + LONG
@@ -77,7 +80,8 @@ def cache_obstacle(
 def _obstacle(
     kind: type[Rollout | StaticRollout], model: PreTrainedModel, lengths: tuple[int, ...]
 ) -> str | None:
-    """Why sampling with a cache does not give the model's own probabilities; None if it does."""
+    """Return the reason why sampling with a cache does not give the model's own probabilities; None if it
+    does."""
     if model.device.type in EXPERIMENTAL:
         return f"{model.device.type} is experimental"
     if length_switches(model):
@@ -87,7 +91,7 @@ def _obstacle(
         with torch.inference_mode(), evaluation_mode(model):
             drawn = _draw(kind, model, lengths)
             off = max(_distance(model, sample) for sample in drawn)
-    except Exception as error:  # whatever a foreign model raises means that it cannot be served
+    except Exception as error:  # any exception of a model means that it is not supported
         if memory_error(error):
             raise
         return f"{name} rejects it: {named_first_line(error)}"
@@ -98,7 +102,7 @@ def _obstacle(
 def _draw(
     kind: type[Rollout | StaticRollout], model: PreTrainedModel, lengths: tuple[int, ...]
 ) -> list[RunningSample]:
-    """Samples for prompts of these lengths."""
+    """Return samples of prompts with these lengths."""
     vocabulary = model.config.get_text_config().vocab_size
     tokens = (np.arange(sum(lengths)) * 7919 + 3) % vocabulary
     prompts = np.split(tokens, np.cumsum(lengths)[:-1])
@@ -111,7 +115,8 @@ def _draw(
 
 
 def _distance(model: PreTrainedModel, sample: RunningSample) -> float:
-    """Largest difference of the sample's log-probabilities from those of one plain forward, nats."""
+    """Return the maximum difference of the sample's log-probabilities from those of one plain forward, in
+    nats."""
     ids = torch.tensor([*sample.prompt.tolist(), *sample.ids], device=model.device)
     logits = last_logits(model, ids, len(sample.ids) + 1)[:-1]
     exact = torch.float64 if logits.dtype == torch.float64 else torch.float32

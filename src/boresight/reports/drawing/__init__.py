@@ -1,1 +1,1 @@
-"""Drawings of pages as SVG: scales, curves and labels that reports, studies and sweeps share."""
+"""Draw plots as SVG: scales, curves and labels that reports, studies and sweeps share."""

@@ -1,4 +1,4 @@
-"""Numbers of findings above a plot, in as many rows as it takes for none to cover another."""
+"""Place the numbers of findings above a plot, in several rows so that no label covers another."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 NARROWEST = 230
-"""Pixels across the plot on a phone; a wider plot only moves labels apart."""
+"""Width in pixels of a plot on a phone, for which labels are placed; wider plots separate them more."""
 CHARACTER, PADDING = 6.5, 9
-"""Pixels of a digit, and of the space around a label."""
+"""Width of a digit, and of the space around the text of a label, in pixels."""
 
 
 @dataclass(frozen=True)
 class FindingLabel:
-    """Text of one label, its place between 0 and 1, its row from the top and its width in pixels."""
+    """Text of one label, its position from 0 (left) to 1 (right), its row and its width in pixels."""
 
     text: str
     at: float
@@ -22,9 +22,10 @@ class FindingLabel:
 
 
 def finding_labels(places: Mapping[float, Sequence[int]]) -> list[FindingLabel]:
-    """Labels for findings by their place between 0 and 1; findings of one place share a label.
+    """Return the labels for findings at the positions `places`, which are between 0 and 1.
 
-    Each label takes the first row in which it stands clear of the labels before it.
+    Findings at the same position share a label. Each label is put into the first row in which it does not
+    overlap the labels to its left.
     """
     ends: list[float] = []
     labels = []

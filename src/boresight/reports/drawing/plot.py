@@ -1,8 +1,9 @@
-"""A plot as SVG: axes with their units, curves, bands, guides and numbered findings.
+"""Draw a plot as SVG: axes with their units, curves, bands, guides and numbered findings.
 
 A drawing fills the width of its page while its text keeps its size: curves are in a box that is stretched,
 text and axes around it. Colors are variables of the page's style sheet, so that a plot follows the page's
-light or dark mode; a file defines them itself. `curves.js` reads values back from the drawing.
+light or dark mode; a drawing in a file of its own defines them itself. `curves.js` reads values back from the
+drawing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from boresight.reports.drawing.scales import PlotScale
 BOX = 1000
 """Width and height of the stretched box in its own units."""
 AREA, RIGHT, FOOT, ROW = 170, 14, 40, 17
-"""Pixels: height of the plot area, space at its right and below it, and height of a row of findings."""
+"""Sizes in pixels: height of the plot area, space at its right, space below it, height of a row of
+findings."""
 HALO = "paint-order:stroke;stroke:var(--card);stroke-width:4px"
 """Style of text over curves: an outline in the color of the background."""
 DASHES = {"solid": "", "dash": "7 4", "dot": "2 3"}
@@ -36,9 +38,9 @@ STYLE = (
 
 @dataclass(frozen=True)
 class PlotLine:
-    """One curve. `low` and `high`, where given, are interval limits of every point.
+    """One curve. `low` and `high`, where given, are the interval limits of every point.
 
-    A faint line is drawn behind the others and has no value to read.
+    A faint line is drawn behind the others, and the page does not show its values.
     """
 
     label: str
@@ -73,18 +75,18 @@ class Plot:
     lines: Sequence[PlotLine]
     band: PlotBand | None = None
     guide: tuple[float, str] | None = None
-    """Height and label of a dashed line."""
+    """Y value and label of a dashed horizontal line."""
     findings: Mapping[float, Sequence[int]] = field(default_factory=dict)
-    """Numbers of findings by x."""
+    """Numbers of the findings at each x value."""
 
     @property
     def height(self) -> int:
-        """Pixels of the drawing."""
+        """Height of the drawing in pixels."""
         return self._top + AREA + FOOT
 
     @property
     def svg(self) -> Markup:
-        """The plot as SVG for a page that defines the colors; as wide as its container."""
+        """The plot as SVG for a page that defines the colors; it is as wide as its container."""
         margin = f"{self._top}px {RIGHT}px {FOOT}px {self._left}px"
         return Markup(
             f'<svg class="curve" role="img" aria-label="{escape(self.summary)}" height="{AREA}" '
@@ -93,7 +95,7 @@ class Plot:
         )
 
     def fixed(self, width: int) -> str:
-        """The plot as SVG of a fixed width in pixels, for a file."""
+        """Return the plot as SVG of a fixed width in pixels, for a file."""
         left, top = self._left, self._top
         return (
             f'<svg x="{left}" y="{top}" width="{width - left - RIGHT}" height="{AREA}" overflow="visible">'
@@ -125,7 +127,7 @@ class Plot:
         return round(14 + 7 * max((len(text) for _, text in self.y.marks()), default=1))
 
     def _data(self) -> str:
-        """Data with which the page's script reads values back."""
+        """Return the attribute with the axes, by which the page's script reads values back."""
         axes: dict[str, dict[str, Any]] = {
             name: {"low": scale.low, "high": scale.high, "kind": scale.kind, "names": scale.names}
             for name, scale in (("x", self.x), ("y", self.y))
@@ -159,7 +161,7 @@ class Plot:
         return "".join(parts)
 
     def _marks(self) -> str:
-        """A dotted line at the step of every finding, from its label down."""
+        """Draw a dotted vertical line at the step of every finding, below its label."""
         parts = []
         for label in self._labels:
             x, top = f"{100 * label.at:.2f}%", ROW * (label.row + 1) - self._rows_height
@@ -187,7 +189,7 @@ class Plot:
         return svg_text("100%", y - 5 if y > 16 else y + 14, self.guide[1], "end", more=HALO)
 
     def _box(self) -> str:
-        """All that is measured, in units of the box."""
+        """Draw band, guide and curves in the stretched box, in units of the box."""
         parts = [self._band()] if self.band else []
         if self.guide is not None:
             y = self._down(self.guide[0])
@@ -238,7 +240,14 @@ class Plot:
 def svg_text(
     x: float | str, y: float, words: str, anchor: str, color: str = "muted", size: float = 12, more: str = ""
 ) -> str:
-    """Words as a text element, escaped; `anchor` is `start`, `middle` or `end`, `more` further style."""
+    """Return an SVG text element with escaped words.
+
+    Args:
+        anchor: `start`, `middle` or `end`.
+        color: name of a color variable.
+        size: font size in pixels.
+        more: further CSS declarations.
+    """
     at = f"{x:.1f}" if isinstance(x, float) else x
     style = f"fill:var(--{color});font-size:{size:g}px{';' + more if more else ''}"
     return f'<text x="{at}" y="{y:.1f}" text-anchor="{anchor}" style="{style}">{escape(words)}</text>'

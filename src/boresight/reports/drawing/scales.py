@@ -9,16 +9,18 @@ from itertools import pairwise
 from typing import Literal
 
 AIR = 0.06
-"""Share of the range left free above and below the values."""
+"""Free space above and below the values, as a share of their range."""
 MOST_DECIMALS = 4
-"""Largest number of decimals; numbers that need more are written with an exponent."""
+"""Maximum number of decimals; numbers that need more are written with an exponent."""
 
 
 @dataclass(frozen=True)
 class PlotScale:
-    """An axis from `low` to `high`, both finite and apart; `names` are written instead of 0, 1, 2, …, and
-    `places`, where given, instead of round numbers. An axis of whole numbers, such as steps, has no marks
-    between them."""
+    """An axis from `low` to `high`, which are finite and differ.
+
+    `names` are written at the values 0, 1, 2, … in place of numbers. `places`, if given, are the values to
+    write in place of round numbers. If `is_whole`, as for steps, only whole numbers are written.
+    """
 
     low: float
     high: float
@@ -34,7 +36,7 @@ class PlotScale:
         return (value - low) / (high - low)
 
     def marks(self) -> list[tuple[float, str]]:
-        """Values to write along the axis, and their text."""
+        """Return the values to write along the axis, with their texts."""
         if self.names:
             return [(float(place), name) for place, name in enumerate(self.names)]
         if self.places:
@@ -54,10 +56,10 @@ class PlotScale:
 def scale_of(
     values: Iterable[float], kind: Literal["linear", "log"] = "linear", *, is_share: bool = False
 ) -> PlotScale:
-    """A scale that covers all values, with free space at both ends; shares stay within 0 and 1.
+    """Return a scale that covers all values, with free space at both ends; shares stay within 0 and 1.
 
-    Equal values get half of their size as space, so that rounding does not look like a change, and zeros lie
-    at the foot of an axis to 1.
+    If all values are equal, the space on each side is half of their size, so that rounding does not look like
+    a change. If all values are 0, the axis ends at 1.
 
     A logarithmic scale requires positive values: if any is 0 or negative, the scale is linear.
 
@@ -77,12 +79,16 @@ def scale_of(
 
 
 def named_scale(names: Sequence[str]) -> PlotScale:
-    """An axis of names, for values 0, 1, 2, …"""
+    """Return an axis with names for the values 0, 1, 2, …"""
     return PlotScale(-0.5, len(names) - 0.5, names=tuple(names))
 
 
 def ticks(low: float, high: float, most: int = 5, *, is_whole: bool = False) -> list[float]:
-    """Round numbers from low to high, at most `most` of them apart from rounding; whole ones if wanted."""
+    """Return equally spaced round numbers from `low` to `high`, with at most `most` steps between them.
+
+    Args:
+        is_whole: return whole numbers only.
+    """
     step = round_step((high - low) / most)
     if is_whole and step % 1:
         step = 5.0 if step > 1 else 1.0  # instead of 2.5, or of less than 1
@@ -92,16 +98,16 @@ def ticks(low: float, high: float, most: int = 5, *, is_whole: bool = False) -> 
 
 
 def round_step(rough: float) -> float:
-    """The next 1, 2, 2.5 or 5 times a power of ten that is not below `rough`, which is positive."""
+    """Return the smallest 1, 2, 2.5 or 5 times a power of ten that is at least `rough` (above 0)."""
     scale = 10 ** math.floor(math.log10(rough))
     return next(scale * k for k in (1, 2, 2.5, 5, 10) if scale * k >= rough)
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Powers of ten from `low` to `high`, with their multiples by 2 and 5, or by 3, as long as there are at
-    most `most`.
+    """Return at most `most` powers of ten from `low` to `high`.
 
-    Empty if fewer than two are in the range: then linear marks are better.
+    Their multiples by 2 and 5, or by 3, are included if these fit. The list is empty if it would have fewer
+    than two values; linear ticks are better then.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for parts in ((1, 2, 5), (1, 3), (1,)):
@@ -112,7 +118,10 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def tick_texts(values: Sequence[float]) -> list[str]:
-    """Texts of the numbers on an axis, all with the same number of decimals, with a true minus sign."""
+    """Return the texts of the numbers on an axis, with a true minus sign.
+
+    Equally spaced numbers have the same number of decimals.
+    """
     gap = min((b - a for a, b in pairwise(values)), default=1.0)
     digits = min(decimals(gap), 12)
     if digits > MOST_DECIMALS or max(map(abs, values), default=0.0) >= 1e6:
@@ -125,11 +134,11 @@ def tick_texts(values: Sequence[float]) -> list[str]:
 
 
 def _with_exponent(value: float) -> str:
-    """1.5e-4, and 0."""
+    """Format a number with an exponent, such as `1.5e-4`; 0 stays `0`."""
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}" if value else "0"
 
 
 def decimals(gap: float) -> int:
-    """Number of decimals that distinguishes round numbers at a distance of `gap`."""
+    """Return the number of decimals that distinguishes round numbers at a distance of `gap`."""
     return max(0, math.ceil(-math.log10(gap) - 1e-9) + (f"{gap:e}"[0:3] == "2.5"))

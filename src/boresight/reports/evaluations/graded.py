@@ -1,4 +1,4 @@
-"""The page of an evaluation by a reward: metrics, results of k samples, missing values, and single
+"""Write the page of an evaluation by a reward: metrics, results of k samples, missing values, and single
 prompts."""
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write_graded_page(path: Path, found: RewardComparison) -> Path:
 
 
 def systems_table(found: RewardComparison) -> Table:
-    """A line per metric, a column per system and per difference to the first."""
+    """Return a table with a row per metric, and a column per system and per difference to the first."""
     first, *others = found.systems
     differences = {f"{system.name} - {first.name}": found.measured[system.name] for system in others}
     rows = [
@@ -57,7 +57,7 @@ def systems_table(found: RewardComparison) -> Table:
 
 
 def render_graded(found: RewardComparison) -> str:
-    """The page as text."""
+    """Return the page as HTML."""
     names = [system.name for system in found.systems]
     return page(
         "graded.html.j2",
@@ -81,7 +81,10 @@ def render_graded(found: RewardComparison) -> str:
 
 
 def _headline(found: RewardComparison) -> str:
-    """The better system by the first metric, as a short phrase; for one or many systems, their number."""
+    """Return which of two systems is better by the first metric.
+
+    For any other number of systems, the phrase has their number or the name of the only one.
+    """
     first, *others = found.systems
     if len(others) != 1:
         return f"{len(found.systems)} systems compared" if others else f"{first.name} alone"
@@ -95,7 +98,7 @@ def _headline(found: RewardComparison) -> str:
 
 
 def as_metric(m: Measured) -> Metric:
-    """The metric in the form that reports use."""
+    """Convert a metric to the form that reports use."""
     return Metric(m.name, m.label, m.before, m.after, m.difference, m.unit, m.better)
 
 
@@ -103,7 +106,10 @@ def as_metric(m: Measured) -> Metric:
 
 
 def figure_over_k(found: RewardComparison) -> Figure | None:
-    """pass@k, maj@k and best of k over k, a color per system, with 95 % intervals over prompts."""
+    """Draw pass@k, maj@k and best of k over k, with a color per system and 95 % intervals over prompts.
+
+    Returns None if no metric has values at several k.
+    """
     lines, sizes = [], set()
     for number, system in enumerate(found.systems, start=1):
         for kind, dash in DASHES.items():
@@ -130,7 +136,7 @@ def figure_over_k(found: RewardComparison) -> Figure | None:
 
 
 def _points(found: RewardComparison, system: GradedSystem, kind: str) -> list[tuple[int, Interval]]:
-    """k and the interval there; at k = 1 all three are the plain mean."""
+    """Return `(k, interval)` of one kind of metric; at k = 1 all kinds are the mean of the first metric."""
     points = []
     if 1 in found.ks and (alone := found.metrics[0].interval(system)):
         points.append((1, alone))
@@ -158,7 +164,7 @@ def _line_over_k(points: Sequence[tuple[int, Interval]], label: str, color: str,
 
 
 def _samples(found: RewardComparison) -> list[dict[str, Any]]:
-    """Every prompt with the first completion of each system, and the grades of all."""
+    """Return every prompt with the first completion of each system, and the grades of all completions."""
     metric = found.metrics[0]
     means = [list(metric.by_prompt(system).values()) for system in found.systems]
     rows = []
@@ -184,8 +190,13 @@ def _samples(found: RewardComparison) -> list[dict[str, Any]]:
 
 
 def outcome_tag(means: Sequence[float | None]) -> str:
-    """Verdict on one prompt: the last system against the first, or, for a single system, how often it is
-    right."""
+    """Return the verdict on one prompt: the last system against the first.
+
+    For a single system, the verdict is how often it is right.
+
+    Args:
+        means: the mean of each system on this prompt; None if it is missing.
+    """
     first, last = means[0], means[-1]
     if first is None or last is None:
         return "missing"
@@ -195,7 +206,7 @@ def outcome_tag(means: Sequence[float | None]) -> str:
 
 
 def _grade(graded: GradedResponse) -> str:
-    """The grade of one completion in a line."""
+    """Return the grades of one completion as one line of text."""
     if graded.reward is None:
         return f"no score: {graded.failure}"
     parts = [f"reward {format_number(graded.reward)}"]

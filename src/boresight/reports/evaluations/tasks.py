@@ -1,4 +1,4 @@
-"""The page of an evaluation on tasks: differences by metric, and single documents."""
+"""Write the page of an evaluation on tasks: differences by metric, and single documents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boresight.reports.tables.metrics import metric_rows
 from boresight.stats.units import format_number
 
 MOST_SHOWN = 300
-"""Largest number of documents of a task on the page, those whose score changed first;
+"""Maximum number of documents of a task on the page; those whose score changed come first.
 `documents-SYSTEM.jsonl` has all."""
 
 
@@ -29,7 +29,7 @@ def write_tasks_page(path: Path, found: TaskComparison) -> Path:
 
 
 def tasks_table(found: TaskComparison) -> Table:
-    """A line per metric, a column per system and per difference to the first."""
+    """Return a table with a row per metric, and a column per system and per difference to the first."""
     names, measured = list(found.systems), found.measured
     others = names[1:]
     rows = [
@@ -49,7 +49,7 @@ def tasks_table(found: TaskComparison) -> Table:
 
 
 def render_tasks(found: TaskComparison) -> str:
-    """The page as text."""
+    """Return the page as HTML."""
     names = list(found.systems)
     samples = _samples(found)
     hidden = sum(len(found.values(found.reference, key)) for key in found.deciding) - len(samples)
@@ -78,7 +78,10 @@ def render_tasks(found: TaskComparison) -> str:
 
 
 def _headline(found: TaskComparison) -> str:
-    """On how many tasks the tuned model lost, in a few words."""
+    """Return on how many tasks the second system is significantly worse or better than the first.
+
+    For any other number of systems, the phrase has their number or the name of the only one.
+    """
     names = list(found.systems)
     if len(names) != 2:
         return (
@@ -98,7 +101,7 @@ def _headline(found: TaskComparison) -> str:
 
 
 def _samples(found: TaskComparison) -> list[dict[str, Any]]:
-    """The documents of every task, at most `MOST_SHOWN` each."""
+    """Return the documents of every task, at most `MOST_SHOWN` of each."""
     return [row for key in found.deciding for row in _of_task(found, key)]
 
 

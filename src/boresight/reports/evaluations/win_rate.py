@@ -1,4 +1,4 @@
-"""The page of an evaluation: win rates, also by length, the judge's sanity checks, and single prompts."""
+"""Write the page of a win-rate evaluation: win rates, checks of the judge, and single prompts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from boresight.stats.units import Unit, format_number, unit_named
 
 SHARE = unit_named("share")
 EVEN = 0.5
-"""The win rate at which neither is better."""
+"""Win rate at which neither system is better."""
 ALL = (0.0, 1.0)
-"""Ends of the axis of shares."""
+"""Ends of the axis for shares."""
 LONGER_BY = 1.1
-"""Ratio of lengths up to which two answers count as equally long."""
+"""Maximum ratio of lengths at which two answers count as equally long."""
 
 KINDS = [
     ("Won", "won"), ("Lost", "lost"), ("Tied", "tied"), ("Flipped", "flipped"), ("Failed", "failed"),
@@ -36,7 +36,7 @@ BADGES = {"won": "better", "lost": "worse", "tied": "", "failed": "worse"}
 
 @dataclass(frozen=True)
 class Fact:
-    """One number that was measured, and counts to write below its name."""
+    """One measured number with its interval; `detail` contains counts to write below the label."""
 
     label: str
     interval: Interval
@@ -45,7 +45,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class FactRow:
-    """A fact as a line of a table."""
+    """A fact as a row of a table."""
 
     label: str
     cell: Cell
@@ -55,7 +55,7 @@ class FactRow:
 
 @dataclass(frozen=True)
 class FactTable:
-    """Facts whose intervals are drawn on one axis. `head` is the head of their names."""
+    """A table of facts with intervals on one axis. `head` is the heading of the labels."""
 
     head: str
     rows: list[FactRow]
@@ -70,7 +70,7 @@ def write_win_rate_page(path: Path, found: Tournament, believed: Trust) -> Path:
 
 
 def rates_table(found: Tournament) -> Table:
-    """One line per pair: the win rate, and the one at equal length where there is one."""
+    """Return a table with one row per pair: the win rate, and the one at equal length if there is one."""
     rows = [
         TableRow(
             f"{pair.candidate} over {pair.reference}",
@@ -83,7 +83,7 @@ def rates_table(found: Tournament) -> Table:
 
 
 def render_win_rate(found: Tournament, believed: Trust) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     first = found.pairs[0]
     names = list(dict.fromkeys(name for pair in found.pairs for name in (pair.reference, pair.candidate)))
     facts = parts_of(first) if len(found.pairs) == 1 else [f for pair in found.pairs for f in brief(pair)]
@@ -114,7 +114,7 @@ def render_win_rate(found: Tournament, believed: Trust) -> str:
 
 
 def win_rate_headline(pair: WinRate) -> str:
-    """Who won, with the win rate, its interval and n."""
+    """Return who won, with the win rate, its interval and n."""
     if not pair.has_verdict:
         return f"No verdict: {pair.rate.missing:,} of {len(pair.comparisons):,} judgments are missing"
     candidate, reference = pair.candidate, pair.reference
@@ -135,7 +135,7 @@ def _rate_in_words(rate: Interval) -> str:
 
 
 def _complement(share: Interval) -> Interval:
-    """The share of the other side."""
+    """Return the interval of 1 - share, the win rate of the other system."""
     return replace(share, value=1 - share.value, low=1 - share.high, high=1 - share.low)
 
 
@@ -144,7 +144,10 @@ def _is_uneven(pair: WinRate) -> bool:
 
 
 def tournament_headline(found: Tournament) -> str:
-    """The system that beats most others significantly, after Holm's adjustment, and how many."""
+    """Return which system is significantly better than most others, and than how many.
+
+    Significance is after Holm's adjustment. Several systems may share the first place.
+    """
     systems = {name for pair in found.pairs for name in (pair.reference, pair.candidate)}
     judged = [(pair, p) for pair, p in zip(found.pairs, found.adjusted_p, strict=True) if pair.has_verdict]
     if not judged:
@@ -171,7 +174,10 @@ def tournament_headline(found: Tournament) -> str:
 
 
 def parts_of(pair: WinRate) -> list[Fact]:
-    """Win rates of the candidate: all prompts, at equal length, and by which answer was longer."""
+    """Return the candidate's win rates on all prompts, at equal length, and by length of its answer.
+
+    The last are the prompts on which its answer is shorter, as long or longer.
+    """
     ours = f"Where {pair.candidate}'s answer is"
     by_length = {"shorter": pair.split.shorter, "as long": pair.split.similar, "longer": pair.split.longer}
     split = [Fact(f"{ours} {length}", rate) for length, rate in by_length.items() if rate is not None]
@@ -179,7 +185,7 @@ def parts_of(pair: WinRate) -> list[Fact]:
 
 
 def brief(pair: WinRate) -> list[Fact]:
-    """The win rate, and the one at equal length where there is one."""
+    """Return the win rate of a pair, and the one at equal length if there is one."""
     counts = ", ".join(f"{n:,} {name}" for name, n in pair.counts.items() if n or name != "failed")
     name, equal = f"{pair.candidate} over {pair.reference}", _at_equal_length(pair)
     found = [Fact(name, pair.rate, counts)]
@@ -191,7 +197,7 @@ def _at_equal_length(pair: WinRate) -> Interval | None:
 
 
 def trust_facts(believed: Trust) -> list[Fact]:
-    """Every control and agreement that was measured."""
+    """Return the result of every sanity check of the judge that was made."""
     facts = [_of_comparisons(c.expected, c.share, c.cases) for c in believed.controls]
     if same := believed.itself:
         said = "returns the same verdict when asked again"
@@ -212,7 +218,7 @@ def trust_facts(believed: Trust) -> list[Fact]:
 
 
 def _of_comparisons(said: str, share: Interval, comparisons: int, counts: Sequence[str] = ()) -> Fact:
-    """A share, and the number of comparisons where prompts have several."""
+    """Return a share as a fact, with the number of comparisons if it differs from that of prompts."""
     several = [plural(comparisons, "comparison")] if comparisons != share.n else []
     return Fact(said[0].upper() + said[1:], share, ", ".join([*several, *counts]))
 
@@ -220,7 +226,7 @@ def _of_comparisons(said: str, share: Interval, comparisons: int, counts: Sequen
 def _share_table(
     head: str, facts: Sequence[Fact], title: str, guide: float | None = None
 ) -> FactTable | None:
-    """Shares on an axis from 0 to 100 %."""
+    """Return a table of shares on an axis from 0 to 100 %; None if no fact has a finite value."""
     return _fact_table(head, facts, SHARE, title, guide, ALL)
 
 
@@ -232,7 +238,7 @@ def _fact_table(
     guide: float | None = None,
     ends: tuple[float, float] | None = None,
 ) -> FactTable | None:
-    """A line per fact; None without any."""
+    """Return a table with one row per fact; None if no fact has a finite value."""
     intervals = {fact.label: fact.interval for fact in facts}
     column = draw_on_one_scale(intervals, unit, title, guide=guide, ends=ends)
     if column is None:
@@ -250,8 +256,11 @@ def _fact_table(
 
 
 def samples(pairs: Sequence[WinRate], names: Sequence[str]) -> list[dict[str, Any]]:
-    """One dictionary per prompt for the page: `answers` by system, `notes` and `tags` with the judge's
-    verdict on every pair, and `outcome` if there is only one pair."""
+    """Return one dictionary per prompt for the page.
+
+    It contains `answers` by system; `notes` and `tags` with the judge's verdict on every pair; and `outcome`
+    if there is only one pair.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         for comparison in pair.comparisons:
@@ -315,7 +324,7 @@ def _pair_tag(pair: WinRate, winner: str) -> str:
 
 
 def _pair_kinds(pairs: Sequence[WinRate]) -> list[tuple[str, str]]:
-    """With several pairs, samples are sorted by who beat whom, and by what happened in any pair."""
+    """Return `(label, tag)` of the filters for samples of several pairs: who beat whom, and what happened."""
     in_any = [(f"{label} in a pair", tag) for label, tag in KINDS if tag in ("tied", "flipped", "failed")]
     won = [
         (f"{winner} over {loser}", _pair_tag(pair, winner))

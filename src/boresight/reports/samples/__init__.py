@@ -1,1 +1,1 @@
-"""Samples as a page shows them: counts of cut answers, and long texts shortened."""
+"""Prepare samples for a page: count answers that were cut, and shorten long texts."""

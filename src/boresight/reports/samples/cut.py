@@ -7,8 +7,9 @@ from typing import Any
 
 
 def cut_sentence(payload: Mapping[str, Any]) -> str:
-    """How many answers of each column were cut, as in `Answers cut at the token limit: before training 0 of
-    60, after training 12 of 60.`; '' where none was.
+    """Return a sentence with the number of answers of each column that were cut; '' if there are none.
+
+    E.g. `Answers cut at the token limit: before training 0 of 60, after training 12 of 60.`
 
     Args:
         payload: `samples` and the names of their `columns`, as `page` takes them.

@@ -1,4 +1,4 @@
-"""Shorten long prompts and answers in a page, so that it stays below a megabyte; files keep the whole.
+"""Shorten long prompts and answers in a page, so that it stays below a megabyte; files keep the whole texts.
 
 Two answers of a megabyte each made a page of 2.1 MB, which a browser opens slowly and mail refuses.
 """
@@ -12,17 +12,18 @@ from typing import Any
 from jinja2.utils import htmlsafe_json_dumps
 
 BUDGET = 500_000
-"""Bytes of all texts together, as they are written into the page; the rest of a page takes less."""
+"""Maximum number of bytes of all texts together, as written into the page; the rest of a page takes less."""
 LONGEST, SHORTEST = 64_000, 1_000
-"""Characters at which a text is cut: at most, and at least, however many texts there are."""
+"""Maximum and minimum of the length, in characters, at which texts are cut; the more texts, the shorter."""
 
 
 def fit_on_page(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Samples whose texts fit into `BUDGET`, or are at most `SHORTEST` characters long.
+    """Shorten the texts of samples so that all together fit into `BUDGET` bytes.
 
-    All texts of a page are cut at one length. The returned samples have `left_out`, the characters that each
-    answer lacks, and `same`, whether all whole answers are equal; prompts and notes end in the number of
-    characters that they lack.
+    All texts of a page are cut at the same length, which is at least `SHORTEST` characters. The returned
+    samples have two more entries: `left_out`, the number of characters cut from each answer, and `same`,
+    whether all answers are equal before the cut. Shortened prompts and notes end with the number of
+    characters that were cut.
     """
     limit = LONGEST
     while limit > SHORTEST and _bytes(samples, limit) > BUDGET:
@@ -31,7 +32,11 @@ def fit_on_page(samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def shortened_sentence(samples: Sequence[Mapping[str, Any]], files: str) -> str:
-    """How many answers are shortened and which `files` have the whole; '' where none is."""
+    """Return a sentence with the number of shortened answers; '' if there are none.
+
+    Args:
+        files: names of the files with the whole texts.
+    """
     lacking = sum(count > 0 for sample in samples for count in sample["left_out"])
     if not lacking:
         return ""
@@ -46,7 +51,7 @@ def _texts(sample: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _bytes(samples: Sequence[Mapping[str, Any]], limit: int) -> int:
-    """Size of all texts in the page, each cut at `limit` characters."""
+    """Return the size in bytes of all texts in the page, each cut at `limit` characters."""
     return sum(len(htmlsafe_json_dumps(text[:limit])) for sample in samples for text in _texts(sample))
 
 
@@ -66,5 +71,5 @@ def _cut(sample: Mapping[str, Any], limit: int) -> dict[str, Any]:
 
 
 def _marked(text: str, limit: int) -> str:
-    """The text, or its beginning and the number of characters that are missing."""
+    """Return the text; if it is too long, its beginning and the number of characters that were cut."""
     return text if len(text) <= limit else f"{text[:limit]}… [{len(text) - limit:,} characters left out]"

@@ -1,4 +1,4 @@
-"""One axis for the intervals of several rows, which makes a forest plot of a column of a table."""
+"""Draw the intervals of several rows on one axis, which makes a forest plot of a column of a table."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from boresight.stats.intervals import Interval
 from boresight.stats.units import Unit
 
 STEPS = 4
-"""About as many steps of an axis as a column has room for."""
+"""Approximate number of steps between the ticks of an axis."""
 
 
 @dataclass(frozen=True)
 class CommonScale:
-    """The axis above a column. Places are in percent of its width."""
+    """The axis above a column. Positions are in percent of the column's width."""
 
     title: str
-    """What the axis measures, with its unit."""
+    """Quantity that the axis shows, with its unit."""
     ticks: list[tuple[float, str]]
     guide: float | None
-    """Place of a line through all rows, such as that of no difference."""
+    """Position of a line through all rows, such as that of no difference; None without a line."""
 
 
 @dataclass(frozen=True)
 class DrawnColumn:
-    """The axis, and a drawing for every row by its name."""
+    """The axis, and a drawing for every row by the name of the row."""
 
     scale: CommonScale
     rows: Mapping[str, Drawing]
@@ -43,12 +43,15 @@ def draw_on_one_scale(
     ends: tuple[float, float] | None = None,
     signed: bool = False,
 ) -> DrawnColumn | None:
-    """Every interval on the axis of all; None where no value is finite.
+    """Draw every interval on one axis that contains all of them; None if no value is finite.
 
     Args:
+        intervals: the interval of every row, by the name of the row.
+        unit: unit of all intervals.
+        title: quantity that the axis shows, with its unit.
         guide: value at which a line is drawn; the axis includes it.
         ends: ends of the axis; by default the first round numbers around all limits.
-        signed: the intervals are differences.
+        signed: whether the intervals are differences.
     """
     values = [x for i in intervals.values() for x in (i.value, i.low, i.high) if math.isfinite(x)]
     if not values:
@@ -75,7 +78,10 @@ def draw_on_one_scale(
 
 
 def _axis(values: list[float], unit: Unit) -> tuple[float, float, float]:
-    """Ends and step of an axis that holds all values, in the unit as it is written; ends are round."""
+    """Return low end, high end and step of an axis with round ends that contains all values.
+
+    They are in the unit as it is written, in which shares are percent.
+    """
     least, most = (end * unit.factor for end in (min(values), max(values)))
     step = round_step((most - least or abs(most) or 1.0) / STEPS)
     low, high = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)

@@ -28,23 +28,25 @@ class TableRow:
     unit: str
     intervals: list[Interval | None]
     constants: tuple[int, ...] = ()
-    """Places of intervals whose value is given by construction, and whose limits are not written."""
+    """Indices of intervals whose value is known by construction; their limits are not written."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns are runs; rows are metrics."""
+    """A table of intervals, for example with runs as columns and metrics as rows.
+
+    `head` is the heading of the first column, `columns` are those of the intervals.
+    """
 
     head: str
     columns: list[str]
     rows: list[TableRow]
     differences: tuple[str, ...] = ()
-    """Columns that contain a difference of two values, which is written with its sign, and in points for
-    shares."""
+    """Headings of columns with differences, which are written with a sign and, for shares, in points."""
 
 
 def write_tables(page: Path, table: Table) -> list[Path]:
-    """Write `page` with the endings .md, .csv and .tex; returns their paths."""
+    """Write the table beside `page`, with the endings .md, .csv and .tex; returns the paths."""
     contents = (markdown(table), comma_separated(table), latex(table))
     for path, content in zip(table_paths(page), contents, strict=True):
         write_text(path, content)
@@ -52,17 +54,20 @@ def write_tables(page: Path, table: Table) -> list[Path]:
 
 
 def table_paths(page: Path) -> list[Path]:
-    """The files beside a page that hold its table: Markdown, CSV and LaTeX."""
+    """Return the paths of the files beside a page that contain its table: Markdown, CSV and LaTeX."""
     return [page.with_suffix(ending) for ending in (".md", ".csv", ".tex")]
 
 
 def markdown(table: Table) -> str:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     return pipe_table([table.head, *table.columns], _cells(table))
 
 
 def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, figures on the right; a pipe in a cell is escaped, a line break becomes a space."""
+    """Return a Markdown table in which columns of numbers are right-aligned.
+
+    A pipe in a cell is escaped, and a line break becomes a space.
+    """
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(re.sub(r"\s+", " ", cell).replace("|", "\\|") for cell in cells) + " |\n"
@@ -73,12 +78,12 @@ def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _figures(cells: Sequence[str]) -> bool:
-    """Whether each cell of a column begins with a digit or a sign, or holds nothing but a dash."""
+    """Whether each cell of a column begins with a number, is empty, or is a dash."""
     return all(re.match(r"[+\-−]?\d|[–-]?$", cell) for cell in cells)
 
 
 def latex(table: Table) -> str:
-    """A booktabs table; whatever LaTeX reads as a command is escaped."""
+    """Return the table as LaTeX with booktabs rules; special characters of LaTeX are escaped."""
 
     def line(cells: Sequence[str]) -> str:
         escaped = ("".join(LATEX.get(c, c) for c in re.sub(r"\s+", " ", cell)) for cell in cells)
@@ -90,7 +95,7 @@ def latex(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """One number per line, unrounded, for spreadsheets and scripts."""
+    """Return the table as CSV with one interval per line, unrounded, for spreadsheets and scripts."""
     head = [table.head, "column", "unit", "value", "low", "high", "n", "missing"]
     return csv_text(
         head,
@@ -104,14 +109,14 @@ def comma_separated(table: Table) -> str:
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """CSV text with a header and rows."""
+    """Return CSV text with a header and rows."""
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([head, *rows])
     return stream.getvalue()
 
 
 def numbers(interval: Interval) -> list[float]:
-    """Value, limits, n and number of missing prompts, unrounded."""
+    """Return value, limits, n and number of missing prompts, unrounded."""
     return [interval.value, interval.low, interval.high, interval.n, interval.missing]
 
 
@@ -134,6 +139,8 @@ def _cells(table: Table) -> list[list[str]]:
 
 
 def plain_text(name: str) -> str:
-    """A name prefixed so that a spreadsheet does not interpret it as a formula; names come from untrusted
-    files."""
+    """Return a name that a spreadsheet does not interpret as a formula: an apostrophe is added where needed.
+
+    Names come from untrusted files.
+    """
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

@@ -1,4 +1,4 @@
-"""Cells of tables that hold an interval: a value, its limits, and the number of prompts."""
+"""Format an interval as the cell of a table: its value, its limits, and the number of prompts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from boresight.stats.units import Unit
 NOTHING = "–"
 """Text of a cell without a value."""
 CONSTANT = "by construction"
-"""What stands in place of the limits of a value that is known without a measurement."""
+"""Text that replaces the limits of a value which is known without a measurement."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value and its limits as text."""
+    """A value and the limits of its interval, as text."""
 
     value: str
     limits: str
@@ -36,10 +36,10 @@ def interval_cell(
 def interval_cell(
     interval: Interval | None, unit: Unit, *, signed: bool = False, n: bool = False, missing: bool = False
 ) -> Cell | None:
-    """The interval in a unit; None where nothing was measured.
+    """Format an interval in a unit; None if `interval` is None.
 
     Args:
-        signed: the interval is a difference; it gets its sign, and a difference of shares is in points.
+        signed: whether the interval is a difference, which gets a sign and, for shares, is in points.
         n: add the number of prompts.
         missing: add the number of missing prompts, if there are any.
     """
@@ -55,15 +55,15 @@ def interval_cell(
 
 
 def constant_cell(interval: Interval | None, unit: Unit) -> Cell | None:
-    """A value that is known without a measurement: no limits and no number of prompts."""
+    """Format a value that is known without a measurement, without limits and number of prompts."""
     return None if interval is None else Cell(unit.value(interval.value), CONSTANT)
 
 
 def interval_text(found: Cell | None) -> str:
-    """The cell as text, or a dash."""
+    """Return the cell as text; a dash if it is None."""
     return NOTHING if found is None else str(found)
 
 
 def missing_counts(interval: Interval) -> str:
-    """The number of prompts and of missing ones as text, e.g. 798 (2 missing)."""
+    """Return the number of prompts and of missing ones as text, e.g. 798 (2 missing)."""
     return f"{interval.n:,}" + (f" ({interval.missing:,} missing)" if interval.missing else "")

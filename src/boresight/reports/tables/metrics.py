@@ -1,4 +1,4 @@
-"""The table of metrics: numbers as text, and positions of their dots and intervals."""
+"""Build the rows of the table of metrics: numbers as text, and positions of their dots and intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boresight.stats.units import Unit, unit_named
 
 @dataclass(frozen=True)
 class Mark:
-    """One dot with its interval, in percent of the drawing's width."""
+    """A dot at `at` with its interval from `low` to `high`, in percent of the drawing's width."""
 
     role: str
     at: float
@@ -26,7 +26,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Dots and intervals of one metric on one scale, whose ends are written below it."""
+    """Dots and intervals of one metric on one scale; `left` and `right` are the texts of its ends."""
 
     marks: list[Mark]
     left: str
@@ -39,7 +39,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One line of the table."""
+    """One row of the table of metrics."""
 
     label: str
     before: Cell | None
@@ -54,7 +54,7 @@ VERDICTS = {"unresolved": "not significant"}
 
 
 def metric_rows(metrics: Sequence[Metric]) -> list[MetricRow]:
-    """One row per metric, in the order of evaluation.json."""
+    """Return one row per metric, in the order of evaluation.json."""
     constants = constants_before(metrics)
     return [_row(metric, metric.name in constants) for metric in metrics]
 
@@ -76,7 +76,7 @@ def _row(metric: Metric, is_constant_before: bool) -> MetricRow:
 
 
 def _counts(metric: Metric) -> str:
-    """n of the comparison when there is one, and what is missing from it."""
+    """Return n of the comparison or, without one, of the value, and the number of missing values."""
     interval = metric.difference or metric.after or metric.before
     return "" if interval is None else missing_counts(interval)
 
@@ -84,8 +84,13 @@ def _counts(metric: Metric) -> str:
 def draw_intervals(
     intervals: dict[str, Interval | None], unit: Unit, null: float | None = None
 ) -> Drawing | None:
-    """Positions of several intervals on a scale that covers them all, with `null` in its middle; None
-    without intervals."""
+    """Place several intervals on a scale that covers all of them; None if there is no finite value.
+
+    Args:
+        intervals: an interval by the role of its dot, such as `before`; None is skipped.
+        null: value in the middle of the scale, such as 0 for differences; None fits the scale to the
+            intervals.
+    """
     found = {role: interval for role, interval in intervals.items() if interval}
     ends = [x for i in found.values() for x in (i.value, i.low, i.high) if math.isfinite(x)]
     if not ends:
@@ -110,15 +115,21 @@ def draw_intervals(
 
 
 def _around(null: float, reach: float) -> tuple[float, float]:
-    """Equally far to both sides, rounded, so that a line in the middle parts more from less."""
+    """Return the ends of a scale with `null` in its middle, rounded.
+
+    They are at least `reach` from the middle.
+    """
     step = 10 ** math.floor(math.log10(max(reach, 1e-9)))
     half = math.ceil(reach / step) * step
     return null - half, null + half
 
 
 def _scale(low: float, high: float, is_share: bool) -> tuple[float, float]:
-    """All of 0 to 1 for shares that use a fair part of it, otherwise the range with some air, rounded. Air
-    does not reach below 0 where no value does."""
+    """Return the ends of a scale, rounded, with some space beyond the values.
+
+    Shares that span more than a quarter of the range get the scale 0 to 1. The space does not extend below 0
+    if no value does, nor above 1 for shares.
+    """
     if is_share and high - low > 0.25:
         return 0.0, 1.0
     step = 10 ** math.floor(math.log10(max(high - low, 1e-9)))

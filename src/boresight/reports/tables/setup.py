@@ -1,4 +1,4 @@
-"""The set-up of a run on its report: recipe, data and environment, with labels and values in words."""
+"""Describe recipe, data and environment of a run in words, for its report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SETTINGS = {
     "rollout.k": "samples per prompt",
     "evaluate.samples": "prompts answered before and after",
 }
-"""Labels of settings whose keys are not words enough; others are the end of their key."""
+"""Labels of settings whose keys are not clear enough; any other label is the last part of the key."""
 
 DATA = {
     "layout": "layout",
@@ -58,7 +58,7 @@ ENVIRONMENT = {
     "memory_gb": "memory, GB",
 }
 SHOWN_ITEMS = 3
-"""Entries of a list that are printed."""
+"""Maximum number of entries of a list that are printed."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class SetupFact:
 
 
 def changed_settings(config: Mapping[str, Any]) -> list[SetupFact]:
-    """Settings of a recipe that are not the defaults, in its order.
+    """Return the settings of a recipe that differ from the defaults, in the order of the recipe.
 
-    Empty for a method of the user's own, whose code a report does not import, and for a recipe that this
-    version cannot read.
+    Method, training data and learning rate are always among them. The list is empty for a method of the
+    user's own, whose code a report does not import, and for a recipe that this version cannot read.
     """
     method = config.get("method")
     name = method.get("name") if isinstance(method, Mapping) else method
@@ -94,7 +94,7 @@ def changed_settings(config: Mapping[str, Any]) -> list[SetupFact]:
 
 
 def data_facts(split: Mapping[str, Any]) -> list[SetupFact]:
-    """Counts and hashes of one split of data.json; keys that are not known are listed too."""
+    """Return counts and hashes of one split of data.json; a key without a label keeps its own name."""
     return [
         SetupFact(DATA.get(key, _words(key)), key, value[:12] if "sha" in key else value)
         for key, value in ((str(name), in_words(found)) for name, found in split.items())
@@ -103,7 +103,7 @@ def data_facts(split: Mapping[str, Any]) -> list[SetupFact]:
 
 
 def environment_in_words(environment: Mapping[str, Any]) -> list[SetupFact]:
-    """Versions and machine of a run."""
+    """Return versions and machine of a run, with labels and values in words."""
     return [
         SetupFact(
             ENVIRONMENT.get(_last(key), _words(key)),
@@ -115,12 +115,12 @@ def environment_in_words(environment: Mapping[str, Any]) -> list[SetupFact]:
 
 
 def keyed_value_in_words(key: str, value: object) -> str:
-    """The same for a value by its key: a seed is a name, not a quantity, and has no separators."""
+    """Return a value as text by `in_words`, but a seed without thousands separators."""
     return str(value) if _last(key).endswith("seed") and isinstance(value, int) else in_words(value)
 
 
 def in_words(value: object) -> str:
-    """A value without the signs of a programming language: `none`, `yes`, `1,024`, `q_proj; v_proj`."""
+    """Return a value as text without programming syntax: `none`, `yes`, `1,024`, `q_proj; v_proj`."""
     if value is None or value in ({}, []):
         return "none"
     if isinstance(value, bool):
@@ -139,7 +139,10 @@ def in_words(value: object) -> str:
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
-    """Values by dotted key; sources and columns, which are keyed by names of the user, as text."""
+    """Return the values of a recipe by dotted key.
+
+    Data sources and columns have keys that the user chooses, so each of the two is one text.
+    """
     raw = recipe.to_dict()
     raw["data"] |= {key: in_words(raw["data"][key]) for key in ("train", "columns")}
     return flat(raw)

@@ -35,17 +35,18 @@ TITLE = "held-out evaluation, differences with 95 % intervals"
 
 
 def evaluation_table(measured: Sequence[MeasuredMetric]) -> Table:
-    """One line per metric: before and after training, and the paired difference.
+    """Return a table with one row per metric: before and after training, and the paired difference.
 
-    Metrics that were not measured are named below the table, here and in `reward_table`.
+    Metrics that were not measured are listed below the table.
     """
     return _compared(measured, TITLE, "before", "after")
 
 
 def reward_table(measured: Sequence[MeasuredMetric], name: str, reference: str | None) -> Table:
-    """One line per metric: the reference's value, the system's, and their paired difference.
+    """Return a table with one row per metric: both systems' values and their paired difference.
 
-    Fits 80 columns with short names. Without a reference, the system's metrics by themselves.
+    Without a reference, the table has the system's values and n only. It fits into 80 columns if names are
+    short. Metrics that were not measured are listed below the table.
     """
     if reference is not None:
         return _compared(measured, f"{name}: differences with 95 % intervals by prompt", reference, name)
@@ -60,7 +61,7 @@ def reward_table(measured: Sequence[MeasuredMetric], name: str, reference: str |
 
 
 def paired_table(measured: Sequence[MeasuredMetric], name: str, baseline: str) -> Table:
-    """One line per metric of two runs: the baseline's value, the other's, and their paired difference."""
+    """Return a table with one row per metric of two runs: both values and their paired difference."""
     title = f"{name} against {baseline}: paired differences with 95 % intervals"
     return _compared(measured, title, baseline, name)
 
@@ -97,19 +98,23 @@ def _table(title: str, lacking: Sequence[str]) -> Table:
 
 
 def _label(m: MeasuredMetric) -> Text:
-    """The metric, with its unit where its values have none: shares have a percent sign, rewards no unit."""
+    """Return the label of a metric, with its unit if it has one that the values do not show."""
     return Text(m.label if m.unit in UNITS or not m.unit else f"{m.label}, {m.unit}")
 
 
 def _value(interval: Interval | None, unit: str) -> str:
-    """A value alone; shares in percent."""
+    """Format a value without its interval; shares are in percent."""
     if interval is None:
         return "-"
     return percent(interval.value, 1) if unit == "share" else f"{interval.value:.3f}"
 
 
 def _interval(interval: Interval | None, unit: str, *, signed: bool = False) -> str:
-    """A value with its limits and fixed digits, so that columns align; a signed one is a difference."""
+    """Format a value with its interval and a fixed number of decimals, so that columns align.
+
+    Args:
+        signed: whether the value is a difference, which gets a sign and, for shares, is in points.
+    """
     if interval is None:
         return "-"
     scale, digits = (100, 1) if unit == "share" else (1, 3)

@@ -1,4 +1,7 @@
-"""`optim.lr: auto`: choose, once, a learning rate that was harmless in a ramp, and store it with the run."""
+"""Choose the learning rate for `optim.lr: auto` from a ramp, so that the sum of learning rates is harmless.
+
+The rate is stored with the run, so a resumed run does not need another ramp.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ def choose_rate(
     """Replace `optim.lr: auto` by a number; returns the recipe, and the ramp if one was run.
 
     Args:
-        begun: resolved recipe of the run to resume, whose rate and length are taken; None for a new run.
-        arguments: recipe and overrides of the suggested command.
+        begun: resolved recipe of the run to resume, from which rate and length are taken; None for a new run.
+        arguments: recipe and overrides of the current command, for the command that is suggested.
 
     Raises:
         UserError: as for `probe_run`.

@@ -1,4 +1,4 @@
-"""A finished run compared with the forecast of the ramp that planned it."""
+"""Compare a finished run with the forecast of the learning-rate ramp that it was planned with."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from boresight.reports.read_run import RunData
 
 
 def beside_the_ramp(run: RunData, ramp: Ramp) -> list[str]:
-    """Sentences that compare margin, sum of learning rates, time and memory with the ramp's forecast, as
-    far as both are known."""
+    """Return sentences that compare margin, sum of learning rates, time and memory with the ramp's forecast.
+
+    Quantities that the run or the ramp does not have are omitted.
+    """
     return [*_margin(run, ramp), *_use(MachineUse.of(run))]
 
 
@@ -50,6 +52,6 @@ def _margin(run: RunData, ramp: Ramp) -> list[str]:
 
 
 def _spent(run: RunData) -> float | None:
-    """Sum of the learning rates of the steps of the trained model; None for the start model."""
+    """Return the sum of learning rates of the trained model's steps; None for the start model."""
     sums = {line["step"]: float(line["lr_sum"]) for line in run.train if "lr_sum" in line}
     return sums.get(run.model_step)

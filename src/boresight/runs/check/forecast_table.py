@@ -13,8 +13,12 @@ from boresight.core.wording import format_duration, percent, plural
 
 
 def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
-    """Forecast and demands of a run as a table; `rows` is the number of training rows, `load` the demand
-    on the machine."""
+    """Return the forecast of a run, its memory and its time as a table.
+
+    Args:
+        rows: number of training rows; None if unknown.
+        load: size of the run, from which memory and time are known; None without it.
+    """
     lines = [*_budget(f, rows), *_expected(f), *load_lines(load), *_advice(f), ("", "")]
     return name_table(((name, Text(value)) for name, value in lines), title="forecast", style="dim")
 
@@ -68,7 +72,7 @@ def _unknown(f: Forecast) -> list[tuple[str, str]]:
 
 
 def load_lines(load: Load | None) -> list[tuple[str, str]]:
-    """Memory and time of the run on this machine, and the source of the numbers; empty if `load` is None."""
+    """Return a line with memory and time of the run and their source; empty if `load` is None."""
     if load is None:
         return []
     hours = load.hours

@@ -1,12 +1,12 @@
-"""A learning-rate ramp: a few steps of the user's own run, each at a higher rate, measured after every one.
+"""A learning-rate ramp: a few steps of the user's own run at growing rates, measured every `EVERY` steps.
 
     ramp = measure_ramp(recipe, DatasetCache(), console)
-    ramp.points[-1].gain           # RowMean(mean, error, n) after the last step, nats
+    ramp.points[-1].gain           # RowMean(mean, error, n) at the last measurement, nats
 
 The model, method, adapters, dtype and data are those of the recipe. Rates grow by the same factor from step
-to step, so that the sums of learning rates of a few steps cover two decades. Measurements use pairs of the
-training data that the ramp does not train on, whose prompts do not occur in its training rows; the evaluation
-set is not used. The trained weights are discarded.
+to step, so that the sums of learning rates of a few steps cover two decades. Measurements use rows of the
+training data that the ramp does not train on and whose prompts do not occur in the rows that it trains on;
+the evaluation set is not used. The trained weights are discarded.
 """
 
 from __future__ import annotations
@@ -43,28 +43,28 @@ from boresight.training.optimizer.adamw import make_optimizer
 from boresight.training.probes.kl import KLProbe
 
 STEPS = 16
-"""Steps of a ramp."""
+"""Number of steps of a ramp."""
 SPAN = 64.0
 """Ratio of the last learning rate to the first."""
 BATCH = 16
-"""Largest number of rows per step."""
+"""Maximum number of rows per step."""
 MEASURED = 96
-"""Largest number of rows that are measured."""
+"""Number of rows to measure; a few more if several rows share the last prompt."""
 EVERY = 2
-"""Steps between measurements."""
+"""Number of steps between measurements."""
 FEWEST = 8
-"""Fewest rows for training and for measuring; with fewer there is no ramp."""
+"""Minimum number of rows to train on, and of rows to measure; with fewer there is no ramp."""
 SAMPLED = 32
-"""Largest number of prompts for which the start model generates answers."""
+"""Maximum number of prompts for which the start model generates answers."""
 LONGEST_SAMPLE = 128
-"""Largest length of these answers, tokens; the median length of chosen answers if that is smaller."""
+"""Maximum length of a generated answer, in tokens; the median length of chosen answers if that is smaller."""
 BROKEN_KL = 1.0
 """KL, nats per token, at which the ramp ends early because the model has degenerated."""
 
 
 @releasing_memory()
 def measure_ramp(recipe: Recipe, datasets: DatasetCache, console: Console, top: float) -> Ramp:
-    """Train a few steps of `recipe` at growing learning rates and measure after each.
+    """Train a few steps of `recipe` at growing learning rates, and measure every `EVERY` steps.
 
     Args:
         top: learning rate of the last step.
@@ -89,12 +89,12 @@ def measure_ramp(recipe: Recipe, datasets: DatasetCache, console: Console, top: 
 
 
 def ramp_rates(top: float, steps: int = STEPS, span: float = SPAN) -> list[float]:
-    """Learning rates of the steps, each the same factor above the one before; the last is `top`."""
+    """Return the learning rate of each step; the rates grow by a constant factor, and the last is `top`."""
     return [top * span ** (step / (steps - 1) - 1) for step in range(steps)]
 
 
 def run_ramp(task: Task, rates: Sequence[float], console: Console) -> Ramp:
-    """Train one step per rate and measure after each, until the model degenerates."""
+    """Train one step per rate, and measure every `EVERY` steps; ends early if the model degenerates."""
     optimizer = make_optimizer(task.policy, task.recipe.optim)
     _stage(console, f"measuring the start model on {plural(len(task.eval_rows), 'row')}")
     numbers, first = measure_held_out(task, 0)
@@ -112,7 +112,7 @@ def run_ramp(task: Task, rates: Sequence[float], console: Console) -> Ramp:
             points.append(point_of(numbers, found, first, rate=rate, budget=budget, taken=taken))
             if is_broken(points[-1]):
                 break
-            advance(EVERY)  # a measurement takes longer than a step, so that both are in the estimate
+            advance(EVERY)  # after a measurement, so that the estimated time includes measurements
     return Ramp(start, tuple(points), task.recipe.train.batch, answers)
 
 
@@ -121,7 +121,7 @@ def _stage(console: Console, what: str) -> None:
 
 
 def is_broken(point: RampPoint) -> bool:
-    """Whether a model has degenerated."""
+    """Whether the model has degenerated: the loss is not finite, or the KL is not below `BROKEN_KL`."""
     kl = point.kl_per_token
     return not math.isfinite(point.loss) or (kl is not None and not kl.mean < BROKEN_KL)
 
@@ -135,7 +135,16 @@ def point_of(
     budget: float = 0.0,
     taken: Mapping[str, float] | None = None,
 ) -> RampPoint:
-    """The measurement after a step; gains and changes are differences from the `first` measurement."""
+    """Build the measurement after a step; gains and changes are differences from the measurement `first`.
+
+    Args:
+        numbers: means of the held-out numbers.
+        found: held-out numbers by row.
+        first: held-out numbers by row before the first step.
+        rate: learning rate of the step.
+        budget: sum of the learning rates so far.
+        taken: metrics of the step; None before the first step.
+    """
     taken = taken or {}
     if "margin" in found:
         gain = row_differences(found["margin"], first["margin"])
@@ -159,7 +168,15 @@ def point_of(
 
 
 def change_per_token(found: ByRow, first: ByRow, side: str) -> RowMean | None:
-    """Change of the log-probability of one side's answers, nats per token; None if there are none."""
+    """Return the mean change of one side's log-probabilities, nats per token.
+
+    Returns None if no row has this side.
+
+    Args:
+        found: held-out numbers by row after a step.
+        first: held-out numbers by row before the first step.
+        side: `chosen` or `rejected`.
+    """
     if f"{side}_logps" not in found:
         return None
     mean = RowMean.of(row_differences(per_token(found, side), per_token(first, side)))
@@ -167,17 +184,18 @@ def change_per_token(found: ByRow, first: ByRow, side: str) -> RowMean | None:
 
 
 def per_token(found: ByRow, side: str) -> dict[str, float]:
-    """Log-probabilities of one side's answers by row, nats per token."""
+    """Return the log-probabilities of one side's answers (`chosen` or `rejected`) by row, nats per token."""
     return {id: value / found[f"{side}_len"][id] for id, value in found[f"{side}_logps"].items()}
 
 
 def answer_distance(task: Task, first: ByRow, console: Console | None = None) -> AnswerDistance | None:
-    """Likelihood of the pairs' answers compared with samples of the start model to the same prompts; None for
-    other data.
+    """Compare the likelihood of the pairs' answers with that of the start model's own samples.
+
+    The samples are answers to the same prompts. Returns None for data other than pairs.
 
     Args:
-        first: held-out numbers before the first step.
-        console: shows the progress of the sampling.
+        first: held-out numbers by row before the first step.
+        console: console for the progress of the sampling.
     """
     if "chosen_logps" not in first:
         return None
@@ -192,15 +210,17 @@ def answer_distance(task: Task, first: ByRow, console: Console | None = None) ->
 
 
 def row_differences(later: Mapping[str, float], earlier: Mapping[str, float]) -> list[float]:
-    """Differences `later - earlier`, row by row."""
+    """Return the differences `later - earlier`, row by row."""
     return [value - earlier[id] for id, value in later.items()]
 
 
 def ramp_recipe(recipe: Recipe) -> Recipe:
-    """The recipe with as few rows as a ramp needs and without answers to prompts; all other settings are
-    unchanged."""
+    """Return the recipe for a ramp: few rows, and no answers to prompts, probes or rewards.
+
+    All other settings are unchanged.
+    """
     batch = min(BATCH, recipe.train.batch)
-    limit = STEPS * batch + 2 * MEASURED  # some are too long, and some share a prompt
+    limit = STEPS * batch + 2 * MEASURED  # more than needed, since some are too long or share a prompt
     limit = min(limit, recipe.data.limit) if recipe.data.limit else limit
     return recipe.model_copy(
         update={
@@ -214,8 +234,14 @@ def ramp_recipe(recipe: Recipe) -> Recipe:
 
 
 def hold_out_for_ramp(data: Dataset, tokenizer: Tokenizer, console: Console) -> Prepared:
-    """Training rows, divided into rows to train on and up to `MEASURED` rows with other prompts in place
-    of held-out ones."""
+    """Prepare the training data, and divide its rows into rows to train on and rows to measure.
+
+    The rows to measure take the place of the held-out rows. They have other prompts than the rows to train
+    on: whole prompts are reserved until there are `MEASURED` rows, or a third of all if that is fewer.
+
+    Raises:
+        UserError: there are fewer than `FEWEST` rows to train on or to measure.
+    """
     made = prepare(data, tokenizer, console)
     side = made.train
     keys = group_numbers(map(prompt_key, side.examples))

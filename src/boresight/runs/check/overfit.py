@@ -46,19 +46,23 @@ from boresight.training.optimizer.clipping import divide_and_clip
 from boresight.training.policy import load_policy, seed_everything
 
 PASSING = 0.95
+"""Accuracy on the rows that must be exceeded."""
 PASSING_SHARE = 0.5
-"""Share of the loss that must be gone for demonstrations, which have no accuracy."""
+"""Share of the initial loss by which the loss must fall for demonstrations, which have no accuracy."""
 MOST_STEPS = 60
 BATCH = 8
 LOOK_EVERY = 4
-"""Steps between measurements: one pass over 32 rows."""
+"""Number of steps between measurements: one pass over 32 rows."""
 TOKENS = 400
-"""Longest row used; short rows make the test quick."""
+"""Maximum length of a row, in tokens; short rows keep the check quick."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """The rows to overfit, with model and method. `reference` is None for methods without one."""
+    """The rows to overfit, with recipe, model and tokenizer.
+
+    `reference` is None for methods without a reference.
+    """
 
     recipe: Recipe
     policy: Policy
@@ -69,8 +73,12 @@ class Start:
 
 @dataclass(frozen=True)
 class OverfitResult:
-    """`reached` is the accuracy on the rows themselves (for demonstrations: the share of the loss that is
-    gone) after `steps` steps; `findings` are the causes of a failure."""
+    """Result of the attempt to overfit a few rows.
+
+    `reached` is the accuracy on the rows that were trained on or, for demonstrations, the share of the
+    initial loss by which the loss fell. `steps` is the number of steps taken, `findings` are the causes of a
+    failure, and `passing` is the value that `reached` must exceed.
+    """
 
     reached: float
     steps: int
@@ -85,10 +93,11 @@ class OverfitResult:
 
 @releasing_memory()
 def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
-    """Overfit `count` rows of the recipe's data and print the outcome.
+    """Overfit `count` rows of the recipe's data, print the outcome, and return it.
 
     Raises:
-        UserError: the method learns from answers it samples, or data or model cannot be read.
+        UserError: the method learns from answers that it samples, data or model cannot be read, or no row is
+            suitable.
     """
     kind = kind_of(recipe)
     if kind.online:
@@ -115,8 +124,11 @@ def overfit(recipe: Recipe, count: int, console: Console) -> OverfitResult:
 
 
 def learnable(rows: Sequence[Row], count: int, longest: int) -> list[Row]:
-    """The first `count` rows of at most `longest` tokens whose two answers differ. Raises `UserError` if
-    there are none."""
+    """Return the first `count` rows of at most `longest` tokens per completion whose two completions differ.
+
+    Raises:
+        UserError: there are none.
+    """
     found = [
         row
         for row in rows
@@ -129,7 +141,10 @@ def learnable(rows: Sequence[Row], count: int, longest: int) -> list[Row]:
 
 
 def learn(start: Start, console: Console) -> OverfitResult:
-    """Train on the rows until the model overfits them or the steps run out, and diagnose."""
+    """Check the loss before the first step against the reference, then train until the rows are overfit.
+
+    Training ends after `MOST_STEPS` steps at the latest. The result of a failure has findings on its causes.
+    """
     if start.reference is not None:
         model, device = start.recipe.model, start.policy.device
         noise = token_noise(resolve_dtype(model.dtype, device))
@@ -176,7 +191,12 @@ def _train(start: Start, folder: Path, console: Console) -> OverfitResult:
 
 
 def diagnose(start: Start, begin: dict[str, float], now: dict[str, float]) -> list[Finding]:
-    """Findings that explain why a run did not learn its own rows, most specific first."""
+    """Return the findings that explain why the model did not overfit its rows, the most severe first.
+
+    Args:
+        begin: means of the method's metrics over the rows before training.
+        now: the same means after training.
+    """
     from boresight.checks.run import method, model
     from boresight.checks.run.method import MethodSetting
 
@@ -192,7 +212,7 @@ def diagnose(start: Start, begin: dict[str, float], now: dict[str, float]) -> li
 
 
 def nothing_moves() -> Finding:
-    """Finding: training changes no number at all."""
+    """Create the finding `nothing-moves`: training does not change the loss of the rows at all."""
     return error(
         "nothing-moves",
         "After training on them the loss of the rows is exactly the same: no weight that they depend on "
@@ -203,7 +223,12 @@ def nothing_moves() -> Finding:
 
 
 def learns_backwards(accuracy: float, pairs: int) -> Finding:
-    """Finding: the rejected answers are preferred."""
+    """Create the finding `learns-backwards`: after overfitting, the policy prefers the rejected answers.
+
+    Args:
+        accuracy: share of the pairs in which the policy prefers the chosen answer.
+        pairs: number of pairs.
+    """
     return error(
         "learns-backwards",
         f"After training on them the rejected answer leads in {percent(1 - accuracy)} of {pairs:,} pairs: "
@@ -213,7 +238,7 @@ def learns_backwards(accuracy: float, pairs: int) -> Finding:
 
 
 def not_learned(now: dict[str, float]) -> Finding:
-    """Finding: the model did not overfit the rows, without a cause found by another check."""
+    """Create the finding `not-learned`: the model did not overfit the rows."""
     return error(
         "not-learned",
         f"The model did not overfit the rows; {_measure(now)} reached {_value(now):.2f} with loss "
@@ -252,7 +277,7 @@ def _task(start: Start, folder: Path) -> Task:
 
 @dataclass(frozen=True)
 class _Steps:
-    """The number of steps, which is all that `accumulate` asks of the batches."""
+    """Stand-in for the batches of a run, of which `accumulate` reads only the number of steps."""
 
     steps: int = MOST_STEPS
 
@@ -261,7 +286,7 @@ class _Steps:
 
 
 def _rate(start: Start) -> float:
-    """A learning rate that learns a few rows quickly: ten times a good one."""
+    """Return a learning rate that is high enough to overfit a few rows within `MOST_STEPS` steps."""
     size = sum(p.numel() for p in start.policy.parameters())
     if size < SMALLEST_MODEL:
         return max(3e-3, start.recipe.optim.peak)

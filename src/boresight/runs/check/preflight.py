@@ -3,8 +3,8 @@
     report = preflight(recipe, rehearsing=True)
     report.stop          the sentence with which `boresight train` would stop before its first step
 
-The slow part, reading and tokenizing, is cached under a digest of the data; findings on the recipe itself are
-always fresh.
+The findings about the data, which take the longest, are cached under a digest of the data. Findings about the
+recipe itself are recomputed each time.
 """
 
 from __future__ import annotations
@@ -59,10 +59,9 @@ from boresight.training.probes.answers import prompts_to_answer, refuse_unanswer
 EXAMPLES = (malformed, labels, shortcuts)
 """Checks of the examples as they were read."""
 AREAS = (*EXAMPLES, tokens, reward, model, method, forecast, rollouts, machine)
-"""Areas of checks in the order of causes: faults of the data explain later ones."""
+"""Areas of checks, causes before symptoms: a fault in the data may explain findings of later areas."""
 REPLACED = {"few-steps": ("train.epochs", "train.steps"), "learning-rate-budget": ("optim.lr",)}
-"""Settings in place of which a command has another, by the finding: more epochs, or a rate and length that a
-ramp finds."""
+"""Settings that the suggested fix of a finding replaces on the command line, by the name of the finding."""
 STOPS = {
     "device": "device-not-available",
     "trackers": "tracker-not-installed",
@@ -75,15 +74,19 @@ STOPS = {
     "model": "model-not-loadable",
     "first step": "first-step-fails",
 }
-"""Inputs that training requires, in the order in which it reads them, each with the finding if it is
-missing."""
+"""Inputs that training requires, in the order in which it reads them, with the finding for an unreadable
+one."""
 AT_ONCE = {"data", "tokenizer"}
-"""Inputs without which nothing else is checked."""
+"""Inputs without which no other check is run."""
 
 
 @dataclass(frozen=True)
 class Report(Printable):
-    """Result of `preflight`. `rows` is the number of training rows, None if unknown."""
+    """Result of `preflight`.
+
+    `rows` is the number of training rows, None if unknown, and `sampled` the number of rows that were
+    tokenized for the checks. `load` has the memory and time of the run.
+    """
 
     findings: list[Finding]
     forecast: Forecast | None
@@ -91,7 +94,7 @@ class Report(Printable):
     rows: int | None
     sampled: int
     commands: Mapping[str, str] = field(default_factory=dict)
-    """Command that trains with the fix of a finding, by its name."""
+    """Command that trains with the fix of a finding, by the name of the finding."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -100,7 +103,7 @@ class Report(Printable):
 
     @property
     def stop(self) -> str | None:
-        """The sentence with which `boresight train` would stop before its first step, if it would."""
+        """Sentence with which `boresight train` would stop before its first step; None if it would not."""
         if not self.errors:
             return None
         if self._refused:
@@ -109,8 +112,10 @@ class Report(Printable):
 
     @property
     def closing(self) -> str | None:
-        """The last sentence of a command that has printed the findings of `before_closing`. As `stop`, but
-        errors that are printed there are only named."""
+        """Last sentence of a command that has printed `before_closing`; None without errors.
+
+        It is the sentence in `stop`, but with only the names of errors that have been printed.
+        """
         if not self.errors or self._refused:
             return self.stop
         names = [finding.name for finding in self.errors]
@@ -123,7 +128,10 @@ class Report(Printable):
 
     @property
     def _refused(self) -> list[Finding]:
-        """The first error, if training would stop at its input: its sentence is the last of a command."""
+        """The first error, as a list, if it is an input that training cannot read; else empty.
+
+        The text of this error is the last sentence of a command, so it is not printed among the findings.
+        """
         return [finding for finding in self.errors[:1] if finding.name in STOPS.values()]
 
     @property
@@ -133,7 +141,7 @@ class Report(Printable):
 
     @property
     def verdict(self) -> str:
-        """`0 errors, 1 warning, 2 notes, 120 rows tokenized`."""
+        """Number of findings by severity: `0 errors, 1 warning, 2 notes, 120 rows tokenized`."""
         counts = (plural(sum(f.severity == s for f in self.findings), s) for s in STYLES)
         sampled = f", {plural(self.sampled, 'row')} tokenized" if self.sampled else ""
         return f"{', '.join(counts)}{sampled}"
@@ -143,7 +151,7 @@ class Report(Printable):
         self._show(self.findings, console)
 
     def show_before_closing(self, console: Console) -> None:
-        """As `show`, for a command that prints `closing` afterwards."""
+        """Print forecast, findings and verdict, without the error that follows as `closing`."""
         self._show(self.before_closing, console)
 
     def _show(self, findings: Sequence[Finding], console: Console) -> None:
@@ -167,17 +175,18 @@ def preflight(
     Args:
         rows: number of training rows, for a run that is planned for another machine: then data are not
             checked, and an unreachable hub is not an error.
-        datasets: keeps what is read and tokenized here, for a run that follows.
-        rehearsing: also load the model and compute the gradient of a few rows, where nothing else stops the
-            run. A run that follows does so anyway.
-        ramp: forecast from this ramp of the recipe, instead of other runs.
-        console: a line per stage that may take more than seconds is printed here.
+        datasets: cache that keeps what is read and tokenized here, for a run that follows.
+        rehearsing: also load the model and compute the gradient of a few rows, if no error was found.
+            `boresight train` does without, since its first step does the same.
+        ramp: make the forecast from this ramp of the recipe, instead of from other runs.
+        console: console for a line that announces the rehearsal, which may take minutes.
 
     Raises:
-        UserError: `check.allow` names no finding, or the settings of a judge among the rewards are wrong.
-            What cannot be read is a finding, and no error here.
+        UserError: `optim.lr` is `auto`, `check.allow` contains a name that is no finding or cannot be
+            allowed, or the settings of a judge among the rewards are wrong. Inputs that cannot be read become
+            findings.
     """
-    _ = recipe.optim.peak  # a rate that is still to be chosen is an error
+    _ = recipe.optim.peak  # raises for `auto`
     refuse_unknown(recipe.check.allow)
     check_rewards(recipe.reward)
     datasets = datasets or DatasetCache()
@@ -189,7 +198,7 @@ def preflight(
     tokenizer = None
     if "data" not in missing.refused:
         tokenizer = missing.attempt("tokenizer", at_hand.make_tokenizer, recipe)
-    if missing.refused.keys() & AT_ONCE:  # known in a second, where the data may take minutes
+    if missing.refused.keys() & AT_ONCE:  # at once, since reading the data may take minutes
         return _refused_at_once(missing, rows)
     asked = prompts_to_ask(recipe, missing) if rows is None else ()
     looked = look_at_data(recipe, tokenizer, missing, datasets, asked) if rows is None else Looked(rows=rows)
@@ -227,7 +236,7 @@ def preflight(
 
 
 def _refused_at_once(missing: Missing, rows: int | None) -> Report:
-    """The report on a run whose data file or model is missing: nothing else is checked."""
+    """Return the report on a run whose data file or tokenizer is missing; nothing else is checked."""
     return Report(
         findings=refusals(missing),
         forecast=None,
@@ -238,7 +247,7 @@ def _refused_at_once(missing: Missing, rows: int | None) -> Report:
 
 
 def with_commands(report: Report, recipe: Recipe, arguments: Sequence[str]) -> Report:
-    """The report with the commands to try; `arguments` are recipe and overrides of the current command."""
+    """Return the report with commands to try; `arguments` are recipe and overrides of the current command."""
     commands = {}
     for finding in report.findings:
         if (setting := _remedy(finding, report, recipe)) is not None:
@@ -249,12 +258,12 @@ def with_commands(report: Report, recipe: Recipe, arguments: Sequence[str]) -> R
 
 
 def _remedy(finding: Finding, report: Report, recipe: Recipe) -> str | None:
-    """The setting that a finding's `fix` names; None where it names none, or several ways."""
+    """Return the setting that fixes a finding, such as `optim.lr=auto`; None if there is no single one."""
     from boresight.runs.check.lr_ramp import FEWEST
 
     if finding.name == "few-steps":
         return f"train.epochs={dict(finding.numbers)['epochs']:g}"
-    enough = report.rows is not None and report.rows >= 3 * FEWEST  # two thirds train, one is measured
+    enough = report.rows is not None and report.rows >= 3 * FEWEST  # it measures one third of them
     if finding.name == "learning-rate-budget" and enough and not kind_of(recipe).online:
         return "optim.lr=auto"
     return None
@@ -267,7 +276,9 @@ def before_training(
     ramp: Ramp | None = None,
     arguments: Sequence[str] = ("RECIPE",),
 ) -> list[Finding]:
-    """Preflight as `boresight train` runs it: prints the findings and, without a ramp, the command to try.
+    """Run the preflight checks of `boresight train`, and return their findings.
+
+    Errors and warnings are printed and, without a ramp, commands to try.
 
     Raises:
         UserError: an error that `check.allow` does not name.
@@ -302,7 +313,10 @@ def rehearse_first_step(
 
 
 def prompts_to_ask(recipe: Recipe, missing: Missing) -> Sequence[Prompt]:
-    """The prompts of `evaluate.prompts`; empty if the recipe names none, or if they cannot be read."""
+    """Return the prompts of `evaluate.prompts`; empty if there are none.
+
+    The list is also empty for a reward model, and if the prompts cannot be read.
+    """
     if not recipe.evaluate.prompts or kind_of(recipe).head != "lm":
         return ()
     return missing.attempt("prompts", prompts_to_answer, recipe, []) or ()
@@ -315,7 +329,11 @@ def look_at_data(
     datasets: DatasetCache,
     asked: Sequence[Prompt],
 ) -> Looked:
-    """Findings about data and tokens, from the cache if the same content was checked before."""
+    """Return findings and counts about data and tokens.
+
+    They are read from the cache if the same content was checked before. Inputs that cannot be read are stored
+    in `missing`.
+    """
     rewards = missing.attempt("reward", rewards_of, recipe)
     key = cache.key(recipe)
     if key and tokenizer and (kept := cache.read_cached(key)):
@@ -340,7 +358,10 @@ def look_at_data(
 
 
 def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float | None, float | None]:
-    """`(training rows, rows tokenized, mean tokens of an answer, mean tokens of a packed row)`."""
+    """Return `(training rows, rows tokenized, mean tokens per answer, mean tokens per packed row)`.
+
+    The number of training rows is estimated from the tokenized rows; the means are None without any.
+    """
     if made is None or not made.rows:
         return len(examples.trained_on), 0, None, None
     room = [min(row.tokens, made.max_length * max(1, len(row.completions))) for row in made.rows]
@@ -355,25 +376,25 @@ def row_counts(examples: Examples, made: Tokens | None) -> tuple[int, int, float
 
 
 def label_counts(examples: Examples) -> tuple[int, int] | None:
-    """Good and bad answers among labeled training data; None for other data."""
+    """Return the numbers of good and of bad answers in labeled training data; None for other data."""
     labels = [example.label for example in examples.trained_on if isinstance(example, Labeled)]
     return (sum(labels), len(labels) - sum(labels)) if labels else None
 
 
 def probe_rewards(rewards: RewardSum, examples: Examples) -> list[Finding]:
-    """Findings about the reward functions."""
+    """Call the reward functions on training examples, and return the findings about them."""
     return run_checks(reward, reward.RewardProbe(rewards, examples.train, rewards.of_user))
 
 
 def wiring(recipe: Recipe, policy: Policy, tokenizer: Tokenizer) -> Wiring:
-    """Facts of a model, with weights or without, for the checks of `model`."""
+    """Return the facts about a model, with weights or without, that the checks of `model` need."""
     from boresight.data.stop_tokens import end_of_turn
 
     return Wiring(policy, tokenizer, end_of_turn(tokenizer), recipe)
 
 
 def steps_of(recipe: Recipe, rows: int | None) -> int | None:
-    """Number of optimizer steps; None if neither the recipe nor the data determine it."""
+    """Return the number of optimizer steps; None if neither the recipe nor the data determine it."""
     if rows is None and recipe.train.steps is None:
         return None
     updates = recipe.rollout.updates if kind_of(recipe).online else 1
@@ -381,7 +402,7 @@ def steps_of(recipe: Recipe, rows: int | None) -> int | None:
 
 
 def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) -> Load:
-    """The run's demand on the machine, for the checks of `machine`."""
+    """Return the size of the run, from which the checks of `machine` estimate memory and time."""
     of_config = Shape.of(skeleton.config) if skeleton is not None else None
     guessed = "" if of_config else "size by the model's name, 24 layers of width 1,024 assumed"
     trained = size
@@ -406,14 +427,17 @@ def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) 
 
 
 def allowed(recipe: Recipe, finding: Finding) -> Finding:
-    """The finding, as a warning if it is an error that the recipe allows."""
+    """Return the finding, with severity `warning` if it is an error that `check.allow` names."""
     if finding.severity == "error" and finding.name in recipe.check.allow:
         return replace(finding, severity="warning")
     return finding
 
 
 def finding_names() -> list[str]:
-    """Names of all findings of preflight: the names of the checks, with dashes."""
+    """Return the names of all findings of the preflight.
+
+    These are the names of the checks, those for missing inputs, and `not-checked`.
+    """
     own = [check.__name__.replace("_", "-") for area in AREAS for check in checks_of(area)]
     return [*own, *dict.fromkeys(STOPS.values()), "not-checked"]
 
@@ -429,10 +453,10 @@ def refuse_unknown(allow: Sequence[str]) -> None:
 
 
 def refusals(missing: Missing) -> list[Finding]:
-    """Findings for the inputs with which training would stop, in the order in which it reads them;
-    `check.allow` does not apply.
+    """Return an error for each input at which training would stop, in the order in which training reads them.
 
-    A sentence is listed once, such as that of a file that is missing as data and as prompts.
+    `check.allow` does not apply to these errors. The same sentence is listed once, for example that of a file
+    which is missing as data and as prompts.
     """
     names: dict[str, str] = {}
     for part, name in STOPS.items():
@@ -442,7 +466,7 @@ def refusals(missing: Missing) -> list[Finding]:
 
 
 def not_checked(missing: Missing) -> list[Finding]:
-    """One note that lists everything that could not be checked."""
+    """Return one note that lists everything that could not be checked; empty if there is nothing."""
     if not missing.why:
         return []
     parts, why = " and ".join(missing.why), next(iter(missing.why.values()))

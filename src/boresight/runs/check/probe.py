@@ -33,18 +33,21 @@ from boresight.training.forward import kind_of
 from boresight.training.optimizer.learning_rate import learning_rate_sum
 
 HIGHEST = 10.0
-"""Highest rate of a ramp relative to the highest published rate; the recipe's own rate if that is higher."""
+"""Maximum learning rate of a ramp, as a multiple of the highest published rate.
+
+The recipe's own rate is allowed, even if it is higher.
+"""
 PAST = 1.5
-"""Ratio of the ramp's sum of rates to the run's, if that takes no higher rate."""
+"""Ratio of the ramp's sum of learning rates to the planned run's, unless the maximum rate prevents it."""
 
 
 @dataclass(frozen=True)
 class ProbedRun(Printable):
-    """A ramp, the forecast made from it, and suggested settings whose sum of learning rates is the largest
+    """A ramp, the forecast made from it, and suggested settings, whose sum of learning rates is the largest
     harmless one.
 
-    `planned` is the sum of learning rates of the recipe, None where the rate is still to be chosen; `report`
-    then is of the suggested settings.
+    `planned` is the sum of learning rates of the recipe; None if `optim.lr` is `auto`, where `recipe` and
+    `report` have the suggested settings.
     """
 
     recipe: Recipe
@@ -69,7 +72,7 @@ class ProbedRun(Printable):
         return shlex.join(["boresight", "train", *kept, *new])
 
     def lines(self) -> list[tuple[str, str]]:
-        """`(label, text)` for each quantity of the planned run that the learning-rate ramp forecasts."""
+        """Return `(label, text)` for each quantity of the planned run that the ramp forecasts."""
         limit = self.ramp.limit
         harmless = f"up to a sum of {limit.budget:.2g}"
         harmless += f", where {limit.why}" if limit.why else ", the end of the ramp"
@@ -89,18 +92,17 @@ class ProbedRun(Printable):
 
 
 def published_rates(recipe: Recipe) -> tuple[float, ...]:
-    """Published learning rates for this kind of training, ascending."""
+    """Return the published learning rates for this kind of training, ascending."""
     return LADDERS[kind_of(recipe).data, recipe.model.lora is not None].lrs
 
 
 def check_by_probe(recipe: Recipe, console: Console, arguments: Sequence[str]) -> Report:
-    """Preflight with a ramp, or with rollouts for a method that samples; neither is run if an error stops the
-    run.
+    """Run the preflight checks, then a ramp or, for a method that samples, rollouts.
 
-    Prints the measurements.
+    Ramp and rollouts are skipped if an error stops the run; otherwise their measurements are printed.
 
     Args:
-        arguments: recipe and overrides of the suggested command.
+        arguments: recipe and overrides of the current command, for the command that is suggested.
 
     Raises:
         UserError: a ramp cannot be made.
@@ -118,7 +120,7 @@ def check_by_probe(recipe: Recipe, console: Console, arguments: Sequence[str]) -
 
 
 def with_rollouts(report: Report, probed: RolloutProbe) -> Report:
-    """The preflight's report with the findings on rollouts, and their time and memory."""
+    """Return the report of the preflight with findings, time and memory from rollouts of the start model."""
     found = [*report.findings, *run_checks(rollouts, probed.start)]
     if report.load is None or report.forecast is None:
         return replace(report, findings=ranked(found))
@@ -139,8 +141,8 @@ def probe_run(
     """Measure a ramp for a recipe, and forecast the run from it.
 
     Args:
-        report: result of the preflight; None runs it.
-        arguments: recipe and overrides of the suggested command.
+        report: result of the preflight; None runs the preflight.
+        arguments: recipe and overrides of the current command, for the command that is suggested.
 
     Raises:
         UserError: what `boresight train` would raise before its first step, or a ramp cannot be made.
@@ -167,15 +169,19 @@ def probe_run(
 
 
 def with_top_rate(recipe: Recipe) -> Recipe:
-    """The recipe; if its rate is `auto`, with the highest rate of the ramp in its place."""
+    """Return the recipe, with the highest rate of a ramp in place of `optim.lr: auto`."""
     if recipe.optim.lr != "auto":
         return recipe
     return recipe.changed([f"optim.lr={HIGHEST * published_rates(recipe)[-1]}"])
 
 
 def top_rate(recipe: Recipe, planned: float) -> float:
-    """Highest rate of the ramp, such that its sum of rates exceeds that of the planned run, within
-    `HIGHEST`."""
+    """Return the learning rate of the ramp's last step.
+
+    The rates of the ramp then sum to `PAST` times those of the planned run (`planned`). The result is at
+    least the highest published rate, and at most `HIGHEST` times that or the recipe's own rate, whichever is
+    larger.
+    """
     published = published_rates(recipe)[-1]
     wanted = PAST * planned / sum(ramp_rates(1.0))
     highest = max(recipe.optim.peak, HIGHEST * published)

@@ -8,14 +8,14 @@ from boresight.checks.run.measured_use import MeasuredUse
 from boresight.runs.check.rollout_probe import RolloutProbe
 
 SMALLEST_GB = 0.05
-"""GB below which a difference of memory is not reported."""
+"""Smallest difference in memory that is reported, GB."""
 
 
 def use_by_ramp(load: Load, ramp: Ramp) -> MeasuredUse:
-    """Time and memory of a run, from a ramp whose steps may be smaller.
+    """Extrapolate time and memory of a run from a ramp, whose steps may be smaller.
 
-    Time is scaled by tokens. Memory is the ramp's; if the run's forwards are larger, the difference is
-    estimated.
+    Time is scaled by the number of tokens. Memory is that of the ramp, plus an estimate of the difference if
+    the forwards of the run are larger.
     """
     pace, limit = ramp.tokens_per_second, load.tokens_per_forward
     seconds = load.tokens / pace if load.tokens is not None and pace else None
@@ -32,10 +32,11 @@ def use_by_ramp(load: Load, ramp: Ramp) -> MeasuredUse:
 
 
 def use_by_rollouts(load: Load, probed: RolloutProbe, steps: int) -> MeasuredUse:
-    """Time and memory of a run that samples, from rollouts of its start model.
+    """Extrapolate time and memory of a run that samples its completions from rollouts of its start model.
 
-    A rollout is used for `rollout.updates` steps, each with a gradient, which includes earlier pairs if the
-    method replays some. The probe takes no step, so Adam's two moments are added to its memory.
+    Each rollout is used for `rollout.updates` steps. Each step computes one gradient, also of earlier pairs
+    if the method replays some. The probe takes no step, so the memory of Adam's two moments is added to that
+    of the probe.
 
     Args:
         steps: number of optimizer steps.

@@ -1,4 +1,4 @@
-"""A learning-rate ramp in the terminal."""
+"""Tables of a learning-rate ramp for the terminal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from boresight.checks.forecast.row_mean import RowMean
 
 
 def answers_in_words(found: AnswerDistance | None) -> list[tuple[str, str]]:
-    """Likelihood of the pairs' answers and of its own samples under the start model, as one line; empty
-    without data."""
+    """Return `(label, text)` with the likelihood of the pairs' answers and of the model's own samples.
+
+    These are mean log-probabilities under the start model, nats per token. The list is empty if `found` is
+    None.
+    """
     if found is None:
         return []
     known = {"chosen": found.chosen, "rejected": found.rejected, "own": found.own}
@@ -20,7 +23,11 @@ def answers_in_words(found: AnswerDistance | None) -> list[tuple[str, str]]:
 
 
 def ramp_table(ramp: Ramp) -> Table:
-    """Table of the measurements after each step, in nats; likelihoods and KL are per token."""
+    """Return a table with one row per measurement of the ramp, in nats.
+
+    Gain and accuracy are means over the measured rows; `chosen` and `rejected` are changes of
+    log-probabilities per token, and KL is per token.
+    """
     table = Table(
         title="learning-rate ramp, nats; chosen, rejected and KL per token",
         title_justify="left",
@@ -47,7 +54,10 @@ def _cells(point: RampPoint) -> list[str]:
 
 
 def _cell(value: RowMean | None, digits: int) -> str:
-    """The mean with half of its interval; without it where every row has the same value, or for one row."""
+    """Format a mean with half the width of its interval, such as `0.12 ±0.03`; a dash for None.
+
+    The half-width is omitted if it is zero or unknown, as for a single row.
+    """
     if value is None:
         return "–"
     return f"{value.mean:.{digits}f}" + (f" ±{value.half_width:.{digits}f}" if value.half_width > 0 else "")

@@ -21,16 +21,16 @@ from boresight.training.loop import evaluate_now, first_gradient
 from boresight.training.memory import FLOAT, available_gb
 
 ROWS = 4
-"""Rows of either split, training and held-out."""
+"""Number of rows that are loaded of each split, training and held-out."""
 ANSWER_TOKENS = 8
-"""Longest answer that is sampled; whether sampling works does not depend on it."""
+"""Maximum length of a sampled answer, in tokens; a short one is enough to test whether sampling works."""
 COPIES = 4
-"""Upper bound of the copies of the weights in memory: policy, gradients, a frozen copy, and one more for
+"""Memory that is required, in float32 copies of the weights: policy, gradients, a frozen copy, and one for
 activations."""
 
 
 def why_not(recipe: Recipe, parameters: int | None) -> str | None:
-    """The reason why the first step cannot be rehearsed on this machine; None if it can."""
+    """Return the reason why the first step cannot be rehearsed on this machine; None if it can."""
     if not weights_at_hand(recipe.model.name):
         return "the weights are not on this machine yet"
     needed = (parameters or 0) * FLOAT * COPIES / 1e9
@@ -56,7 +56,10 @@ def rehearse(recipe: Recipe, datasets: DatasetCache) -> None:
 
 
 def in_small(recipe: Recipe) -> Recipe:
-    """The recipe with fewer and shorter samples; all other settings are unchanged."""
+    """Return the recipe with fewer rows per step, and with fewer and shorter samples.
+
+    All other settings are unchanged.
+    """
     rollout = {"max_new_tokens": min(ANSWER_TOKENS, recipe.rollout.max_new_tokens)}
     asked = {
         "samples": min(1, recipe.evaluate.samples),

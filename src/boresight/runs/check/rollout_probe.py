@@ -1,11 +1,11 @@
 """`boresight check --probe` for methods that sample: the learning signal in rollouts of the start model.
 
     probed = probe_rollouts(recipe, DatasetCache(), console)
-    probed.start.unequal          # share of prompts whose samples earned different rewards, with interval
+    probed.start.unequal          # share of prompts whose samples have different rewards, with interval
     probed.signal_to_noise        # of the gradient of one step
 
-No step is taken. The gradient of a rollout is computed in two halves: their common part is signal, their
-difference is noise.
+No optimizer step is taken. The gradient is computed separately on two halves of a rollout: the part that both
+have in common is signal, their difference is noise.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ from boresight.training.loop import Batch, Task, gradient
 from boresight.training.memory import peak_memory_gb
 
 PROMPTS = 64
-"""Number of prompts that are sampled, if there are as many."""
+"""Number of prompts to sample, rounded up to whole batches; fewer if the run has fewer."""
 
 
 @dataclass(frozen=True)
 class RolloutProbe(Printable):
-    """Rollouts of the start model.
+    """Measurements on rollouts of the start model.
 
-    `sampling` is the time of one rollout with its scores, `gradient` that of the gradient of one step, s;
-    `signal_to_noise` compares squares, NaN where no row has a gradient. `memory_gb` is the process's peak.
+    `sampling` is the time of one rollout with its scores and `gradient` the time of the gradient of one step,
+    both in seconds. `signal_to_noise` is a ratio of squared norms, NaN where no row has a gradient. `batch`
+    is the number of prompts per rollout, `memory_gb` the peak memory of the process in GB.
     """
 
     start: SampledStart
@@ -58,11 +59,11 @@ class RolloutProbe(Printable):
 
     @property
     def seconds(self) -> float:
-        """Time of sampling, scoring and one gradient."""
+        """Time of sampling, scoring and one gradient, in seconds."""
         return self.sampling + self.gradient
 
     def show(self, console: Console) -> None:
-        """Print what was measured."""
+        """Print the measurements as a table."""
         unequal = self.start.unequal
         lines = [
             (
@@ -87,7 +88,7 @@ class RolloutProbe(Printable):
 
 @releasing_memory()
 def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> RolloutProbe:
-    """Sample and score prompts of the training data as the run's first steps would.
+    """Sample and score prompts of the training data as the run's first steps would, and compute one gradient.
 
     Raises:
         UserError: what `boresight train` would raise before its first step.
@@ -118,8 +119,10 @@ def probe_rollouts(recipe: Recipe, datasets: DatasetCache, console: Console) -> 
 
 
 def sampled_start(recipe: Recipe, drawn: Sequence[Batch]) -> SampledStart:
-    """Statistics of the first rollouts; prompts without a row, such as ties of pairs, count as having equal
-    rewards."""
+    """Return statistics of the rewards in the first rollouts.
+
+    Prompts without a row, such as pairs with tied rewards, count as prompts with equal rewards.
+    """
     per_prompt = recipe.rollout.k if kind_of(recipe).samples == "group" else 2
     asked = round(drawn[-1].numbers["verifier_calls"]) // per_prompt  # the last batch may be smaller
     rows = [row for batch in drawn for row in batch.rows]
@@ -140,10 +143,11 @@ def unequal_scores(row: Row) -> bool:
 
 
 def signal_to_noise(task: Task, rows: Sequence[Row]) -> float:
-    """Ratio of the squared norms of the mean gradient and of its noise, for all `rows` together.
+    """Return the signal-to-noise ratio of the gradient of all `rows`: |mean gradient|² / |noise|².
 
-    With gradients a and b of two halves, a·b is an unbiased estimate of the squared norm of the mean, and |a
-    - b|²/4 of that of its noise. NaN if a half has no gradient; may be negative if noise dominates.
+    The rows are divided into two halves with gradients a and b. Then a·b is an unbiased estimate of the
+    squared norm of the mean gradient, and |a-b|²/4 one of the squared norm of its noise. The ratio is NaN if
+    one half has no gradient, and may be negative if noise dominates.
     """
     halves = [rows[start::2] for start in (0, 1)]
     if not all(halves):
@@ -156,7 +160,10 @@ def signal_to_noise(task: Task, rows: Sequence[Row]) -> float:
 
 
 def flat_gradient(task: Task, rows: Sequence[Row]) -> torch.Tensor:
-    """The gradient of `rows` as one vector `(parameters,)`; the policy's `.grad` are reset."""
+    """Return the unclipped gradient of `rows` as one vector `(parameters,)`.
+
+    The policy's `.grad` are None afterwards.
+    """
     trainable = [p for p in task.policy.parameters() if p.requires_grad]
     clip = task.recipe.optim.clip
     unclipped = replace(task, recipe=_without_clipping(task.recipe)) if clip is not None else task

@@ -1,1 +1,1 @@
-"""Evaluations by a reward and on tasks, from recipe to files, and what their results have in common."""
+"""Run evaluations by a reward and on tasks, from the recipe to the files with the results."""

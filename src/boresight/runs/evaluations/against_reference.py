@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MeasuredSystems(Protocol):
-    """Comparison of systems, such as one of rewards or of tasks."""
+    """Comparison of systems, such as `RewardComparison` or `TaskComparison`."""
 
     @property
     def measured(self) -> Mapping[str, list[Measured]]: ...
@@ -30,7 +30,7 @@ C = TypeVar("C", bound=MeasuredSystems)
 
 @dataclass(frozen=True)
 class EvaluationAgainstReference(Printable, Generic[C]):
-    """Tables, verdicts and page of such an evaluation."""
+    """Metrics, verdicts and page of an evaluation whose first system is the reference."""
 
     folder: Path
     found: C
@@ -47,13 +47,15 @@ class EvaluationAgainstReference(Printable, Generic[C]):
 
     @property
     def metrics(self) -> dict[str, list[Measured]]:
-        """Metrics of every system but the reference, compared with the reference; if there is only one
-        system, its own metrics."""
+        """Metrics of every system but the reference, compared with the reference, by name of the system.
+
+        If there is only one system, these are its own metrics.
+        """
         return dict(self.found.measured)
 
     @property
     def verdicts(self) -> list[str]:
-        """One sentence per comparison."""
+        """One sentence per comparison with the reference."""
         return list(self.found.verdicts)
 
     @property

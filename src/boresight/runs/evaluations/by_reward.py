@@ -64,12 +64,12 @@ class RewardEvaluation(EvaluationAgainstReference[RewardComparison]):
 
     @property
     def sentences(self) -> list[str]:
-        """The verdicts, the first metric over training seeds, and warnings."""
+        """Verdicts, the first metric over training seeds, and warnings."""
         groups = [group.sentence for group in self.found.seed_groups]
         return [*self.found.verdicts, *groups, *self.found.notes]
 
     def show(self, console: Console) -> None:
-        """Print what the completions are graded by, then tables and sentences."""
+        """Print the names of the rewards, then tables and sentences."""
         console.print(self.found.graded_by, markup=False, highlight=False)
         super().show(console)
 
@@ -77,10 +77,13 @@ class RewardEvaluation(EvaluationAgainstReference[RewardComparison]):
 def run_by_reward(
     recipe: RewardRecipe, folder: Path, console: Console, written: EvaluationRecipe | None = None
 ) -> RewardEvaluation:
-    """Evaluate by `recipe` into `folder`, which holds the page afterwards.
+    """Run an evaluation by a reward, and write its results and its page to `folder`.
 
-    If `folder` holds an interrupted evaluation by the same recipe, that is continued: generated completions
-    are reused. `written` is the recipe to store in the folder, if `recipe` was derived from another one.
+    If `folder` holds an interrupted evaluation with the same recipe, it is continued: generated completions
+    are reused.
+
+    Args:
+        written: recipe to store in the folder, if `recipe` was derived from it; None for `recipe`.
 
     Raises:
         UserError: `folder` holds something else, or anything in the recipe or the files is wrong.
@@ -94,7 +97,7 @@ def run_by_reward(
     _refuse_large_k(recipe, ready)
     print_trained_prompts(recipe, prompts, console)
     with EvaluationFolder(folder) as files, _grader(recipe, prompts, console) as grader:
-        files.open((written or recipe).to_dict())  # what can be refused has been refused
+        files.open((written or recipe).to_dict())  # after every check that can fail
         refuse_other_models(files, recipe)
         systems = []
         for name, section in recipe.systems.items():
@@ -112,7 +115,7 @@ def run_by_reward(
 
 
 def _prompts(recipe: RewardRecipe, given: Given, console: Console) -> list[Prompt]:
-    """The prompts of the recipe, or of the first system's file; each is sent once."""
+    """Return the distinct prompts of the recipe or, if it names none, of the first system's completions."""
     if recipe.prompts is None:
         asked = prompts_of_completions(given[next(iter(recipe.systems))])
     else:
@@ -132,7 +135,7 @@ def _prompts(recipe: RewardRecipe, given: Given, console: Console) -> list[Promp
 
 @contextmanager
 def _grader(recipe: RewardRecipe, prompts: Sequence[Prompt], console: Console) -> Iterator[Grader]:
-    """The grader; every prompt has what its rewards need."""
+    """Context manager that yields the grader, after a check that every prompt has what its rewards need."""
     if recipe.rank_by is None:
         grader = Grader(recipe.reward, recipe.reading)
         grader.rewards.refuse_lacking(prompts)
@@ -150,7 +153,10 @@ def _grader(recipe: RewardRecipe, prompts: Sequence[Prompt], console: Console) -
 
 
 def _refuse_shared_ledger(recipe: RewardRecipe, rank_by: JudgeConfig) -> None:
-    """Raise a `UserError` where `rank_by` and a reward would open one ledger: it has one holder at a time."""
+    """Raise a `UserError` if `rank_by` and a reward would open the same ledger.
+
+    A ledger can only be open once.
+    """
     behind_endpoint = (
         isinstance(judge_settings(reward.judge), EndpointConfig)
         for reward in recipe.reward
@@ -168,7 +174,10 @@ def _matched(
     rows: Sequence[CompletionRow],
     console: Console,
 ) -> list[list[Response]]:
-    """The completions in a system's file. Prints how many of them answer none of the prompts."""
+    """Return the completions in a system's file, as `result[prompt][sample]`.
+
+    Completions of other prompts are dropped, and a warning with their number is printed.
+    """
     responses, others = matched_completions(prompts, rows, section.answers or "")
     if others:
         said = f"{name}: {others:,} completions are of none of the prompts and are dropped."
@@ -184,7 +193,10 @@ def _generated(
     files: EvaluationFolder,
     console: Console,
 ) -> list[list[Response]]:
-    """A model's completions: as this folder already has them, or generated now."""
+    """Return a model's completions, as `result[prompt][sample]`.
+
+    They are read from the folder if it has them, else generated and written there.
+    """
     kept = next((file for file in (files.answers(name), files.problems(name)) if file.exists()), None)
     if kept is None:
         digest = section.model and model_digest(section.model)
@@ -198,7 +210,7 @@ def _generated(
 
 
 def _refuse_large_k(recipe: RewardRecipe, ready: Mapping[str, Sequence[Sequence[Response]]]) -> None:
-    """Raise a `UserError` for a k that no prompt has as many completions for."""
+    """Raise a `UserError` if a k is larger than the number of completions of every prompt."""
     sizes = [len(responses) for found in ready.values() for responses in found]
     most = max([*sizes, *([recipe.samples] if len(ready) < len(recipe.systems) else [])])
     if max(recipe.k) > most:
@@ -208,7 +220,7 @@ def _refuse_large_k(recipe: RewardRecipe, ready: Mapping[str, Sequence[Sequence[
 
 
 def _refuse_without_scores(system: GradedSystem, grader: Grader) -> None:
-    """Raise `Stopped` if not one completion has a score, a rank or a reading that was asked for."""
+    """Raise `Stopped` if all completions lack the same requested grade: reward, rank or reading."""
     said = f"not one of {len(system.all):,} completions of {system.name} has a"
     if all(graded.reward is None for graded in system.all):
         reason = system.all[0].failure.rstrip(".")

@@ -1,4 +1,4 @@
-"""Run tasks of lm-evaluation-harness on models: run, compare by document, write files."""
+"""Run tasks of lm-evaluation-harness on models, compare the models by document, and write the results."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class TaskEvaluation(EvaluationAgainstReference[TaskComparison]):
 
     @property
     def sentences(self) -> list[str]:
-        """The verdicts, and missing values."""
+        """Verdicts, and warnings about missing values."""
         return [*self.found.verdicts, *self.found.notes]
 
 
 def run_on_tasks(recipe: HarnessRecipe, folder: Path, console: Console) -> TaskEvaluation:
-    """Evaluate by `recipe` into `folder`, which holds the page afterwards.
+    """Run an evaluation on tasks, and write its results and its page to `folder`.
 
-    If `folder` holds an interrupted evaluation by the same recipe, that is continued with the missing
+    If `folder` holds an interrupted evaluation with the same recipe, it is continued with the missing
     systems.
 
     Raises:
@@ -60,7 +60,7 @@ def run_on_tasks(recipe: HarnessRecipe, folder: Path, console: Console) -> TaskE
     refuse_missing_systems(recipe)
     tasks = open_tasks(recipe.lm_eval)
     with EvaluationFolder(folder) as files:
-        files.open(recipe.to_dict())  # what can be refused has been refused
+        files.open(recipe.to_dict())  # after every check that can fail
         refuse_other_models(files, recipe)
         systems = {name: _documents(name, recipe, tasks, files, console) for name in recipe.systems}
         found = TaskComparison(systems)
@@ -74,7 +74,7 @@ def run_on_tasks(recipe: HarnessRecipe, folder: Path, console: Console) -> TaskE
 def _documents(
     name: str, recipe: HarnessRecipe, tasks: Any, files: EvaluationFolder, console: Console
 ) -> list[Document]:
-    """A system's documents: as this folder already has them, or run now."""
+    """Return a system's scored documents: from the folder if it has them, else by running the tasks now."""
     from boresight.models.checkpoint.leftovers import Allowed
     from boresight.models.load import load_model, load_tokenizer
 

@@ -21,7 +21,7 @@ from boresight.runs.init.model_facts import ModelFacts
 from boresight.training.forward import InputKind, kind_of
 
 OWN_REWARD = "my_rewards:reward"
-"""Import path of the reward that the user is to write."""
+"""Import path of the reward function that the user has to write."""
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 BATCHES = (32, 16, 8, 4)
 MOST_EPOCHS = 8
@@ -29,7 +29,7 @@ MOST_EPOCHS = 8
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value of the recipe by its dotted key, and a few words for the comment beside it."""
+    """A setting of the recipe: its dotted key, its value, and the text of the comment beside it."""
 
     key: str
     value: Any
@@ -37,7 +37,7 @@ class Setting:
 
 
 def choose_settings(data: DataFacts, model: ModelFacts, method: str, free_gb: float) -> list[Setting]:
-    """The settings of a first recipe, in the order of its sections.
+    """Choose the settings of a first recipe, in the order of the recipe's sections.
 
     Args:
         free_gb: memory available for training, GB.
@@ -54,7 +54,7 @@ def choose_settings(data: DataFacts, model: ModelFacts, method: str, free_gb: fl
 
 
 def as_recipe(settings: list[Setting]) -> dict[str, Any]:
-    """The settings as nested dictionaries."""
+    """Convert the settings to nested dictionaries."""
     raw: dict[str, Any] = {}
     for setting in settings:
         put(raw, setting.key, setting.value)
@@ -62,11 +62,10 @@ def as_recipe(settings: list[Setting]) -> dict[str, Any]:
 
 
 def uses_adapters(data: DataFacts, model: ModelFacts, free_gb: float) -> bool:
-    """Whether to train LoRA adapters: always, except for demonstrations if full fine-tuning certainly fits
-    into memory.
+    """Return whether to train LoRA adapters instead of all weights.
 
-    The other methods compare the model with its start, which costs nothing with adapters that can be switched
-    off.
+    True, except for demonstrations if full fine-tuning certainly fits into memory. Methods for other data
+    compare the model with its start model, which takes no additional memory if adapters can be switched off.
     """
     return data.kind != "demonstration" or room_for(model.size.needed_gb(lora=False), free_gb) != "yes"
 
@@ -108,7 +107,7 @@ def _data(data: DataFacts, model: ModelFacts) -> list[Setting]:
 
 
 def _max_length(nearly_all: int, positions: int) -> int:
-    """The smallest usual length that so many tokens fit in, at most the positions of the model."""
+    """Return the smallest of `LENGTHS` for `nearly_all` tokens, but at most the model's `positions`."""
     return min(next((length for length in LENGTHS if length >= nearly_all), nearly_all), positions)
 
 
@@ -150,12 +149,16 @@ def _longest_answer(model: ModelFacts) -> int:
 
 
 def input_kind(method: str) -> InputKind:
-    """Type of a method's inputs. Raises `UserError` for an unknown name."""
+    """Return the type of a method's inputs.
+
+    Raises:
+        UserError: there is no method of this name.
+    """
     if method not in methods.names():
         raise UserError(f"--method: there is no method {method!r}{nearest(method, methods.names())}.")
     return kind_of(Recipe.parse({"method": {"name": method}, "data": {"train": "-"}, "optim": {"lr": 1e-5}}))
 
 
 def parsed(settings: list[Setting]) -> Recipe:
-    """The settings as a validated recipe."""
+    """Validate the settings, and return them as a recipe."""
     return Recipe.parse(as_recipe(settings))

@@ -43,20 +43,21 @@ def write_recipe(
     probe: bool = False,
     force: bool = False,
 ) -> Path:
-    """Write a commented recipe for data, model and this machine; returns its path.
+    """Write a commented recipe for the data, the model and this machine; returns its path.
 
     Args:
         source: as for `data.train`.
-        method: a name; None for the usual one of the kind of data.
-        layout: as `data.layout`, where detection finds two.
-        columns: as `data.columns`, where the file's columns have other names.
+        model: `starter`, a folder or a hub id.
+        method: name of a method; None for the usual one of the kind of data.
+        layout: as `data.layout`, for data in which detection finds two layouts.
+        columns: as `data.columns`, for a file whose columns have other names.
         to: file to write; None for `DATA-METHOD.yaml` in the working directory.
         probe: measure the learning rate by a ramp, which trains for a few steps.
-        force: replace a file that is there.
+        force: replace an existing file.
 
     Raises:
-        UserError: data or a model that cannot be used, a file that is there, or a ramp that cannot be made.
-            Nothing is written then.
+        UserError: the data or the model cannot be used, the file exists, or the ramp cannot be made. Nothing
+            is written then.
     """
     if to is not None:
         refuse_taken(to, force, "--to")
@@ -85,13 +86,13 @@ def write_recipe(
 
 
 def _stem(source: str) -> str:
-    """A name for the file from that of the data: `chat.jsonl.gz` gives `chat`."""
+    """Return a file name without ending, made from the name of the data: `chat` for `chat.jsonl.gz`."""
     last = split_name(source)[0].rstrip("/").rpartition("/")[2]
     return UNSAFE.sub("-", last.partition(".")[0]).strip("-") or "recipe"
 
 
 def _seen(data: DataFacts, model: ModelFacts, free_gb: float) -> Iterator[tuple[str, str]]:
-    """Examined inputs, by name."""
+    """Yield `(label, text)` for data, lengths, model, devices and the memory that is needed."""
     median, nearly_all, longest = data.quantiles
     yield "data", data.sentence
     yield "lengths", f"median {median:,} tokens, 99 % within {nearly_all:,}, longest {longest:,}"
@@ -106,8 +107,10 @@ def _seen(data: DataFacts, model: ModelFacts, free_gb: float) -> Iterator[tuple[
 def _with_measured_rate(
     settings: list[Setting], recipe: Recipe, target: Path, console: Console
 ) -> list[Setting]:
-    """The settings with those that a ramp suggests in place of the guessed rate. Prints the ramp, and the
-    command that runs what will be written to `target` with them.
+    """Measure a ramp, and return the settings with the rate and length that it suggests.
+
+    Prints the ramp, and the command that trains with the suggested settings from the recipe that will be
+    written to `target`.
     """
     probed = probe_run(recipe.changed(["optim.lr=auto"]), console, arguments=[str(target)])
     probed.show(console)

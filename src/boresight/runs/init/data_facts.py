@@ -21,19 +21,20 @@ from boresight.scorers.reward_function import BUILTIN, RewardFunction
 from boresight.stats.quantiles import nearest_rank
 
 SAMPLE = 500
-"""Examples that are tokenized, evenly spread."""
+"""Maximum number of examples that are tokenized; they are evenly spaced."""
 VERIFIERS = ("countdown", "constraints", "ifeval", "math")
 """Built-in rewards that are tried on prompts, in this order."""
 TRIED = 20
-"""Prompts that a reward is tried on."""
+"""Maximum number of prompts on which each reward is tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """Facts about a source of data. `bad` is the number of malformed rows, `first_bad` the row number of the
-    first.
+    """Facts about a source of data.
 
-    `layout` and `columns` are those that the user named, None without them.
+    `rows` is the number of examples, `bad` the number of malformed rows, and `first_bad` the row number of
+    the first of them, None if there is none. `layout` and `columns` are those that the user named, None
+    without them.
     """
 
     source: str
@@ -44,15 +45,14 @@ class DataFacts:
     bad: int
     first_bad: int | None
     lengths: Sequence[int]
-    """Tokens of the sampled rows: prompt plus longest completion, or the prompt alone."""
+    """Length of each sampled row in tokens: prompt plus longest completion, or the prompt alone."""
     verifier: str | None
-    """A built-in reward that can score every tried prompt; None if there is none, and for other kinds of
-    data."""
+    """Name of a built-in reward that can score every tried prompt; None without one or without prompts."""
     columns: Mapped | None = None
 
     @property
     def quantiles(self) -> tuple[int, int, int]:
-        """Median, 99 % and maximum of the lengths."""
+        """Median, 99th percentile and maximum of the lengths, in tokens."""
         median, nearly_all, longest = nearest_rank(self.lengths, (0.5, 0.99, 1.0))
         return median, nearly_all, longest
 
@@ -60,16 +60,16 @@ class DataFacts:
 def read_facts(
     source: str, kind: str | None, layout: str | None, columns: Mapped | None, tokenizer: Tokenizer
 ) -> DataFacts:
-    """Read all of a source and tokenize a sample.
+    """Read all rows of a source, tokenize a sample of them, and return the facts.
 
     Args:
-        kind: kind of examples to read it as, one of `convert.KINDS`; None takes the kind that it holds.
+        kind: kind of examples to read the source as, one of `convert.KINDS`; None detects it.
         layout: as `data.layout`; None detects it.
         columns: as `data.columns`.
 
     Raises:
-        UserError: a source that cannot be read, that has pairs under other names where `kind` and `layout`
-            are None, or whose rows no chat template of the tokenizer can render.
+        UserError: the source cannot be read; it has pairs under other column names, and `kind` and `layout`
+            are None; or the chat template of the tokenizer can render none of the sampled rows.
     """
     named = None if columns is None else dict(columns)
     section = DataSection(train=source, layout=layout, columns=named, bad_rows="drop")
@@ -112,12 +112,12 @@ def _lengths(examples: Sequence[Example], tokenizer: Tokenizer) -> list[int]:
 
 
 def _verifier(prompts: Sequence[Prompt]) -> str | None:
-    """The first built-in reward that finds what it needs in all of the prompts."""
+    """Return the name of the first built-in reward that can score all of the prompts, or None."""
     for name in VERIFIERS:
         assert name in BUILTIN
         try:
             RewardFunction(name).refuse_lacking(prompts)
-        except UserError:  # the rows lack a column, or the reward a package
+        except UserError:  # the rows lack a column, or a package is not installed
             continue
         return name
     return None

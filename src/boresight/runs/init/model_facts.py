@@ -16,25 +16,28 @@ from boresight.runs.doctor import Size
 from boresight.training.footprint.layer import Shape
 
 FALLBACK = "chatml"
-"""Template for a tokenizer that has none."""
+"""Chat template that is tried first for a tokenizer without one; `plain` is the alternative."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Facts about a model, from its headers. `chat_template` is the setting for the recipe: None if the
-    tokenizer has a template."""
+    """Facts about a model, read from its config, the headers of its weights and its tokenizer.
+
+    `chat_template` is the value of `model.chat_template` for the recipe; None if the tokenizer has a
+    template.
+    """
 
     size: Size
     longest: int
-    """Context length of the model, tokens."""
+    """Context length of the model, in tokens."""
     chat_template: str | None
 
 
 def look_at_model(name: str) -> tuple[ModelFacts, Tokenizer]:
-    """Read config, headers and tokenizer of a model; its weights are not loaded.
+    """Read config, headers and tokenizer of a model without its weights; return the facts and the tokenizer.
 
     Raises:
-        UserError: no such model, or one that cannot be trained here.
+        UserError: there is no such model, or it cannot be trained here.
     """
     tokenizer = load_tokenizer(name)
     template = _template(tokenizer)
@@ -52,7 +55,10 @@ def look_at_model(name: str) -> tuple[ModelFacts, Tokenizer]:
 
 
 def _template(tokenizer: Tokenizer) -> str | None:
-    """The template that the recipe must name; the tokenizer has it from now on."""
+    """Give the tokenizer a chat template if it has none, and return the template's name for the recipe.
+
+    Returns None if the tokenizer has a template of its own.
+    """
     if tokenizer.chat_template is not None:
         ensure_chat_template(tokenizer)
         return None

@@ -13,9 +13,10 @@ from boresight.runs.init.choices import Setting, as_recipe
 
 
 def recipe_text(title: str, settings: Sequence[Setting]) -> str:
-    """YAML with a comment beside each setting; `title` becomes the comment at the top, with its line breaks.
+    """Return the settings as YAML with a comment beside each one.
 
-    Names of files and models may contain any character: values are quoted, comments are kept to one line.
+    `title` becomes the comment at the top, with its line breaks. Names of files and models may contain any
+    character: values are quoted, and comments are kept to one line.
     """
     lines, section = [_comment(line) for line in title.split("\n")], ""
     for setting in settings:
@@ -31,18 +32,18 @@ def recipe_text(title: str, settings: Sequence[Setting]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value in one line of YAML."""
+    """Return a value as one line of YAML."""
     written = yaml.safe_dump([value], default_flow_style=True, allow_unicode=False, width=math.inf)
     return written.strip()[1:-1]
 
 
 def _comment(line: str) -> str:
-    """One line of the comment at the top."""
+    """Return one line of the comment at the top, with its indentation."""
     indent = len(line) - len(line.lstrip(" "))
     return f"# {' ' * indent}{_one_line(line)}".rstrip()
 
 
 def _one_line(text: str) -> str:
-    """Without the characters that end a comment; YAML has more of them than the line feed."""
+    """Return the text without characters that end a comment in YAML, of which the line feed is only one."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

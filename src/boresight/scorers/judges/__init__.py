@@ -1,13 +1,13 @@
-"""Judges, one file each; the file's name is the judge's name in recipes.
+"""Judges, one per file; the name of the file is the name of the judge in recipes.
 
-A verifier is a file with one function, as `countdown` is; `Config` and `NAME` are optional:
+A verifier is a file with one function, as in `countdown`; `Config` and `NAME` are optional:
 
     score(prompt, answer, config) -> float | Score | None
 
-It works as a reward, and as the judge of win rates and of synthetic data. Any other judge exposes `Config`
-and `build(config, completer, console) -> Judge`. Nothing is registered. `base` holds the interfaces;
-`endpoint` sends the requests of judges that are behind an API, `heads` weighs the outputs of reward models,
-`verdict_rows` reads recorded verdicts.
+A verifier can be used as a reward, and as the judge of win rates and of synthetic data. The file of any other
+judge defines `Config` and `build(config, completer, console) -> Judge`. There is no registry: every file in
+this folder is a judge, except `base` (the interfaces), `endpoint` (requests of judges behind an API), `heads`
+(weights for the outputs of reward models) and `verdict_rows` (recorded verdicts).
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class JudgeFile:
 
 
 def names() -> list[str]:
-    """Names of all judges, sorted: the files of this folder."""
+    """Return the names of all judges, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in NOT_JUDGES)
 
 
 def get(name: str) -> JudgeFile:
-    """The judge called `name`.
+    """Return the judge called `name`.
 
     Raises:
-        UserError: no such file; the message suggests the nearest.
+        UserError: there is no such judge; the message suggests the most similar name.
     """
     if name not in names():
         raise UserError(f"judge.name: there is no judge {name!r}{nearest(name, names())}.")
@@ -58,12 +58,12 @@ def get(name: str) -> JudgeFile:
 
 
 def name_of(settings: BaseModel) -> str:
-    """The name of the judge with these settings."""
+    """Return the name of the judge that these settings are for."""
     return type(settings).__module__.rpartition(".")[2]
 
 
 def _config_of(module: ModuleType) -> type[JudgeConfig]:
-    """The file's settings; a class without fields where it has none."""
+    """Return the settings class of a judge's file; a class without fields if it defines none."""
     own: type[JudgeConfig] | None = getattr(module, "Config", None)
     if own is not None:
         return own
@@ -71,6 +71,6 @@ def _config_of(module: ModuleType) -> type[JudgeConfig]:
 
 
 def _verifier(module: ModuleType, config: JudgeConfig, *_: object) -> Verifier:
-    """The scorer of a file that holds one function."""
+    """Build a scorer from the function `score` of a verifier's file."""
     name = getattr(module, "NAME", name_of(config))
     return Verifier(name.format(**config.model_dump()), partial(module.score, config=config))

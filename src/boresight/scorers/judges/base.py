@@ -1,11 +1,12 @@
-"""Scorers and judges: the value of one answer, and the better of two.
+"""Interfaces of scorers, which score one answer, and of judges, which compare two.
 
     scores = scorer.score(prompts, answers)          # one Score per answer
     judgments = judge.compare(prompts, a, b)       # one Judgment per prompt; 1: a is better
 
-Reward functions, verifiers and reward models are scorers. Every scorer is a judge too: the higher score wins.
-Scores compare within a prompt only. Other judges compare two answers directly. A prompt carries its
-conversation in `prompt` and its other columns (reference answers, numbers, constraints) in `meta`.
+Reward functions, verifiers and reward models are scorers. Every scorer is a judge too: the answer with the
+higher score wins. Only scores of answers to the same prompt are compared. Other judges compare two answers
+directly. A prompt has its conversation in `prompt` and its other columns (reference answers, numbers,
+constraints) in `meta`.
 """
 
 from __future__ import annotations
@@ -27,25 +28,27 @@ NO_ANSWER = "there is no answer to judge"
 
 
 class JudgeConfig(Section):
-    """Base of judges' settings."""
+    """Base class of the settings of judges."""
 
     needs_ledger: ClassVar[bool] = False
-    """Whether replies or scores are expensive and therefore kept in a ledger."""
+    """Whether replies or scores are stored in a ledger because they are expensive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Value of one answer; None where scoring failed, and `failure` gives the reason."""
+    """Score of one answer; `value` is None if scoring failed, and `failure` is the reason."""
 
     value: float | None
     reasoning: str = ""
     failure: str = ""
     declined: bool = False
-    """The scorer returned no value on purpose: the score is missing, but nothing failed."""
+    """Whether the scorer declined to judge: the score is missing, but nothing failed."""
 
     def checked(self) -> Score:
-        """The score with a finite value, or with the reason why there is none: NaN would compare as a
-        loss."""
+        """Return the score if its value is finite, else a score without a value and with the reason.
+
+        NaN would otherwise compare as a loss.
+        """
         if self.value is None:
             return self if self.failure else replace(self, failure="no score")
         if math.isfinite(self.value):
@@ -58,8 +61,10 @@ DECLINED = Score(None, failure="the function declined to judge", declined=True)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Verdict of a pairwise judge on one presentation: which answer was shown first, and which was
-    preferred."""
+    """Verdict of a pairwise judge on one order of the two answers.
+
+    `first` is the answer that was shown first.
+    """
 
     first: Literal["a", "b"]
     preference: float | None
@@ -69,10 +74,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """Which of two answers, a and b, is better."""
+    """Result of comparing two answers, a and b."""
 
     preference: float | None
-    """1 for a, 0.5 for a tie, 0 for b; of several raters their mean; None when judging failed."""
+    """1 if a is better, 0.5 for a tie, 0 if b is better; None if judging failed.
+
+    The verdicts of several raters are averaged.
+    """
     scores: tuple[float, float] | None = None
     verdicts: tuple[Verdict, ...] = ()
     reasoning: str = ""
@@ -80,28 +88,31 @@ class Judgment:
 
     @property
     def flipped(self) -> bool:
-        """Whether the winner changed with the order in which the answers were shown."""
+        """Whether the preferred answer changed with the order in which the answers were shown."""
         return {v.preference for v in self.verdicts} >= {0.0, 1.0}
 
 
 class Judge(Protocol):
-    """Compares two answers. An answer that is None was never generated; such a pair is a failure."""
+    """Compares two answers to a prompt.
+
+    An answer that is None was never generated; such a pair is a failure.
+    """
 
     name: str
 
     def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgment]:
         """Compare `a[i]` with `b[i]` as answers to `prompts[i]`.
 
-        Equal requests get the stored judgment; another `repeat` sends a new request, which measures a judge's
-        agreement with itself.
+        Equal calls return the stored judgment. A call with another `repeat` judges the answers again, which
+        measures the agreement of a judge with itself.
         """
         ...
 
 
 class Scorer(ABC):
-    """Scores answers one by one, and compares two by their scores.
+    """Scores answers one by one, and compares two answers by their scores.
 
-    `compare` caches scores: each (prompt, answer, repeat) is scored once.
+    `compare` caches scores, so each (prompt, answer, repeat) is scored once.
     """
 
     name: str
@@ -111,10 +122,16 @@ class Scorer(ABC):
 
     @abstractmethod
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """One score per answer: `answers[i]` answers `prompts[i]`. `repeat` as in `Judge.compare`."""
+        """Return one score per answer; `answers[i]` answers `prompts[i]`.
+
+        `repeat` is described at `Judge.compare`.
+        """
 
     def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgment]:
-        """The answer with the higher score wins; equal scores are a tie; a missing score is a failure."""
+        """Compare answers by their scores: the higher score wins, equal scores are a tie.
+
+        A missing score is a failure.
+        """
         scores = self._recall([*prompts, *prompts], [*a, *b], repeat)
         half = len(scores) // 2
         return [_by_score(x, y) for x, y in zip(scores[:half], scores[half:], strict=True)]
@@ -133,9 +150,10 @@ class Scorer(ABC):
 
 
 class Verifier(Scorer):
-    """A scorer made of one function, `verify(prompt, answer)`, which returns a number, a `Score` or None.
+    """Scorer that calls a function `verify(prompt, answer)`, which returns a number, a `Score` or None.
 
-    None declines to judge. An answer on which the function raises has no score; the error is its failure.
+    If the function returns None, it declined to judge. If it raises, the answer has no score, and the error
+    is the reason of the failure.
     """
 
     def __init__(self, name: str, verify: Callable[[Prompt, str], Score | float | None]) -> None:
@@ -143,7 +161,7 @@ class Verifier(Scorer):
         self.name, self.verify = name, verify
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """One call of the function per answer."""
+        """Call the function once per answer and return the scores."""
         return [self._score(prompt, text) for prompt, text in zip(prompts, answers, strict=True)]
 
     def _score(self, prompt: Prompt, answer: str) -> Score:
@@ -151,7 +169,7 @@ class Verifier(Scorer):
             found = self.verify(prompt, answer)
         except UserError as error:
             return Score(None, failure=str(error))
-        except Exception as error:  # one answer without a score costs less than the whole evaluation
+        except Exception as error:  # an error on one answer must not end the evaluation
             return Score(None, failure=f"{type(error).__name__}: {error}")
         if found is None:
             return DECLINED

@@ -1,4 +1,4 @@
-"""A function as judge: a check that an answer passes or fails, or any reward function."""
+"""Judge that calls a function: a check that an answer passes or fails, or any reward function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boresight.tasks.constraints.evaluation import LABELS, check_answer, checkab
 
 
 class Config(JudgeConfig):
-    """The check or reward function, and its options."""
+    """Settings of the judge: the check or reward function, and its options."""
 
     check: str = "good_answer"
     """A check of prompts that carry a constraint, such as `constraint_met` or `good_answer`; or a reward
@@ -24,10 +24,10 @@ class Config(JudgeConfig):
 
 
 def build(config: Config, completer: object = None, console: object = None) -> Scorer:
-    """Build the judge from the name of a check or reward function.
+    """Build the judge from the name of a check or a reward function.
 
     Raises:
-        UserError: there is none of that name, or it does not take these options.
+        UserError: there is no function of that name, or it does not take these options.
     """
     name = f"check {config.check}"
     if ":" in config.check or config.check in BUILTIN:
@@ -41,7 +41,7 @@ def build(config: Config, completer: object = None, console: object = None) -> S
 
 
 def _meets(check: str, prompt: Prompt, answer: str) -> Score:
-    """1 for an answer that meets the check, else 0."""
+    """Return the score 1 for an answer that passes the check, else 0; a failure without a constraint."""
     if not checkable(prompt.meta):
         return Score(None, failure="the prompt carries no constraint")
     return Score(float(check_answer(prompt.meta, answer)[check]))

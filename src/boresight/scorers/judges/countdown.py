@@ -1,5 +1,7 @@
-"""The Countdown verifier as judge: a solution beats a wrong answer; two solutions tie, and so do two wrong
-answers."""
+"""The Countdown verifier as a judge: a correct answer beats a wrong one.
+
+Two correct answers tie, and so do two wrong ones.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ NAME = "Countdown verifier, {mode}"
 
 
 class Config(JudgeConfig):
-    """How answers are scored."""
+    """Settings of the judge: how answers are scored."""
 
     mode: Literal["strict", "compat"] = "strict"
     """`compat` is the public 0 / 0.1 / 1 grader, faults included."""
@@ -23,7 +25,7 @@ class Config(JudgeConfig):
 
 
 def score(prompt: Prompt, answer: str, config: Config) -> Score:
-    """1 for a solution, `format_credit` for a wrong answer of the right form, else 0."""
+    """Return 1 for a correct answer, `format_credit` for a wrong answer of the right form, else 0."""
     problem = problem_of(prompt.meta, f"prompt {prompt.id}")
     found = scorer.score(answer, problem.numbers, problem.target, config.mode)
     return Score(1.0 if found.correct else config.format_credit * found.formatted, found.reason)

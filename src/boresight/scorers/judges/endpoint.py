@@ -1,8 +1,8 @@
-"""Requests of judges to models behind an API: one batch of requests, one reply for each.
+"""Send the requests of judges to models behind an API: a batch of requests, and one reply for each.
 
-The client, with its limits, retries, budget and ledger, is `boresight.llm`'s. A request's key in the ledger
-covers the rendered judge prompt, both answers and every setting, so no stale reply is reused and no request
-is sent twice. Replies are stored unparsed: a better parser costs no new requests.
+The client, with its rate limits, retries, budget and ledger, is that of `boresight.llm`. The key of a request
+in the ledger covers the rendered judge prompt, both answers and every setting, so no outdated reply is reused
+and no request is sent twice. Replies are stored as text, so that a better parser needs no new requests.
 """
 
 from __future__ import annotations
@@ -55,23 +55,28 @@ class EndpointConfig(JudgeConfig):
 
 
 class Completer(Protocol):
-    """Interface that answers requests in their order."""
+    """Interface of objects that answer requests."""
 
     def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
-        """One reply per request, in their order. `read` returns the reason why a reply cannot be used,
-        None if it can; if none of the first replies can be used, the remaining requests are not sent."""
+        """Return one reply per request, in the same order.
+
+        Args:
+            requests: the requests.
+            read: function that returns the reason why a reply cannot be used, or None. If none of the first
+                replies can be used, the other requests are not sent.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Holder of a ledger, for a judge that computes its scores in this process."""
+    """Completer without an endpoint: holds the ledger of a judge that computes its scores in this process."""
 
     ledger: Ledger
 
 
 class LedgerCompleter:
-    """Sends requests to an endpoint, through a ledger that remembers every reply."""
+    """Sends requests to an endpoint and stores every reply in a ledger."""
 
     def __init__(self, config: EndpointConfig, ledger: Ledger, console: Console | None = None) -> None:
         self.config, self.ledger, self.console = config, ledger, console
@@ -79,8 +84,9 @@ class LedgerCompleter:
         self._usable = UsableReplies()
 
     def complete(self, requests: Sequence[Request], read: Reader = usual_reader) -> list[Reply]:
-        """See `Completer.complete`. Replies in the ledger are reused; failed requests are sent again by the
-        next run.
+        """Return one reply per request, as `Completer.complete` does.
+
+        Replies in the ledger are reused. Requests that failed are sent again by the next run.
 
         Raises:
             UserError: the endpoint refuses access, does not answer, or its replies cannot be used.
@@ -94,7 +100,7 @@ class LedgerCompleter:
         replies: dict[str, Reply] = {}
         budget = Budget.continued(self.config.budget, self.ledger.spent())
         async with Client(self.ledger, [self._endpoint()], budget) as client:
-            client.progress.told = self._told  # the first failure of a kind is shown once, not once a call
+            client.progress.told = self._told  # the first failure of a kind is printed once over all calls
             client.usable = self._usable
             with watching(client, "judging", len(requests), self.console) as step:
 
@@ -119,5 +125,5 @@ class LedgerCompleter:
 
 
 def why(reply: Reply) -> str:
-    """The failure of a reply as text, '' if it has none."""
+    """Return the failure of a reply as text; "" if it has none."""
     return f"{reply.failure}: {reply.detail}".removesuffix(": ") if reply.failure else ""

@@ -1,9 +1,9 @@
-"""One score from the several outputs of a reward model: attributes by weights that the recipe names.
+"""Combine the outputs of a reward model with several outputs to one score, by weights from the recipe.
 
     weights: {helpfulness: 0.65, correctness: 0.8, verbosity: -0.4}
 
-Labels without a weight are ignored. Outputs are not normalized, since a model's outputs have their own
-scales: the score is Σ weight · output, as HelpSteer2 and ArmoRM combine their attributes.
+The score is Σ weight · output, as HelpSteer2 and ArmoRM combine their attributes. Outputs without a weight
+are ignored. Outputs are not normalized, since those of a model have different scales.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from boresight.core.errors import UserError
 from boresight.scorers.judges.base import Score
 
 SHOWN = 20
-"""Labels that an error lists."""
+"""Maximum number of labels that an error lists."""
 
 
 @dataclass(frozen=True)
 class Heads:
-    """Labels of a model's outputs, in order, and the weight of each.
+    """Labels of a model's outputs, in order, and weights by label.
 
-    Without weights there is one output, which is the score. Without labels the number of outputs is not known
-    yet.
+    Without weights, the model has one output, which is the score. Without labels, the number of outputs is
+    not yet known.
     """
 
     labels: tuple[str, ...] = ()
     weights: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        """Check the weights.
+        """Check the labels and the weights.
 
         Raises:
-            UserError: a label twice, several labels without weights, or weights of no label or all 0.
+            UserError: two outputs have the same label, there are several outputs without weights, a weight
+                has an unknown label, or all weights are 0.
         """
         twice = next((name for name in self.labels if self.labels.count(name) > 1), None)
         if twice is not None:
@@ -51,7 +52,10 @@ class Heads:
             raise UserError("judge.weights: all are 0, so no output counts; give one another weight.")
 
     def score(self, outputs: Sequence[float]) -> Score:
-        """The weighted sum, with the outputs by label as reasoning; a failure where their number is wrong."""
+        """Return the weighted sum of the outputs, with the outputs by label as the reasoning.
+
+        If the number of outputs is wrong, the score is a failure.
+        """
         expected = len(self.labels) or 1
         if len(outputs) != expected:
             said = f"the model has {len(outputs)} outputs and {expected} expected"
@@ -65,7 +69,7 @@ class Heads:
 
 
 def several_outputs(labels: Sequence[str]) -> str:
-    """The error for several outputs where one score is expected."""
+    """Return the error message for a model with several outputs and no weights."""
     named = ", ".join(labels[:SHOWN]) + (", …" if len(labels) > SHOWN else "")
     return (
         f"judge.weights: the model has {len(labels)} outputs ({named}) and not one score; give weights to "

@@ -1,9 +1,9 @@
-"""A language model as judge of pairs, each shown in both orders.
+"""Language model as a judge of pairs, which are shown in both orders.
 
-Judges are biased towards the answer shown first or second, depending on judge and task, most for answers of
-similar quality (Shi et al. 2024, arXiv 2406.07791). An answer therefore wins only if it is preferred in both
-orders, and everything else is a tie (Zheng et al. 2023, arXiv 2306.05685, §3.4). A pair with a missing or
-unreadable reply is not judged.
+Judges are biased towards the answer that is shown first or second, depending on judge and task, most for
+answers of similar quality (Shi et al. 2024, arXiv 2406.07791). Therefore an answer wins only if it is
+preferred in both orders; any other result is a tie (Zheng et al. 2023, arXiv 2306.05685, §3.4). A pair with a
+missing or unreadable reply is not judged.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ VERDICT: 1
 VERDICT: 2
 VERDICT: TIE
 """
-"""The judge's prompt; `{conversation}`, `{first}` and `{second}` are filled in."""
+"""The judge's prompt; `{conversation}`, `{first}` and `{second}` are replaced."""
 
 FIELDS = ("conversation", "first", "second")
 PLACE = re.compile(r"\{(conversation|first|second)\}")
@@ -61,7 +61,7 @@ FIRST_WINS = {"1": 1.0, "2": 0.0, "tie": 0.5}
 
 
 class Config(EndpointConfig):
-    """The judge's model and how it samples."""
+    """Settings of the judge: its model, and how it samples."""
 
     orders: Literal[1, 2] = 2
     """2 shows every pair in both orders. 1 costs half, shows each pair in one order drawn by its prompt,
@@ -69,19 +69,26 @@ class Config(EndpointConfig):
     prompt: str | None = None
     """A file with the judge's prompt, with the fields {conversation}, {first} and {second}."""
     max_tokens: int = Field(default=512, gt=0)
-    """Longest reply, in tokens."""
+    """Maximum reply length, in tokens."""
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature of the judge."""
 
 
 def build(config: Config, completer: Completer, console: object = None) -> LLMJudge:
-    """Build a judge that sends requests through `completer`. Raises UserError if the prompt file is
-    missing or lacks a field."""
+    """Build a judge that sends its requests through `completer`.
+
+    Raises:
+        UserError: the prompt file is missing or lacks a field.
+    """
     return LLMJudge(config, completer, PROMPT if config.prompt is None else read_prompt(Path(config.prompt)))
 
 
 def read_prompt(path: Path) -> str:
-    """A judge's prompt from a file."""
+    """Read a judge's prompt from a file.
+
+    Raises:
+        UserError: the file is missing or lacks a field.
+    """
     if not path.is_file():
         raise UserError(f"judge.prompt: there is no file {path}; give the path of a text file.")
     text = read_text_file(path, "judge's prompt")
@@ -94,7 +101,10 @@ def read_prompt(path: Path) -> str:
 
 
 class LLMJudge:
-    """Compares pairs; `verdicts` of a judgment hold the verdict in each order."""
+    """Judge that compares pairs by a language model.
+
+    `verdicts` of a judgment contains the verdict for each order.
+    """
 
     def __init__(self, config: Config, completer: Completer, prompt: str = PROMPT) -> None:
         digest = hashlib.sha256(prompt.encode()).hexdigest()[:12]
@@ -102,7 +112,7 @@ class LLMJudge:
         self.config, self.completer, self.prompt = config, completer, prompt
 
     def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgment]:
-        """Both orders of every pair in one batch of requests."""
+        """Compare the pairs, with both orders of every pair in one batch of requests."""
         shown = list(self._showings(prompts, a, b))
         requests = [self._request(self._messages(prompts[i], *texts), repeat) for i, _, texts in shown]
         verdicts: list[list[Verdict]] = [[] for _ in prompts]
@@ -117,7 +127,7 @@ class LLMJudge:
     def _showings(
         self, prompts: Sequence[Prompt], a: Answers, b: Answers
     ) -> Iterator[tuple[int, Literal["a", "b"], tuple[str, str]]]:
-        """Index of the pair, which answer stands first, and both texts in that order."""
+        """Yield the index of the pair, the answer that is shown first, and both texts in that order."""
         for i, (prompt, x, y) in enumerate(zip(prompts, a, b, strict=True)):
             if x is None or y is None:
                 continue
@@ -129,7 +139,7 @@ class LLMJudge:
     def _messages(self, prompt: Prompt, first: str, second: str) -> list[Message]:
         turns = "\n\n".join(f"[{m['role']}]\n{m['content']}" for m in prompt.prompt)
         texts = {"conversation": turns, "first": first, "second": second}
-        # One pass, so that a field's name inside an answer is left alone.
+        # All fields are replaced in one pass, so that the name of a field inside an answer is not replaced.
         filled = PLACE.sub(lambda found: texts[found[1]], self.prompt)
         return [Message(role="user", content=filled)]
 
@@ -140,8 +150,10 @@ class LLMJudge:
 
 
 def read_verdict(reply: Reply, first: Literal["a", "b"]) -> tuple[Verdict, str]:
-    """Parse the last verdict line after the reasoning; returns the verdict, and the reason if there is
-    none, else ''."""
+    """Parse the last verdict line after the reasoning of a reply.
+
+    Returns the verdict, and the reason why there is none, or "".
+    """
     if reply.failure:
         return Verdict(first, None, reply.text), why(reply)
     said = after_reasoning(reply.text)
@@ -155,7 +167,10 @@ def read_verdict(reply: Reply, first: Literal["a", "b"]) -> tuple[Verdict, str]:
 
 
 def _repeats_the_list(text: str, verdicts: Sequence[re.Match[str]]) -> bool:
-    """Whether the last two verdicts differ and stand in successive lines, as in the list of the prompt."""
+    """Return whether the reply ends with the list of choices in the prompt.
+
+    Then the last two verdicts are in successive lines and differ.
+    """
     if len(verdicts) < 2:
         return False
     one, last = verdicts[-2:]
@@ -164,13 +179,15 @@ def _repeats_the_list(text: str, verdicts: Sequence[re.Match[str]]) -> bool:
 
 
 def _problem(reply: Reply) -> str | None:
-    """Why a reply has no verdict, None if it has one."""
+    """Return why a reply has no verdict; None if it has one."""
     return read_verdict(reply, "a")[1] or None
 
 
 def combine(verdicts: tuple[Verdict, ...], failure: str) -> Judgment:
-    """Combine the verdicts in all orders: a win needs every order; a failure in one order leaves the pair
-    unjudged."""
+    """Combine the verdicts on a pair in its orders to a judgment.
+
+    An answer wins only if it wins in every order. If one order failed, the pair is not judged.
+    """
     reasoning = "\n\n".join(f"{v.first} shown first: {v.reasoning}" for v in verdicts if v.reasoning)
     if failure:
         return Judgment(None, verdicts=verdicts, reasoning=reasoning, failure=failure)
@@ -179,5 +196,8 @@ def combine(verdicts: tuple[Verdict, ...], failure: str) -> Judgment:
 
 
 def _b_first(prompt: Prompt) -> bool:
-    """Half of all prompts, by a hash, so that the order of a pair does not depend on the others."""
+    """Return whether b is shown first for a prompt; true for half of all prompts, selected by a hash.
+
+    The order of a pair therefore does not depend on the other pairs.
+    """
     return hashlib.sha256(repr((prompt.id, prompt.prompt)).encode()).digest()[0] % 2 == 1

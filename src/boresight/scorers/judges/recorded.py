@@ -1,10 +1,11 @@
 """Recorded verdicts, by people or by another judge, as the judge of a win rate.
 
-The file holds verdicts on two answers (`boresight.data.layouts.verdicts`), or preference pairs of any layout,
-whose chosen answer won; the folder of an arena has both its votes and its ties. A verdict belongs to a prompt
-and two texts, in either order. Several raters of one comparison count as their mean; rows name them in the
-column `rater`. Two rows without a rater, or of one rater, are the same verdict; if they differ, neither
-counts.
+The file contains verdicts on two answers (`boresight.data.layouts.verdicts`), or preference pairs of any
+layout, in which the chosen answer won; a folder of an arena contains its votes and its ties. A verdict
+belongs to a prompt and two texts, in either order.
+
+The verdicts of several raters on one comparison are averaged; the column `rater` names the rater of a row.
+Two rows without a rater, or of the same rater, are one verdict; if they differ, neither counts.
 
 A comparison without a verdict is missing. It is never a tie.
 """
@@ -29,11 +30,11 @@ NOT_RECORDED = "no recorded verdict"
 CONTRADICTION = "contradicting verdicts"
 
 Compared = tuple[str, str, str]
-"""Key of a prompt and its two answers, in the order of their texts."""
+"""Key of a comparison: the prompt's key and the two answers, sorted by their text."""
 
 
 class Config(JudgeConfig):
-    """The file of the verdicts."""
+    """Settings of the judge: the file with the verdicts."""
 
     file: str
     """A file of `prompt`, two answers (`completion_a`, `completion_b`) and `preference`, `winner` or `votes`,
@@ -41,13 +42,17 @@ class Config(JudgeConfig):
 
 
 def build(config: Config, completer: object = None, console: object = None) -> RecordedJudge:
-    """The verdicts of the file. Raises `UserError` for a file or a row that cannot be read."""
+    """Read the file and build the judge.
+
+    Raises:
+        UserError: the file or a row cannot be read.
+    """
     return RecordedJudge(config.file)
 
 
 @dataclass(slots=True)
 class _Comparison:
-    """All verdicts on one comparison, as the share of the answer whose text comes first."""
+    """All verdicts on one comparison, as shares of the answer whose text is first in sort order."""
 
     prompt: str
     ratings: Ratings = field(default_factory=Counter)
@@ -56,10 +61,14 @@ class _Comparison:
 
 
 class RecordedJudge:
-    """Compares answers by the verdicts in a file."""
+    """Judge that compares answers by the verdicts in a file."""
 
     def __init__(self, source: str | Path) -> None:
-        """Read the verdicts. Raises `UserError` as `build` does."""
+        """Read the verdicts.
+
+        Raises:
+            UserError: as `build` does.
+        """
         self.name = f"recorded verdicts of {source}"
         self.source = str(source)
         self._repeats = 0
@@ -72,12 +81,15 @@ class RecordedJudge:
             self._comparisons[compared].ratings += ratings
 
     def compare(self, prompts: Sequence[Prompt], a: Answers, b: Answers, repeat: int = 0) -> list[Judgment]:
-        """The recorded preference for each `a[i]` over `b[i]`, in 0..1; missing where the file has none."""
+        """Return the recorded preference for each `a[i]` over `b[i]`, in [0, 1].
+
+        It is missing if the file has none, whatever `repeat` is.
+        """
         return [self._judge(prompt, x, y) for prompt, x, y in zip(prompts, a, b, strict=True)]
 
     @property
     def raters(self) -> RaterAgreement | None:
-        """Agreement between raters; None if no comparison has two."""
+        """Agreement between raters; None if no comparison has two raters."""
         rated = [(c.prompt, _sides(c.ratings)) for c in self._comparisons.values()]
         return rater_agreement([sides for _, sides in rated], [prompt for prompt, _ in rated])
 
@@ -114,7 +126,7 @@ class RecordedJudge:
         before, earlier = given[key]
         if earlier == ratings:
             self._repeats += 1
-        elif earlier:  # of three rows that differ, the first two are named
+        elif earlier:  # if three rows differ, the first two are reported
             comparison.contradicting = comparison.contradicting or (before, row)
             given[key] = (before, Counter())
 
@@ -134,12 +146,12 @@ class RecordedJudge:
 
 
 def _compared(asked: str, a: str, b: str) -> tuple[Compared, bool]:
-    """The key of a comparison, and whether its order of the answers is the other one."""
+    """Return the key of a comparison, and whether its answers are swapped compared with `a, b`."""
     return ((asked, b, a), True) if b < a else ((asked, a, b), False)
 
 
 def _mirrored(ratings: Ratings) -> Ratings:
-    """The same verdicts with the answers exchanged."""
+    """Return the same verdicts with the answers exchanged."""
     mirrored: Ratings = Counter()
     for value, count in ratings.items():
         mirrored[round(1 - value, verdicts.DIGITS)] += count
@@ -154,7 +166,7 @@ def _sides(ratings: Ratings) -> Counter[float]:
 
 
 def _in_words(ratings: Ratings) -> str:
-    """`3 for a, 1 tied`; nothing for a single rater."""
+    """Return the numbers of raters as text, `3 for a, 1 tied`; "" for a single rater."""
     if ratings.total() == 1:
         return ""
     sides = _sides(ratings)

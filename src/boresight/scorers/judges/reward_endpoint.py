@@ -1,8 +1,8 @@
-"""A reward model behind an OpenAI-compatible endpoint that replies `reward:<float>`.
+"""Reward model behind an OpenAI-compatible endpoint that replies `reward:<float>`.
 
-Llama-3.1-Nemotron-70B-Reward answers so: the conversation goes out with the answer as its last, assistant
-turn, and the reply's text is the reward. Its scores are comparable within one prompt only, and have few
-distinct values, so exact ties are common; they count one half.
+Llama-3.1-Nemotron-70B-Reward is such a model: the conversation is sent with the answer as its last, assistant
+turn, and the text of the reply is the reward. Its rewards are comparable only for answers to the same prompt.
+They have few distinct values, so exact ties are common; a tie counts one half.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REWARD = re.compile(r"\s*reward:\s*(?P<value>[-+]?\d+(\.\d+)?(e[-+]?\d+)?)\s*", 
 
 
 LONGEST_REPLY = 64
-"""`max_tokens` of a reply; `reward:-12.34567` needs about ten."""
+"""Maximum reply length (`max_tokens`); `reward:-12.34567` needs about ten tokens."""
 
 
 class Config(EndpointConfig):
@@ -36,12 +36,12 @@ class Config(EndpointConfig):
 
 
 def build(config: Config, completer: Completer, console: object = None) -> RewardEndpoint:
-    """Build a judge that sends requests through `completer`."""
+    """Build a judge that sends its requests through `completer`."""
     return RewardEndpoint(config, completer)
 
 
 class RewardEndpoint(Scorer):
-    """Scores are the rewards in the endpoint's replies."""
+    """Scorer that reads rewards from the replies of an endpoint."""
 
     def __init__(self, config: Config, completer: Completer) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class RewardEndpoint(Scorer):
         self.config, self.completer = config, completer
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """One request per answer; a reply without a reward is a failure."""
+        """Send one request per answer and return the scores; a reply without a reward is a failure."""
         requests = [
             self._request([*p.prompt, Message(role="assistant", content=text)], repeat)
             for p, text in zip(prompts, answers, strict=True)
@@ -62,13 +62,13 @@ class RewardEndpoint(Scorer):
 
 
 def _problem(reply: Reply) -> str | None:
-    """Why a reply names no reward, None if it does."""
+    """Return why a reply contains no reward; None if it contains one."""
     return read_reward(reply).failure or None
 
 
 def read_reward(reply: Reply) -> Score:
-    """The number after `reward:`, if the reply contains nothing else."""
-    # Some servers say that a reward was cut at max_tokens; fewer characters than that cannot have been.
+    """Return the number after `reward:`, if the reply contains nothing else; otherwise a failure."""
+    # Some servers report any reward as cut at max_tokens; a text with fewer characters cannot be.
     is_whole = reply.failure == "truncated" and len(reply.text) < LONGEST_REPLY
     if reply.failure and not is_whole:
         return Score(None, failure=why(reply))

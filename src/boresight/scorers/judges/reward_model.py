@@ -1,12 +1,12 @@
-"""A local reward model: any sequence classification model, scoring whole conversations.
+"""Local reward model: any sequence classification model, which scores whole conversations.
 
     judge: {name: reward_model, model: my-attributes, weights: {helpfulness: 0.65, correctness: 0.8}}
 
-A model with one label needs no weights. Of several, such as the attributes of HelpSteer, `weights` make one
-score by the names that the model's config gives its labels.
+A model with one output needs no weights. Several outputs, such as the attributes of HelpSteer, are combined
+to one score by `weights`, under the labels in the model's config.
 
-Scores are kept in the ledger, under the conversation and the weights of the model, as they are computed: an
-evaluation that is started again resumes where it stopped.
+Scores are stored in the ledger as they are computed, under a key that covers the conversation and the weights
+of the model: an evaluation that is started again resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PROBE_ANSWERS = ("Four.", "It is five, or maybe the colour green.")
 
 
 class Config(JudgeConfig):
-    """The model, and how it is run."""
+    """Settings of the judge: the model, and how it is run."""
 
     needs_ledger: ClassVar[bool] = True
     model: str
@@ -48,7 +48,7 @@ class Config(JudgeConfig):
     batch: int = 16
     """Answers per forward pass."""
     max_length: int = 4096
-    """Longest prompt and answer together, in tokens; a longer one is not judged, and counted."""
+    """Maximum length of prompt and answer together, in tokens; longer ones are not judged, but counted."""
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1`; null takes a GPU when there is one."""
     weights: dict[str, float] = {}
@@ -58,11 +58,11 @@ class Config(JudgeConfig):
 
 
 def build(config: Config, completer: object = None, console: Console | None = None) -> RewardModel:
-    """Load the model; its scores are stored in the ledger of `completer`, if that has one.
+    """Load the model; its scores are stored in the ledger of `completer`, if it has one.
 
     Raises:
-        UserError: there is none of that name, it has no reward head (a fresh one would judge at random), or
-            several outputs without weights.
+        UserError: there is no such model, it has no reward head (a newly initialized head would score at
+            random), or it has several outputs and no weights are given.
     """
     from boresight.models.checkpoint.leftovers import Allowed
     from boresight.models.load import load_tokenizer
@@ -79,7 +79,11 @@ def build(config: Config, completer: object = None, console: Console | None = No
 
 
 def _labels_of(name: str) -> tuple[str, ...]:
-    """Labels of the model's outputs in their order. Raises `UserError` where it has no reward head."""
+    """Return the labels of the model's outputs, in order.
+
+    Raises:
+        UserError: the model has no reward head.
+    """
     from boresight.models.checkpoint.pretrained import classifies, read_config
     from boresight.models.head import head_of
     from boresight.models.source import locate
@@ -98,7 +102,10 @@ def _labels_of(name: str) -> tuple[str, ...]:
 
 
 class RewardModel(Scorer):
-    """Scores are the model's logit, on its own scale, or the weighted sum of several."""
+    """Scorer that returns the logit of the model, or the weighted sum of several outputs.
+
+    Scores are on the model's own scale.
+    """
 
     def __init__(
         self,
@@ -116,17 +123,19 @@ class RewardModel(Scorer):
         self.at_end_of_turn = reads_end_of_turn(model)
 
     def check_reading(self) -> None:
-        """Compare scores of a few conversations with those of the model's own forward, which chooses the
-        position itself.
+        """Check that the model scores a conversation by its last token.
+
+        The scores of two conversations are compared with those of the model's own forward pass, which chooses
+        the position itself.
 
         Raises:
-            UserError: they differ, so the model does not score a conversation by its last token.
+            UserError: the scores differ.
         """
         import torch
 
         rows = [self._encode(Prompt(PROBE, "probe"), answer) for answer in PROBE_ANSWERS]
         for row in rows:
-            if isinstance(row, str):  # holds for every conversation that is judged
+            if isinstance(row, str):  # every conversation that is judged will fail with this reason
                 continue
             tokens = [*row.prompt.tolist(), *row.completions[0].ids.tolist()]
             ids = torch.tensor(tokens, device=self.model.device)
@@ -141,11 +150,13 @@ class RewardModel(Scorer):
                     )
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """The reward of each conversation; one that is too long or cannot be rendered is a failure, and is
-        not truncated."""
+        """Return the reward of each conversation.
+
+        A conversation that is too long or cannot be rendered is a failure; it is not truncated.
+        """
         asked = [self._request(p, text, repeat) for p, text in zip(prompts, answers, strict=True)]
         scores = [self._recalled(request) for request in asked]
-        # Alike lengths go together, so that padding is small.
+        # Conversations of similar length are batched together, which reduces padding.
         rows = sorted(self._encoded(prompts, answers, scores), key=lambda ir: ir[1].tokens)
         with progress(self.console, "scoring", len(rows)) as advance:
             for start in range(0, len(rows), self.config.batch):
@@ -162,7 +173,10 @@ class RewardModel(Scorer):
     def _encoded(
         self, prompts: Sequence[Prompt], answers: Sequence[str], scores: list[Score | None]
     ) -> Iterator[tuple[int, Row]]:
-        """Place and row of every conversation without a score; those that have no row become failures."""
+        """Yield index and row of every conversation without a score.
+
+        A conversation that cannot be encoded gets a failure as its score instead.
+        """
         for i, (prompt, text) in enumerate(zip(prompts, answers, strict=True)):
             if scores[i] is None:
                 row = self._encode(prompt, text)
@@ -173,7 +187,7 @@ class RewardModel(Scorer):
 
     @cached_property
     def _weights(self) -> str:
-        """A digest of the weights: a folder that was trained on is another judge."""
+        """Digest of the weights, so that a model folder that was trained further counts as another judge."""
         import torch
 
         digest = hashlib.sha256()
@@ -210,7 +224,10 @@ class RewardModel(Scorer):
         return row
 
     def _as_rendered(self, turns: Sequence[Message], id: str) -> Row:
-        """All that the template renders up to the token that transformers reads, the last but padding."""
+        """Return the whole rendered conversation, up to the last token that is not padding, as a row.
+
+        transformers reads the score at that token.
+        """
         import numpy as np
 
         from boresight.data.chat import encode_conversation
@@ -221,7 +238,7 @@ class RewardModel(Scorer):
         return Row(id, ids[: end - 1], (Completion(ids[end - 1 : end], np.ones(1, bool)),))
 
     def _outputs(self, rows: list[Row]) -> list[list[float]]:
-        """All outputs for each row."""
+        """Return the outputs of the model for each row, `result[row][output]`."""
         import torch
 
         from boresight.models.reward import completion_outputs
@@ -232,5 +249,8 @@ class RewardModel(Scorer):
 
 
 def _stored(outputs: Sequence[float]) -> dict[str, Any]:
-    """The content of a ledger entry: all outputs, so that other weights need no forward."""
+    """Return the content of a ledger entry.
+
+    All outputs are stored, so that other weights need no forward pass.
+    """
     return {"score": outputs[0]} if len(outputs) == 1 else {"outputs": list(outputs)}

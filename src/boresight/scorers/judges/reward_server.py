@@ -1,10 +1,10 @@
-"""A reward model behind vLLM's `/classify` or `/pooling`, or SGLang's `/classify`.
+"""Reward model behind vLLM's `/classify` or `/pooling`, or SGLang's `/classify`.
 
     judge: {name: reward_server, endpoint: http://127.0.0.1:8000/v1, model: my-reward-model}
 
-The conversation is sent with the answer as its last, assistant turn. vLLM renders it with its own template;
-with `tokenizer` it is rendered here and sent as token ids, which SGLang needs. Scores are the model's outputs
-before any activation. Several outputs are combined by `weights`.
+The conversation is sent with the answer as its last, assistant turn. vLLM renders it with its own chat
+template; with `tokenizer`, it is rendered here and sent as token ids, which SGLang requires. Scores are the
+outputs of the model before any activation function. Several outputs are combined by `weights`.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class Config(EndpointConfig):
 
 
 def build(config: Config, completer: Completer, console: object = None) -> RewardServer:
-    """Build a judge that sends requests through `completer`."""
+    """Build a judge that sends its requests through `completer`."""
     return RewardServer(config, completer)
 
 
 class RewardServer(Scorer):
-    """Scores are the outputs that the server returns, or their weighted sum."""
+    """Scorer that returns the output of the served model, or the weighted sum of several outputs."""
 
     def __init__(self, config: Config, completer: Completer) -> None:
         super().__init__()
@@ -71,8 +71,10 @@ class RewardServer(Scorer):
         self.heads = Heads(tuple(config.labels), config.weights)
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str], repeat: int = 0) -> list[Score]:
-        """One request per answer; an answer that cannot be rendered and a reply without outputs are
-        failures."""
+        """Send one request per answer and return the scores.
+
+        An answer that cannot be rendered and a reply without outputs are failures.
+        """
         asked = [self._request(p, text, repeat) for p, text in zip(prompts, answers, strict=True)]
         requests = [request for request in asked if isinstance(request, Request)]
         replies = iter(self.completer.complete(requests, self._problem) if requests else [])
@@ -88,7 +90,7 @@ class RewardServer(Scorer):
         return None if self.config.tokenizer is None else load_tokenizer(self.config.tokenizer)
 
     def _request(self, prompt: Prompt, text: str, repeat: int) -> Request | str:
-        """The request, or why the conversation cannot be rendered."""
+        """Return the request for a conversation, or the reason why it cannot be rendered."""
         turns: list[Message] = [*prompt.prompt, Message(role="assistant", content=text)]
         params: dict[str, Any] = {ROUTE: self.config.route, "max_tokens": LONGEST_OUTPUTS}
         if self.config.server == "vllm":
@@ -104,7 +106,7 @@ class RewardServer(Scorer):
         return Request(self.config.endpoint, self.config.model, turns, params, sample=repeat, stage=STAGE)
 
     def _problem(self, reply: Reply) -> str | None:
-        """Why a reply has no score, None if it has."""
+        """Return why a reply has no score; None if it has one."""
         return self._read(reply).failure or None
 
     def _read(self, reply: Reply) -> Score:

@@ -1,4 +1,4 @@
-"""Rows of recorded verdicts: from a file of verdicts or of preference pairs, or the folder of an arena."""
+"""Read rows of recorded verdicts from a file of verdicts or preference pairs, or the folder of an arena."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from boresight.data.reading.shapes import read_text
 from boresight.data.reading.turns import BadField
 
 RATERS = ("rater", "rater_id", "annotator", "annotator_id", "judge")
-"""Columns with the name of the rater."""
+"""Columns that may contain the name of the rater, in order of preference."""
 ARENA = ("preferences.jsonl", "ties.jsonl")
-"""Files of an arena's folder."""
+"""Names of the files in the folder of an arena."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictRow:
-    """One row (from 1): prompt, both answers, the verdicts on them, and the rater, if known."""
+    """One row: its number (from 1), prompt, both answers, verdicts on them, and the rater, if known."""
 
     row: int
     id: str
@@ -38,10 +38,12 @@ class VerdictRow:
 
 
 def read_verdict_rows(source: str | Path) -> list[VerdictRow]:
-    """Read all rows. An answer may be empty: an empty cell of a table, or null if other rows have a text.
+    """Read all rows.
+
+    An answer may be empty: an empty cell of a table, or null if other rows have a text in that column.
 
     Raises:
-        UserError: no such file, no rows, or one that cannot be read; names the row.
+        UserError: there is no such file, it has no rows, or a row cannot be read; the error names the row.
     """
     place = expanded(source)
     files = [file for name in ARENA if (file := place / name).is_file()] or [place]
@@ -102,7 +104,7 @@ def _answer(record: Record, column: str, known: set[str]) -> str:
 
 
 def _arena_tie(record: Record) -> tuple[str, str] | None:
-    """Both answers of an arena's vote for neither."""
+    """Return both answers of a tie in an arena; None for other rows."""
     answers, meta = record.get("answers"), record.get("meta")
     if not isinstance(answers, dict) or not (isinstance(meta, dict) and "arena" in meta):
         return None

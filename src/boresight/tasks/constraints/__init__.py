@@ -1,1 +1,1 @@
-"""Constraints on an answer that a program can check."""
+"""Constraints on an answer that can be checked by a program."""

@@ -1,14 +1,14 @@
-"""Constraints on an answer that a program can check, and measures of quality beside them.
+"""Constraints on an answer that can be checked by a program, and measures of the quality of the answer.
 
-A constraint is something like "at most 20 words" or "start with 'Did you know'". Whether an answer meets it
-is computed, so preference pairs built from constraints need no judge and no person.
+A constraint is, for example, "at most 20 words" or "start with 'Did you know'". Whether an answer meets it is
+computed, so preference pairs that are built from constraints need no judge and no annotator.
 
-A constraint alone is easy to satisfy badly: the shortest answer meets every word limit. Hence the second half
-of this file, measures that no constraint rewards: whether the answer names its topic, ends like a sentence,
-is not too short, and has no loops. Its likelihood under the start model is measured elsewhere
-(`boresight.training.probes.likelihood`).
+A constraint alone can be met by bad answers: the shortest answer meets every word limit. Therefore this
+module also has measures of quality that are independent of the constraint: whether the answer names its
+topic, ends like a sentence, is not too short, and does not repeat itself. The likelihood of an answer under
+the start model is measured elsewhere (`boresight.training.probes.likelihood`).
 
-Only the constraint's own text is matched here; answers are untrusted and are never evaluated.
+Answers are untrusted: they are only matched against the text of the constraint, and never evaluated.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from boresight.core.did_you_mean import nearest
 from boresight.core.errors import UserError
 
 FEWEST_WORDS = 8
-"""An answer with fewer words counts as a fragment."""
+"""Minimum number of words of an answer that is not a fragment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """One checkable demand, `Constraint("max_words", {"n": 20})`.
+    """One constraint, such as `Constraint("max_words", {"n": 20})`.
 
     `params` are plain JSON values, so that a constraint can be stored in the `meta` of a row.
 
     Raises:
-        UserError: no such kind, or parameters that the kind does not take.
+        UserError: the kind is unknown, or the parameters are not those of the kind.
     """
 
     kind: str
@@ -54,10 +54,12 @@ class Constraint:
 
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any]) -> Constraint:
-        """The constraint in a row's `meta`: `{"constraint": {"kind": "max_words", "params": {"n": 15}}}`.
+        """Read the constraint in the `meta` of a row.
+
+        It has the form `{"constraint": {"kind": "max_words", "params": {"n": 15}}}`.
 
         Raises:
-            UserError: it has another form, or is of an unknown kind.
+            UserError: it has another form, or its kind is unknown.
         """
         raw = meta.get("constraint")
         if (
@@ -72,37 +74,37 @@ class Constraint:
         return cls(raw["kind"], dict(raw["params"]))
 
     def instruction(self) -> str:
-        """The constraint as one sentence to append to a prompt."""
+        """Return the constraint as one sentence to append to a prompt."""
         shown = {
             k: " and ".join(f'"{i}"' for i in v) if isinstance(v, list) else v for k, v in self.params.items()
         }
         return CONSTRAINT_KINDS[self.kind].instruction.format(**shown)
 
     def met(self, text: str) -> bool:
-        """Whether `text` meets the constraint. Surrounding white space is ignored."""
+        """Return whether `text` meets the constraint; surrounding white space is ignored."""
         return CONSTRAINT_KINDS[self.kind].met(text.strip(), **self.params)
 
 
-# --- the text of an answer, cut up ---------------------------------------------------------------
+# --- words, sentences and bullets of an answer ---------------------------------------------------
 
 
 def words(text: str) -> list[str]:
-    """Words of `text`: runs of letters and digits, with inner apostrophes and hyphens."""
+    """Return the words of `text`: runs of letters and digits, with inner apostrophes and hyphens."""
     return re.findall(r"\w+(?:['’-]\w+)*", text)
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences of `text`: cut after `.`, `!` or `?` that is followed by white space, and at line breaks.
+    """Split `text` into sentences: after `.`, `!` or `?` followed by white space, and at line breaks.
 
-    A full stop inside "3.5" or "smol.ai" does not cut; one after "Mt." does. That error is rare in
-    short descriptive answers and the same before and after training.
+    A period inside "3.5" or "smol.ai" does not end a sentence; a period after "Mt." does. That error is rare
+    in short descriptive answers, and is the same before and after training.
     """
     pieces = re.split(r"(?<=[.!?])[\"')\]”’]*\s+|\n+", text.strip())
     return [p for p in pieces if words(p)]
 
 
 def bullets(text: str) -> list[str]:
-    """Lines that start with a bullet sign (`-`, `*` or `•`) and hold at least one word."""
+    """Return the text of lines that start with a bullet (`-`, `*` or `•`) and contain at least one word."""
     return re.findall(r"^[ \t]*[-*•][ \t]+(?=\S*\w)(.*)$", text, flags=re.MULTILINE)
 
 
@@ -160,7 +162,7 @@ def _json_keys(text: str, keys: list[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ConstraintKind:
-    """The text of one kind of constraint and its check."""
+    """A kind of constraint: its instruction, its check, and the names of its parameters."""
 
     instruction: str
     met: Callable[..., bool]
@@ -187,11 +189,11 @@ CONSTRAINT_KINDS: dict[str, ConstraintKind] = {
 }
 
 
-# --- quality, which no constraint rewards ------------------------------------------------------
+# --- quality, independent of the constraint ------------------------------------------------------
 
 
 def mentions(text: str, topic: str) -> bool:
-    """Whether `text` names the topic: its last word, in the singular or the plural.
+    """Return whether `text` names the topic: the last word of the topic, in singular or plural.
 
     "fire engines" is named by "engine", "libraries" by "library".
     """
@@ -201,18 +203,18 @@ def mentions(text: str, topic: str) -> bool:
 
 
 def ends_as_sentence(text: str) -> bool:
-    """Whether `text` ends like a sentence: with `.`, `!` or `?`, possibly followed by quotes and brackets.
+    """Return whether `text` ends with `.`, `!` or `?`, possibly followed by quotes and brackets.
 
-    A JSON object, which ends with `}`, counts as complete too.
+    A text that ends with `}`, as a JSON object does, counts as complete too.
     """
     return re.search(r"[.!?][\"')\]”’]*$|\}$", text.strip()) is not None
 
 
 def loops(text: str, size: int = 3, times: int = 3) -> bool:
-    """Whether `text` repeats itself, as in degenerate sampling.
+    """Return whether `text` repeats itself, as in degenerate sampling.
 
-    Either some run of `size` words occurs `times` times or more, or a word of four letters or more comes back
-    within three words: "versatile and versatile", "a tree is a tree".
+    This is the case if a sequence of `size` words occurs at least `times` times, or if a word of four letters
+    or more occurs again within three words: "versatile and versatile", "a tree is a tree".
     """
     w = [word.lower() for word in words(text)]
     runs = Counter(tuple(w[i : i + size]) for i in range(len(w) - size + 1))
@@ -231,7 +233,7 @@ def mentions_task(text: str) -> bool:
 
 
 def quality(text: str, topic: str) -> dict[str, bool]:
-    """The five measures of quality by name; all are True for a good answer."""
+    """Return the five measures of quality by name; all are True for a good answer."""
     return {
         "on_topic": mentions(text, topic),
         "complete": ends_as_sentence(text),

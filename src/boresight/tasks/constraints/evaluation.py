@@ -1,5 +1,4 @@
-"""Evaluation of answers to prompts with a checkable constraint: whether they meet it, and measures of
-quality.
+"""Evaluate answers to prompts with a checkable constraint: whether they meet it, and their quality.
 
 `meta` of such a prompt is `{"topic": "tea", "constraint": {"kind": "max_words", "params": {"n": 15}}}`.
 """
@@ -23,13 +22,13 @@ LABELS = {
     "good_answer": "answers that pass every check",
 }
 TRIED = ("It is 1.", '{"it": 1}')
-"""Answers whose checks use every parameter of a constraint."""
+"""Probe answers; together, their checks use every parameter of a constraint."""
 
 
 def checkable(meta: Mapping[str, Any]) -> bool:
-    """Whether a prompt's `meta` contains what the checks need: a constraint of this package, and a topic.
+    """Return whether the `meta` of a prompt contains what the checks need: a valid constraint and a topic.
 
-    A column of another data set may have either name; its rows are ordinary prompts.
+    Rows of another data set may have columns of the same names; they are ordinary prompts.
     """
     try:
         for text in TRIED:
@@ -40,10 +39,10 @@ def checkable(meta: Mapping[str, Any]) -> bool:
 
 
 def check_answer(meta: Mapping[str, Any], text: str) -> dict[str, bool]:
-    """Every check of `LABELS` by name.
+    """Return the result of every check in `LABELS` by name.
 
-    `good_answer` is the main check: a policy that learns to meet constraints with fragments raises
-    `constraint_met` and lowers `good_answer`.
+    `good_answer` is the main check: a policy that learns to meet constraints with fragments increases
+    `constraint_met` and decreases `good_answer`.
     """
     met = Constraint.from_meta(meta).met(text)
     qualities = quality(text, meta["topic"])
@@ -51,7 +50,7 @@ def check_answer(meta: Mapping[str, Any], text: str) -> dict[str, bool]:
 
 
 def check_answers(metas: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> list[dict[str, bool | int]]:
-    """The checks of every answer, and its number of words."""
+    """Return, for each answer, the results of all checks and the number of words."""
     return [
         {**check_answer(meta, text), "words": len(words(text))}
         for meta, text in zip(metas, answers, strict=True)
@@ -65,8 +64,15 @@ def compare_constraints(
     after: Sequence[str],
     same: DuplicatePrompts | None = None,
 ) -> list[Measured]:
-    """Share of every check before and after, and the difference paired by prompt; `same` are the ids of equal
-    prompts."""
+    """Compare the share of answers that pass each check before and after training, paired by prompt.
+
+    Args:
+        ids: id of each prompt.
+        metas: `meta` of each prompt.
+        before: answers before training.
+        after: answers after training.
+        same: ids of duplicate prompts, each with the id of the first prompt that is equal.
+    """
     old, new = check_answers(metas, before), check_answers(metas, after)
 
     def side(checks: list[dict[str, bool | int]], name: str) -> dict[str, float]:

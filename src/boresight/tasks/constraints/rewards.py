@@ -1,4 +1,4 @@
-"""Reward for meeting the constraint that a row carries."""
+"""Rewards for meeting the constraint of a row."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def whole_answer(
 ) -> list[float]:
     """1 for an answer that passes all measures of quality, its constraint met or not; else 0.
 
-    It falls if a policy meets constraints with fragments, loops or text about the task.
+    It decreases if a policy meets constraints with fragments, loops or text about the task.
 
     Raises:
         UserError: a row without a topic.

@@ -5,9 +5,12 @@
     problem = generate_problems(1, seed=0)[0]
     score("<answer> (3 + 4) * 2 </answer>", [2, 3, 4], 14)
 
-`problems` makes, reads and splits them; `solver` solves them exactly; `prompts` words them as the public
-data does; `traces` writes worked solutions in English and `search` in the tiny model's few words; `scorer`
-grades completions, strictly (`answer`) or as the public grader does (`compat`).
+- `problems`: generate, read and split problems.
+- `solver`: solve problems exactly.
+- `prompts`: write prompts in the wording of the public data.
+- `traces`: write worked solutions in English.
+- `search`: write searches in the vocabulary of the tiny model.
+- `scorer`: grade completions strictly (`answer`) or as the public grader does (`compat`).
 """
 
 from boresight.tasks.countdown.problems import (

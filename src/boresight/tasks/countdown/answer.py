@@ -1,9 +1,9 @@
 """Parse the answer in a completion, which is untrusted text.
 
-Training rewards a model for exploiting errors of the parser, so an answer must pass five checks in this
-order, each cheap and none with `eval`: the last `<answer>` of the completion, a length cap, a character
-class, a nesting cap, and a walk over the syntax tree that accepts four operations and whole numbers. Values
-are exact rationals. The caps bound the work to well under a millisecond, whatever the text.
+Training rewards a policy for exploiting errors of the parser. Therefore an answer must pass five checks in
+this order, each cheap and none with `eval`: the last `<answer>` of the completion, a maximum length, a set of
+characters, a maximum nesting depth, and a walk over the syntax tree that accepts four operations and whole
+numbers. Values are exact rationals. The limits bound the time to well below a millisecond, whatever the text.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ from fractions import Fraction
 
 OPEN, CLOSE = "<answer>", "</answer>"
 MAX_LENGTH = 200
-"""Largest length of an answer, in characters. Six numbers with their operators and parentheses need about
-40."""
+"""Maximum length of an answer, in characters.
+
+Six numbers with their operators and parentheses need about 40.
+"""
 MAX_DEPTH = 20
-"""Largest depth of nested parentheses."""
+"""Maximum depth of nested parentheses."""
 
 TURN_MARKS = (
     "<|im_start|>",
     "\nAssistant:",
     "return the final answer in <answer> </answer> tags, for example",
 )
-"""Text that occurs only in prompts. The public prompts contain an example answer, which must not count."""
+"""Texts that occur only in prompts.
+
+The public prompts contain an example answer, which must not be graded.
+"""
 
 SYMBOLS = {"×": "*", "÷": "/", "−": "-"}
 BLANKS = " \t\r\n"
@@ -58,8 +63,12 @@ class Unreadable(Exception):
 class CountdownAnswer:
     """An expression of whole numbers, `+ - * /` and parentheses.
 
-    `value` is exact, and None when the expression divides by zero. `numbers` are its literals from left to
-    right. `claim` is the number after a trailing `=`. `notes` list accepted deviations from the form.
+    Attributes:
+        expression: the expression as text.
+        value: exact value; None if the expression divides by zero.
+        numbers: the numbers in the expression, from left to right.
+        claim: the number after a trailing `=`; None without one.
+        notes: accepted deviations from the required form.
     """
 
     expression: str
@@ -70,10 +79,10 @@ class CountdownAnswer:
 
 
 def read_answer(completion: str) -> CountdownAnswer:
-    """The answer of a completion, exactly evaluated.
+    """Parse and evaluate the answer in a completion.
 
     Raises:
-        Unreadable: there is no answer of the form asked for.
+        Unreadable: there is no answer of the required form.
     """
     text = last_answer(completion)
     plain = text.translate(_PLAIN)
@@ -94,10 +103,11 @@ def read_answer(completion: str) -> CountdownAnswer:
 
 
 def last_answer(completion: str) -> str:
-    """The content of the last `<answer>…</answer>`, stripped; it may span lines.
+    """Return the content of the last `<answer>…</answer>`, stripped; it may span lines.
 
     Raises:
-        Unreadable: no such tags, an unclosed or empty or overlong one, or text that is a whole conversation.
+        Unreadable: there are no such tags, the last one is not closed, the answer is empty or too long, or
+            the text is a whole conversation.
     """
     for mark in TURN_MARKS:
         if mark in completion:
@@ -117,7 +127,11 @@ def last_answer(completion: str) -> str:
 
 
 def _check_form(expression: str) -> None:
-    """Refuse by character, by literal and by nesting what the parser need not see."""
+    """Check the characters, the leading zeros and the nesting of an expression before it is parsed.
+
+    Raises:
+        Unreadable: a check fails.
+    """
     foreign = _FOREIGN.search(expression)
     if foreign:
         raise Unreadable(f"{foreign[0]!r} is not a digit, + - * / or a parenthesis")
@@ -146,7 +160,7 @@ def _parse(expression: str) -> ast.expr:
 
 
 def _value(node: ast.AST, numbers: list[int]) -> int | Fraction:
-    """Exact value of a syntax tree; its literals are appended to `numbers` from left to right."""
+    """Return the exact value of a syntax tree, and append its numbers to `numbers` from left to right."""
     if isinstance(node, ast.Constant) and type(node.value) is int:
         numbers.append(node.value)
         return node.value

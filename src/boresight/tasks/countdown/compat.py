@@ -1,18 +1,18 @@
-"""The public Countdown grader, reproduced so that published numbers can be compared.
+"""The public Countdown grader, reproduced so that results can be compared with published numbers.
 
-TinyZero's `countdown.py` and its descendants pay 0 without `<answer>…</answer>` on one line, 1 when the digit
-runs of the last such answer are the given numbers and Python's value of it is within 1e-5 of the target, and
-0.1 for every other answer. Its errors are reproduced: it accepts powers, `//`, signs, and `1.5` as a use of 1
-and 5, and it rejects `×`, `÷`, `= target` and a line break inside the tags.
+TinyZero's `countdown.py` and its descendants give 0 without `<answer>…</answer>` on one line. They give 1 if
+the digit runs of the last such answer are the given numbers and its value in Python is within 1e-5 of the
+target, and 0.1 for every other answer. Errors of the grader are reproduced: it accepts powers, `//`, signs,
+and `1.5` as a use of 1 and 5, and it rejects `×`, `÷`, `= target` and a line break inside the tags.
 
-The last answer anywhere in the text counts, as in the copies that grade a bare completion; TinyZero's own
-file looks at the last line only and wants the prompt in front.
+The last answer anywhere in the text is graded, as in the copies that grade a completion without its prompt;
+TinyZero's own file reads only the last line and requires the prompt before it.
 
-Three things differ, without effect on any grade that the public code reaches in reasonable time:
+Three things differ, without effect on any grade that the public code computes in reasonable time:
 
-- nothing is given to `eval`: a walk over the syntax tree does the same arithmetic on Python's numbers;
-- a power that would exceed `MAX_BITS` bits is 0.1; the public code computes it, which may not terminate;
-- an answer longer than `MAX_LENGTH` characters, or nested beyond the interpreter's recursion limit, is 0.1.
+- `eval` is not used: a walk over the syntax tree does the same arithmetic on Python's numbers;
+- a power of more than `MAX_BITS` bits gets 0.1; the public code computes it, which may not terminate;
+- an answer longer than `MAX_LENGTH` characters, or nested beyond the interpreter's recursion limit, gets 0.1.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos,
 
 
 def grade(completion: str, numbers: Sequence[int], target: int) -> tuple[float, str]:
-    """`(reward, reason)` with a reward of 0, 0.1 or 1."""
+    """Return `(reward, reason)`; the reward is 0, 0.1 or 1."""
     answer = last_answer_tag(completion)
     if answer is None:
         return 0.0, "there is no <answer>…</answer> on one line"
@@ -54,17 +54,17 @@ def grade(completion: str, numbers: Sequence[int], target: int) -> tuple[float, 
             return 1.0, "correct"
     except _Refused as refused:
         return FORMAT_REWARD, str(refused)
-    except Exception as error:  # the public grader calls every failure 0.1, whatever it is
+    except Exception as error:  # the public grader gives 0.1 for any error
         return FORMAT_REWARD, f"the answer has no value ({type(error).__name__})"
     return FORMAT_REWARD, "the value is not the target"
 
 
 def last_answer_tag(completion: str) -> str | None:
-    """The last match of `<answer>(.*?)</answer>`, stripped, in linear time.
+    """Return the last match of `<answer>(.*?)</answer>`, stripped; None without a match. Takes linear time.
 
-    The expression itself is quadratic on many unclosed tags. Matches do not cross lines or overlap, so
-    in the last line that has one, the last match starts at the first opening tag after the second to last
-    closing tag in use.
+    The regular expression itself takes quadratic time on many unclosed tags. Matches neither cross lines nor
+    overlap, so in the last line with a match, the last match starts at the first opening tag after the second
+    to last closing tag that belongs to a match.
     """
     for line in reversed(completion.split("\n")):
         close = line.rfind(CLOSE)
@@ -78,7 +78,7 @@ def last_answer_tag(completion: str) -> str | None:
 
 
 class _Refused(Exception):
-    """The grader's 0.1 for a reason it could name."""
+    """The grade is 0.1 for a reason that is known."""
 
 
 def _graded_value(answer: str, numbers: Sequence[int]) -> Any:
@@ -98,7 +98,7 @@ def _value(node: ast.expr) -> Any:
         return _UNARY[type(node.op)](_value(node.operand))
     if isinstance(node, ast.BinOp):
         return _BINARY[type(node.op)](_value(node.left), _value(node.right))
-    raise TypeError("calls and empty parentheses have no number")  # nor have they under eval
+    raise TypeError("calls and empty parentheses have no number")  # an error under eval too
 
 
 def _power(base: Any, exponent: Any) -> Any:

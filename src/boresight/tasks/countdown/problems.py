@@ -1,5 +1,7 @@
-"""Countdown problems: generated, read from rows, and split so that training and held-out problems are
-disjoint."""
+"""Generate Countdown problems, read them from rows, and split them into training and held-out problems.
+
+The two splits are disjoint.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,23 @@ from boresight.tasks.countdown.solver import OPERATIONS, reachable
 
 ProblemSplit = Literal["train", "held_out"]
 HELD_OUT_SHARE = 0.1
-"""Share of all problems that is held out. A constant: another share would move problems between splits."""
+"""Share of all problems that are held out.
+
+It must not change, since another share would move problems between the splits.
+"""
 
 PATIENCE = 30_000
-"""Consecutive draws without a new problem after which `generate` stops."""
+"""Number of consecutive samples without a new problem after which `generate_problems` stops."""
 
 MOST_DIGITS = 18
-"""Largest number of digits of a number. Python refuses to convert texts of 4,300 digits and more."""
+"""Maximum number of digits of a number; Python refuses to convert texts of more than 4,300 digits."""
 LAYOUTS = (("nums", "target"), ("numbers", "target"), ("input", "output"))
-"""Field names of numbers and target, in the order of search."""
+"""Columns that may contain the numbers and the target, in order of preference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Reach `target` with every one of `numbers`, once each."""
+    """Countdown problem: reach `target` with all `numbers`, each used once."""
 
     numbers: tuple[int, ...]
     target: int
@@ -37,23 +42,23 @@ class Problem:
 
     @property
     def key(self) -> str:
-        """Key of the problem: its sorted numbers and its target. Equal keys mean the same problem."""
+        """Key of the problem: its sorted numbers and its target. Equal problems have equal keys."""
         return f"{sorted(self.numbers)} {self.target}"
 
     @property
     def split(self) -> ProblemSplit:
-        """`held_out` or `train`: a function of the problem alone, whatever the order of its numbers."""
+        """`held_out` or `train`, by a hash of `key`, so that the order of the numbers does not matter."""
         place = int.from_bytes(blake2b(self.key.encode(), digest_size=8).digest()) / 2**64
         return "held_out" if place < HELD_OUT_SHARE else "train"
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Columns for a row's `meta` with which its completions can be scored."""
+        """Columns for the `meta` of a row, with which its completions can be scored."""
         return {"numbers": list(self.numbers), "target": self.target}
 
 
 def problem(numbers: Sequence[int], target: int) -> Problem:
-    """A problem named after its numbers and target."""
+    """Make a problem whose id is composed of its numbers and its target."""
     return Problem(tuple(numbers), target, f"{'-'.join(map(str, numbers))}={target}")
 
 
@@ -67,14 +72,23 @@ def generate_problems(
     high: int = 99,
     targets: tuple[int, int] = (10, 99),
 ) -> list[Problem]:
-    """`count` different solvable problems of one split, the same for the same seed.
+    """Generate `count` different solvable problems of one split; the same for the same seed.
 
-    Numbers are drawn evenly from `low` to `high`; random pairs of them are joined by random operations until
-    one value is left, and that is the target if it is a whole number within `targets`. Orders of the same
-    numbers are one problem. The splits are disjoint whatever the seeds.
+    Numbers are sampled uniformly from `low` to `high`. Random pairs of them are combined by random operations
+    until one value is left, which is the target if it is a whole number within `targets`. Different orders of
+    the same numbers are one problem. The splits are disjoint, whatever the seeds.
+
+    Args:
+        count: number of problems.
+        seed: seed of the samples.
+        split: `train` or `held_out`.
+        sizes: possible lengths of a problem, in numbers.
+        low: smallest number.
+        high: largest number.
+        targets: smallest and largest target.
 
     Raises:
-        UserError: the generator did not find that many such problems.
+        UserError: the generator did not find that many problems.
     """
     rng = random.Random(seed)
     found: dict[str, Problem] = {}
@@ -105,9 +119,10 @@ def all_problems(
     high: int = 99,
     targets: tuple[int, int] = (10, 99),
 ) -> list[Problem]:
-    """Every solvable problem of one split with `size` numbers from `low` to `high`, numbers ascending.
+    """Return every solvable problem of one split with `size` numbers from `low` to `high`.
 
-    For small ranges: three numbers up to 20 make some 12,000 problems and take half a second.
+    The numbers of a problem are in ascending order. Only for small ranges: three numbers up to 20 have some
+    12,000 problems and take half a second.
     """
     return [
         candidate
@@ -119,15 +134,24 @@ def all_problems(
 
 
 def orders(given: Problem) -> list[Problem]:
-    """The problem with its numbers in every order.
+    """Return the problem with its numbers in every order.
 
-    The split ignores order, so they are additional training data without held-out problems.
+    The split does not depend on the order, so these are additional training data without held-out problems.
     """
     return [problem(numbers, given.target) for numbers in sorted(set(permutations(given.numbers)))]
 
 
 def problem_of(row: Mapping[str, Any], where: str, name: str = "") -> Problem:
-    """The problem in one row. `where` is named in errors; `name` is the id of a row that has none."""
+    """Read the problem in a row.
+
+    Args:
+        row: the columns of the row.
+        where: beginning of an error, such as the file and the row.
+        name: id of the problem if the row has none.
+
+    Raises:
+        UserError: the row has no numbers and target, or they are not whole numbers.
+    """
     for numbers_field, target_field in LAYOUTS:
         if numbers_field in row and target_field in row:
             break
@@ -156,7 +180,7 @@ def _whole(number: object, where: str) -> int:
 
 
 def _join(numbers: Sequence[int], rng: random.Random) -> Fraction | None:
-    """The value of a random expression over all the numbers, or None where it divides by zero."""
+    """Return the value of a random expression of all the numbers; None if it divides by zero."""
     values: list[Fraction] = [Fraction(number) for number in numbers]
     while len(values) > 1:
         rng.shuffle(values)
@@ -169,4 +193,4 @@ def _join(numbers: Sequence[int], rng: random.Random) -> Fraction | None:
 
 
 TINY: dict[str, Any] = {"sizes": (3,), "low": 1, "high": 20, "targets": (10, 99)}
-"""The problems of `countdown-tiny`, as arguments of `boresight.tasks.countdown.generate_problems`."""
+"""Arguments of `generate_problems` for the problems of `countdown-tiny`."""

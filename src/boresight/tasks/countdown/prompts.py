@@ -1,7 +1,7 @@
 """Countdown prompts in the wording that public models and data sets use.
 
-The wording is a data format: models trained on the public data expect it to the letter. It asks for each
-number to be used "once" and means exactly once.
+The wording must not change, since models that were trained on the public data expect it exactly. It asks to
+use each number "once", which means exactly once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ASKED = re.compile(
     r"that equals (?P<target>\d{1,18})(?!\d)",
     re.IGNORECASE,
 )
-"""Pattern of the prompt's wording that all public copies share."""
+"""Pattern of the part of the prompt that all public copies have in common."""
 SYSTEM = (
     "You are a helpful assistant. You first thinks about the reasoning process in the mind and then provides "
     "the user with the answer."
@@ -41,15 +41,18 @@ BASE = (
 
 
 def countdown_prompt(problem: Problem, style: Style = "chat") -> Prompt:
-    """Render a problem as a prompt.
+    """Write a problem as a prompt.
 
-    `chat` is TinyZero's wording for instruction-tuned models: a system and a user message. `base` is its
-    wording for base models, one message that ends inside the assistant's turn, to be used without a chat
-    template. Both leave `<think>` to the completion, as the cognitive-behaviors data does. `tiny` is the
-    short form for `countdown-tiny`: the numbers, an equals sign, the target.
+    Args:
+        problem: the problem.
+        style: `chat` is TinyZero's wording for instruction-tuned models, a system and a user message. `base`
+            is its wording for base models, one message that ends inside the assistant's turn, to be used
+            without a chat template. In both, the completion begins with `<think>`, as in the
+            cognitive-behaviors data. `tiny` is the short form for `countdown-tiny`: the numbers, an equals
+            sign, the target.
 
     Raises:
-        UserError: an unknown style.
+        UserError: the style is unknown.
     """
     if style not in get_args(Style):
         raise UserError(f"style: there is no Countdown prompt {style!r}{nearest(style, get_args(Style))}.")
@@ -63,7 +66,7 @@ def countdown_prompt(problem: Problem, style: Style = "chat") -> Prompt:
 
 
 def asked_problem(words: str) -> Problem | None:
-    """The problem in a prompt of the public wording; None for other texts."""
+    """Return the problem in a prompt of the public wording; None for other texts."""
     found = ASKED.search(words)
     if found is None:
         return None
@@ -73,7 +76,7 @@ def asked_problem(words: str) -> Problem | None:
 def answered(
     problem: Problem, style: Style, thoughts: str, solution: Expression, meta: Mapping[str, Any]
 ) -> Demonstration:
-    """The prompt, then `thoughts` as they are and the solution between `<answer>` tags."""
+    """Return the prompt with an answer: `thoughts` unchanged, then the solution between `<answer>` tags."""
     answer: Message = {
         "role": "assistant",
         "content": f"{thoughts}<answer> {render_expression(solution)} </answer>",

@@ -1,5 +1,8 @@
-"""Readers of Countdown rewards: the answer in a completion, whether it has the form, and rules that decide
-its grade."""
+"""Answer readers of the Countdown rewards.
+
+A reader extracts the answer from a completion, checks its form, and names the extraction rules that decide
+its grade.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ LENIENT = "the public grader and the exact verifier differ"
 
 
 def strict_reading(completion: str, row: Mapping[str, Any]) -> AnswerReading:
-    """The expression of the last answer, without blanks, as read by the exact verifier."""
+    """Read the last answer of a completion as the exact verifier does.
+
+    The answer is its expression without blanks. A rule decides the grade if the grade would differ without
+    it.
+    """
     asked = problem_of(row, "reading")
 
     def solves(text: str) -> bool:
@@ -43,8 +50,10 @@ def strict_reading(completion: str, row: Mapping[str, Any]) -> AnswerReading:
 
 
 def public_reading(completion: str, row: Mapping[str, Any]) -> AnswerReading:
-    """The content of the last tags, without blanks, as read by the public grader; the form is the presence
-    of the tags."""
+    """Read the last answer of a completion as the public grader does.
+
+    The answer is the content of the last tags without blanks. The form is correct if the tags are present.
+    """
     asked = problem_of(row, "reading")
     answer = last_answer_tag(completion)
     strict, public = (
@@ -55,7 +64,7 @@ def public_reading(completion: str, row: Mapping[str, Any]) -> AnswerReading:
 
 
 def _up_to_close(completion: str, last: bool) -> str:
-    """The completion up to the end of its first closed answer, or of its last one."""
+    """Return the completion up to the end of its first closed answer, or of its last one."""
     if not last:
         start = completion.find(OPEN)
         end = completion.find(CLOSE, start) if start >= 0 else -1

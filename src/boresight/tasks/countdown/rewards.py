@@ -1,7 +1,7 @@
-"""Countdown rewards for training: batched functions of prompts, completions and the rows' own data.
+"""Countdown rewards for training: functions of a batch of prompts, completions and rows.
 
-Every row must carry `numbers` (or `nums`) and `target`. The prompts are not read, so an answer in a prompt
-gets no reward.
+Every row must have the columns `numbers` (or `nums`) and `target`. Prompts are not read, so an answer in a
+prompt gets no reward.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ ARTEFACT = re.compile(
     r"|```|https?://|\bconfidence\s*:|\bas an ai\b|(.)\1{19}",
     re.IGNORECASE,
 )
-"""Leftovers of other tasks and broken decoding: HTML, code fences, links, stock phrases, stuck characters."""
+"""Pattern of artifacts of other tasks and of degenerate decoding.
+
+These are HTML tags, code fences, links, stock phrases, and a character that is repeated 20 times.
+"""
 ARTEFACT_PENALTY, MAX_ARTEFACTS = 0.1, 3
 FORM_CREDIT, OPERATOR_CREDIT, NUMBERS_CREDIT, NEAR_CREDIT = 0.1, 0.1, 0.2, 0.2
 NEAR = 10
-"""Distance from the target from which there is no near-miss credit."""
+"""Minimum distance from the target at which a wrong value gets no credit for being near."""
 
 
 @reads(strict_reading)
@@ -59,12 +62,12 @@ def shaped(prompts: Sequence[Any], completions: Sequence[str], rows: RowColumns)
     """1 for a correct answer; for others partial credit, less a penalty for artifacts; from -0.3 to 1.
 
     The partial credit of an answer of the right form is the sum of 0.1 for the form, 0.1 for using an
-    operator, 0.2 times the share of the numbers it uses rightly, and up to 0.2 for a value near the target.
-    Each artifact costs 0.1, the first three count, also beside a correct answer.
+    operator, 0.2 times the share of numbers that are used correctly, and up to 0.2 for a value near the
+    target. Each of the first three artifacts costs 0.1, also in a completion with a correct answer.
 
-    It follows the reward of a study whose RLOO run ended at a score of 0.12, below the 0.18 of its start,
-    where the plain reward (with some thirty times the rollouts) took the same base model from 0.30 to 0.64
-    correct. It pays for wrong answers, so compare it with `plain` before using it.
+    The reward follows a study whose RLOO run ended at a score of 0.12, below the 0.18 of its start, while the
+    plain reward (with some thirty times the rollouts) took the same base model from 0.30 to 0.64 correct. It
+    rewards wrong answers, so compare it with `plain` before using it.
     """
     pairs = zip(completions, map(_problem, rows), strict=True)
     return [_shaped(completion, problem) for completion, problem in pairs]
@@ -94,7 +97,7 @@ def _partial_credit(answer: CountdownAnswer, problem: Problem) -> float:
 
 
 def _share_used(used: Sequence[int], given: Sequence[int]) -> float:
-    """Numbers used as often as given, over all numbers that are used or given."""
+    """Return the share of numbers that are used as often as given, among all numbers used or given."""
     left = list(given)
     for number in used:
         if number in left:

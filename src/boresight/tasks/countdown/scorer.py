@@ -1,4 +1,4 @@
-"""The Countdown verifier."""
+"""The Countdown verifier, which grades completions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ Mode = Literal["strict", "compat"]
 
 @dataclass(frozen=True, slots=True)
 class CountdownScore:
-    """The verdict on one completion. `formatted` and `correct` are independent; `reason` explains the
-    result."""
+    """Grade of one completion.
+
+    `correct` is whether the answer solves the problem, `formatted` whether it has the required form, and
+    `reason` explains the grade.
+    """
 
     correct: bool
     formatted: bool
@@ -26,19 +29,20 @@ class CountdownScore:
 
 
 def score(completion: str, numbers: Sequence[int], target: int, mode: Mode = "strict") -> CountdownScore:
-    """Grade a completion: the text that the model wrote, without its prompt. Never raises on any text.
+    """Grade a completion: the text that the model generated, without its prompt. Does not raise on any text.
 
-    `strict` is the verifier. The last `<answer>` must hold whole numbers, `+ - * /` and parentheses, use
-    every given number exactly once and equal the target exactly. `×`, `÷`, `−` and a trailing `= target`
-    are accepted and mentioned in the reason. Powers, `//`, decimals, a sign in front of a number, leading
-    zeros, other digits than 0-9 and an answer that stands in a prompt are not. `formatted`: an answer of that
-    form is there, whatever its numbers and value; the reward is 1 if correct, else 0.
+    `strict` is the verifier. The last `<answer>` must contain an expression of whole numbers, `+ - * /` and
+    parentheses, use every given number exactly once and equal the target exactly. `×`, `÷`, `−` and a
+    trailing `= target` are accepted and mentioned in the reason. Powers, `//`, decimals, a sign before a
+    number, leading zeros, digits other than 0-9 and an answer inside a prompt are not accepted. `formatted`
+    is whether there is an answer of that form, whatever its numbers and value; the reward is 1 if it is
+    correct, else 0.
 
-    `compat` is the public 0 / 0.1 / 1 grader, faults included, for comparison with published numbers
-    (`boresight.tasks.countdown.compat`). There `formatted` means that the tags are there.
+    `compat` is the public 0 / 0.1 / 1 grader with its errors, for comparison with published numbers
+    (`boresight.tasks.countdown.compat`). In this mode, `formatted` is whether the tags are present.
 
     Raises:
-        UserError: an unknown mode.
+        UserError: the mode is unknown.
     """
     if mode == "strict":
         return _strict(completion, numbers, target)
@@ -59,7 +63,7 @@ def _strict(completion: str, numbers: Sequence[int], target: int) -> CountdownSc
 
 
 def _fault(answer: CountdownAnswer, numbers: Sequence[int], target: int) -> str | None:
-    """The error of a readable answer, or None."""
+    """Return the error of a parsed answer; None if it is correct."""
     if sorted(answer.numbers) != sorted(numbers):
         used, given = (", ".join(map(str, sorted(n))) for n in (answer.numbers, numbers))
         return f"it uses {used}, not {given} once each"

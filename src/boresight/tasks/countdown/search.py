@@ -1,13 +1,13 @@
-"""A search for the solution, written out in the words of the tiny model.
+"""Write the search for a solution in the vocabulary of the tiny model.
 
-A bare answer would have to be computed between two tokens. Here every attempt has tokens of its own: for each
-pair of the three numbers its possible results (sum, difference, product, quotient), an equals sign, and the
-values that the pair must have for the third number to complete the solution, until one value is in both
-lists.
+Without a search, the model would have to compute the solution in a single forward pass. In the search, every
+attempt has its own tokens: for each pair of the three numbers its possible results (sum, difference, product,
+quotient), an equals sign, and the values that the pair must have so that the third number completes the
+solution, until one value is in both lists.
 
     3 7 8 = 29     <think> 10 4 21 _ = 21 </think> <answer> 3 * 7 + 8 </answer>
 
-21 is 29 - 8, and 3 and 7 have it as their product. A blank stands for a value that is not whole or is above
+21 is 29 - 8, and it is the product of 3 and 7. A blank (`_`) stands for a value that is not whole or is above
 99, and a semicolon for a pair that fails. This is backward chaining with backtracking (`traces` has both in
 English).
 """
@@ -21,18 +21,19 @@ from boresight.tasks.countdown.prompts import answered
 from boresight.tasks.countdown.solver import Expression, solutions
 
 LARGEST = 99
-"""The largest number in the tiny model's vocabulary."""
+"""Largest number in the vocabulary of the tiny model."""
 BLANK, NEXT_PAIR = "_", ";"
 
 
 def search_trace(asked: Problem, *, written: bool = True) -> Demonstration:
-    """A problem with three numbers, the search through its pairs in their order, and the solution found.
+    """Return a problem with three numbers, the search through its pairs in order, and the solution found.
 
-    One problem in fifty needs a number beyond 99 or a fraction on the way. Its search ends without success,
-    and any solution follows. If not `written`, the same solution is given without the search.
+    One problem in fifty needs a number above 99 or a fraction as an intermediate value. Its search ends
+    without success, and is followed by any solution. If `written` is False, the same solution is given
+    without the search.
 
     Raises:
-        UserError: not three numbers, or a problem that has no solution.
+        UserError: there are not three numbers, or the problem has no solution.
     """
     if len(asked.numbers) != 3:
         raise UserError(f"countdown: the search is for three numbers, not {len(asked.numbers)}; use `trace`.")
@@ -46,7 +47,7 @@ def search_trace(asked: Problem, *, written: bool = True) -> Demonstration:
 
 
 def _search(a: int, b: int, c: int, *, target: int) -> tuple[list[str], Expression | None]:
-    """The words of the search and the solution it ends with, if it does."""
+    """Return the words of the search, and the solution that it finds; None if it finds none."""
     words: list[str] = []
     for x, y, last in ((a, b, c), (a, c, b), (b, c, a)):
         made = _made(x, y)
@@ -61,7 +62,10 @@ def _search(a: int, b: int, c: int, *, target: int) -> tuple[list[str], Expressi
 
 
 def _made(x: int, y: int) -> list[tuple[int | None, Expression]]:
-    """Results of two numbers, and the operations; the larger number comes first if the order matters."""
+    """Return the results of two numbers with their operations.
+
+    The larger number is the left operand if the order matters.
+    """
     high, low = max(x, y), min(x, y)
     return [
         (x + y, ("+", x, y)),
@@ -72,7 +76,10 @@ def _made(x: int, y: int) -> list[tuple[int | None, Expression]]:
 
 
 def _needed(target: int, last: int) -> list[tuple[int | None, str, bool]]:
-    """Value that a pair must have, the completing operation, and whether `last` is its left operand."""
+    """Return the values that a pair may have so that `last` completes the solution.
+
+    Each comes with the completing operation, and whether `last` is its left operand.
+    """
     return [
         (abs(target - last), "+" if target >= last else "-", target < last),
         (target + last, "-", False),

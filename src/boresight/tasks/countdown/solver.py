@@ -1,8 +1,8 @@
-"""An exact Countdown solver: every number once, `+ - * /`, rational arithmetic.
+"""Exact Countdown solver: every number once, `+ - * /`, rational arithmetic.
 
-A multiset of numbers is split in two in every way. Its reachable values are the combinations of every value
-of the left part with every value of the right part. For a given target the last combination is a lookup: with
-a left value and an operation, exactly one right value gives the target.
+A multiset of numbers is split into two parts in every way. Its reachable values are the combinations of every
+value of the left part with every value of the right part. For a given target, the last combination is a
+lookup: for a left value and an operation, exactly one right value gives the target.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from itertools import combinations
 from math import gcd
 
 Expression = int | tuple[str, "Expression", "Expression"]
-"""A number, or (operation, left, right)."""
+"""A number, or `(operation, left, right)`."""
 
 Ratio = tuple[int, int]
-"""A reduced fraction with positive denominator. `Fraction` is exact too, and several times slower."""
+"""Numerator and positive denominator of a reduced fraction.
+
+`Fraction` is exact too, but several times slower.
+"""
 
 Multiset = tuple[int, ...]
 """Numbers in ascending order."""
@@ -33,7 +36,7 @@ PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
 def solve(numbers: Sequence[int], target: int) -> str | None:
-    """An expression that uses every number once and equals `target`, or None when there is none.
+    """Return an expression that uses every number once and equals `target`; None if there is none.
 
     >>> solve([3, 7, 8], 29)
     '3 * 7 + 8'
@@ -43,14 +46,17 @@ def solve(numbers: Sequence[int], target: int) -> str | None:
 
 
 def solutions(numbers: Sequence[int], target: int) -> Iterator[Expression]:
-    """Solutions with different last steps; for each part one way to compute its value."""
+    """Yield solutions that differ in their last operation or its operands.
+
+    For each operand, only one way to compute its value is used.
+    """
     goal = (target, 1)
     if len(numbers) == 1 and numbers[0] == target:
         yield numbers[0]
     for left, right in _splits(tuple(sorted(numbers))):
         makes_left, makes_right = _made(left), _made(right)
         for value, expression in makes_left.items():
-            if target == 0 == value[0]:  # anything does, so there is nothing to look up
+            if target == 0 == value[0]:  # 0 times any value is 0, so no lookup is needed
                 yield ("*", expression, next(iter(makes_right.values())))
             for operation, needed, swapped in _missing_parts(value, goal):
                 other = makes_right.get(needed)
@@ -60,7 +66,7 @@ def solutions(numbers: Sequence[int], target: int) -> Iterator[Expression]:
 
 
 def reachable(numbers: Sequence[int]) -> dict[Fraction, str]:
-    """Every value that all the numbers together can make, each with one expression for it."""
+    """Return every value that all the numbers together can make, with one expression for each."""
     return {Fraction(*value): render_expression(how) for value, how in _made(tuple(sorted(numbers))).items()}
 
 
@@ -70,7 +76,7 @@ def can_make(numbers: Sequence[int], value: int | Fraction) -> bool:
 
 
 def render_expression(expression: Expression) -> str:
-    """The expression as text, with no parentheses that do not change its value."""
+    """Return the expression as text, without unnecessary parentheses."""
     if isinstance(expression, int):
         return str(expression)
     operation, left, right = expression
@@ -84,7 +90,7 @@ def render_expression(expression: Expression) -> str:
 
 
 def value_of(expression: Expression) -> Fraction:
-    """Exact value of an expression."""
+    """Return the exact value of an expression."""
     if isinstance(expression, int):
         return Fraction(expression)
     operation, left, right = expression
@@ -92,22 +98,24 @@ def value_of(expression: Expression) -> Fraction:
 
 
 def literals(expression: Expression) -> list[int]:
-    """The numbers of an expression from left to right."""
+    """Return the numbers of an expression from left to right."""
     if isinstance(expression, int):
         return [expression]
     return literals(expression[1]) + literals(expression[2])
 
 
 def operations(expression: Expression) -> list[tuple[str, Expression, Expression]]:
-    """The operations of an expression in the order they are carried out."""
+    """Return the operations of an expression in the order of evaluation."""
     if isinstance(expression, int):
         return []
     return [*operations(expression[1]), *operations(expression[2]), expression]
 
 
 def effort(expression: Expression) -> int:
-    """Difficulty of the intermediate values: 0 if all are natural numbers, 1 with negative ones, 2 with
-    fractions."""
+    """Return the difficulty of the intermediate values of an expression.
+
+    0 if all are natural numbers, 1 if some are negative, 2 if some are fractions.
+    """
     values = [value_of(step) for step in operations(expression)]
     if any(value.denominator != 1 for value in values):
         return 2
@@ -120,7 +128,10 @@ def _precedence(expression: Expression) -> int:
 
 @lru_cache(maxsize=20_000)
 def _made(numbers: Multiset) -> dict[Ratio, Expression]:
-    """Every value that uses all the numbers, with the first expression found for it. Not to be changed."""
+    """Return every value that uses all the numbers, with the first expression found for it.
+
+    The result is cached and must not be modified.
+    """
     if len(numbers) == 1:
         return {(numbers[0], 1): numbers[0]}
     made: dict[Ratio, Expression] = {}
@@ -145,7 +156,10 @@ def _combine(made: dict[Ratio, Expression], a: Ratio, how_a: Expression, b: Rati
 
 
 def _missing_parts(a: Ratio, goal: Ratio) -> Iterator[tuple[str, Ratio, bool]]:
-    """(operation, b, whether b stands left) for every b that makes `goal` together with `a`."""
+    """Yield `(operation, b, swapped)` for every value b that makes `goal` together with `a`.
+
+    `swapped` is whether b is the left operand.
+    """
     (p, q), (t, u) = a, goal
     pu, tq, qu, pt = p * u, t * q, q * u, p * t
     yield "+", _ratio(tq - pu, qu), False
@@ -167,7 +181,7 @@ def _ratio(p: int, q: int) -> Ratio:
 
 @lru_cache(maxsize=20_000)
 def _splits(numbers: Multiset) -> tuple[tuple[Multiset, Multiset], ...]:
-    """Every way to part a multiset into two that are not empty, each once."""
+    """Return every way to split a multiset into two non-empty parts, each once."""
     parts = set()
     indices = range(len(numbers))
     for size in range(1, len(numbers) // 2 + 1):

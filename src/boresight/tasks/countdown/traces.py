@@ -1,8 +1,9 @@
-"""Teacher traces: worked solutions in English, generated from the solver.
+"""Generate worked solutions in English with the solver, as demonstrations for training.
 
 Gandhi et al. 2025 (arXiv 2503.01307) name four behaviors that let a small model improve under reinforcement
 learning: verification, backtracking, setting sub-goals and backward chaining. A trace contains the requested
-ones, around one solution. Every equation and every claim in it is checked by the solver, dead ends included.
+behaviors and one solution. Every equation and every claim in it is checked by the solver, also in failed
+attempts.
 """
 
 from __future__ import annotations
@@ -42,12 +43,13 @@ def trace(
     behaviours: Sequence[Behaviour] = BEHAVIOURS,
     style: Style = "chat",
 ) -> Demonstration:
-    """A worked solution, `<think>…</think>` then `<answer>…</answer>`, with the requested behaviors.
+    """Write a worked solution, `<think>…</think>` then `<answer>…</answer>`, with the requested behaviors.
 
-    The seed chooses the solution, the dead ends and the wording. `meta` keeps the problem and the behaviors.
+    The seed determines the solution, the failed attempts and the wording. `meta` contains the problem and the
+    behaviors.
 
     Raises:
-        UserError: an unknown behavior, or a problem that has no solution.
+        UserError: a behavior is unknown, or the problem has no solution.
     """
     for behaviour in behaviours:
         if behaviour not in BEHAVIOURS:
@@ -68,7 +70,7 @@ def trace(
 
 
 def _choose_solution(problem: Problem, rng: random.Random) -> Expression:
-    """One of the easiest solutions at random."""
+    """Return a random solution among the easiest ones."""
     found = list(solutions(problem.numbers, problem.target))
     if not found:
         raise UserError(f"countdown: {_and(problem.numbers)} cannot make {problem.target}; drop the problem.")
@@ -77,7 +79,7 @@ def _choose_solution(problem: Problem, rng: random.Random) -> Expression:
 
 
 def _dead_ends(problem: Problem, rng: random.Random) -> list[str]:
-    """One or two complete attempts that miss the target, each given up."""
+    """Write one or two complete attempts that miss the target, each followed by backtracking."""
     lines: list[str] = []
     for expression in _attempts(problem, rng, rng.choice([1, 1, 2])):
         value = value_of(expression)
@@ -101,7 +103,7 @@ def _dead_ends(problem: Problem, rng: random.Random) -> list[str]:
 
 
 def _attempts(problem: Problem, rng: random.Random, count: int) -> list[Expression]:
-    """Different expressions over all numbers that miss the target; plain ones, as a person would try."""
+    """Return different expressions of all numbers that miss the target, such as a person would try."""
     attempts: dict[str, Expression] = {}
     for _ in range(50):
         numbers = list(problem.numbers)
@@ -117,7 +119,10 @@ def _attempts(problem: Problem, rng: random.Random, count: int) -> list[Expressi
 
 
 def _work_backwards(problem: Problem, solution: Expression, rng: random.Random, dead_end: bool) -> list[str]:
-    """From the target to what the rest must make, after a last step that is impossible if asked for."""
+    """Write the last step of the solution, and what its operands have to make.
+
+    With `dead_end`, an impossible last step comes first.
+    """
     lines = [rng.choice(["Let me work backwards from", "I start from the goal,"]) + f" {problem.target}."]
     if dead_end:
         lines += _impossible_last_step(problem, rng)
@@ -157,7 +162,7 @@ def _impossible_last_step(problem: Problem, rng: random.Random) -> list[str]:
 
 
 def _carry_out(solution: Expression, rng: random.Random, as_goals: bool) -> list[str]:
-    """The solution step by step; as sub-goals, each step first states its goal."""
+    """Write the solution step by step; with `as_goals`, each step begins with its sub-goal."""
     if not as_goals:
         return [f"{_steps(solution)}."]
     lines = []
@@ -193,7 +198,7 @@ def _equation(step: tuple[str, Expression, Expression]) -> str:
 
 
 def _show(value: Fraction) -> str:
-    """A value as an operand: fractions and negative numbers in parentheses."""
+    """Return a value as an operand: fractions and negative numbers are in parentheses."""
     return str(value) if value.denominator == 1 and value >= 0 else f"({value})"
 
 

@@ -1,4 +1,4 @@
-"""Upper and lower case."""
+"""Instructions on upper and lower case."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ def is_english_in_lower_case(text: str) -> bool | None:
 
 
 def capital_word_count_holds(text: str, *, capital_frequency: int, capital_relation: Relation) -> bool | None:
-    """The number of tokens in capital letters, `I` and both parts of `DON'T` among them, has the relation to
-    `capital_frequency`.
+    """Whether the number of tokens in capital letters is at least, or less than, `capital_frequency`.
 
-    None if splitting the text takes too long.
+    `I` and both parts of `DON'T` are such tokens. None if splitting the text takes too long.
     """
     tokens = english.split_words(text)
     if tokens is None:

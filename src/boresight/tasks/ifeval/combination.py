@@ -1,13 +1,13 @@
-"""Beginning, end and composition of the whole answer."""
+"""Instructions on the beginning, the end and the structure of an answer."""
 
 from __future__ import annotations
 
 SEPARATOR = "******"
-"""Separator of two responses."""
+"""Separator between two responses."""
 
 
 def has_two_responses(text: str) -> bool:
-    """Whether the answer consists of two different responses with separators."""
+    """Whether the answer consists of two different responses that are divided by a separator."""
     parts = [part.strip() for part in text.split(SEPARATOR)]
     filled = [part for part in parts if part]
     return all(parts[1:-1]) and len(filled) == 2 and filled[0] != filled[1]

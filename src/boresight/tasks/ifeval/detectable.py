@@ -1,4 +1,4 @@
-"""Format and content of an answer: bullets, highlights, sections, titles, JSON, placeholders."""
+"""Instructions on format and content: bullets, highlights, sections, titles, JSON, placeholders."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import re
 RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
 BULLET = re.compile(r"^[^\S\n]*\*[^*].*$", re.MULTILINE)
-"""A line that begins with a single star. A line break after the star is part of the match, and with it the
-next line."""
+"""Pattern of a line that begins with a single star.
+
+If a line break follows the star, the next line is part of the match.
+"""
 DASH = re.compile(r"^[^\S\n]*-", re.MULTILINE)
-"""Any line that begins with a dash, a horizontal rule `---` as well."""
+"""Pattern of the beginning of a line with a dash; a horizontal rule `---` matches too."""
 
 HIGHLIGHT = re.compile(r"\*([^\n*]*)\*")
 DOUBLE_HIGHLIGHT = re.compile(r"\*\*([^\n*]*)\*\*")
@@ -19,7 +21,7 @@ DOUBLE_HIGHLIGHT = re.compile(r"\*\*([^\n*]*)\*\*")
 POSTSCRIPTS = {"P.S.": re.compile(r"p\.\s?s\."), "P.P.S": re.compile(r"p\.\s?p\.\s?s")}
 
 FENCES = ("```json", "```Json", "```JSON", "```")
-"""Openings of a block of code, removed in this order."""
+"""Openings of a code block, removed in this order."""
 
 
 def has_bullets(text: str, *, num_bullets: int) -> bool:
@@ -55,13 +57,15 @@ def has_postscript(text: str, *, postscript_marker: str) -> bool:
 
 
 def is_json(text: str) -> bool | None:
-    """Whether the whole text is JSON, possibly inside a block of code; None if it is nested too deeply to
-    be parsed."""
+    """Whether the text is JSON, possibly inside a code block.
+
+    None if it is nested too deeply to be parsed.
+    """
     bare = text.strip()
     for fence in FENCES:
         bare = bare.removeprefix(fence)
     try:
-        json.loads(bare.removesuffix("```").strip(), parse_int=str)  # of more digits than Python converts
+        json.loads(bare.removesuffix("```").strip(), parse_int=str)  # avoids Python's digit limit
     except RecursionError:
         return None
     except ValueError:
@@ -79,13 +83,13 @@ def _headings(phrase: str, text: str) -> int:
 
 
 def _title(line: str) -> str:
-    """The title of a line, from its first opening to its last closing brackets; "" without one."""
+    """Return the title in a line, from its first `<<` to its last `>>`; "" without one."""
     start, end = line.find("<<"), line.rfind(">>")
     return line[start : end + 2].lstrip("<").rstrip(">").strip() if start >= 0 else ""
 
 
 def _placeholders(line: str) -> int:
-    """Number of brackets that are closed, each by the first one after it."""
+    """Return the number of closed brackets; a bracket ends at the first `]` after its `[`."""
     count, start = 0, line.find("[")
     while start >= 0 and (end := line.find("]", start)) >= 0:
         count, start = count + 1, line.find("[", end)

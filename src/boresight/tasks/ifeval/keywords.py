@@ -1,7 +1,7 @@
-"""Words, letters and commas that an answer must contain or avoid.
+"""Instructions on words, letters and commas that an answer must contain or avoid.
 
-Keywords are literal text here. The published code searches for them as regular expressions, which is the same
-for every keyword of the data set, and a keyword of a row could then make the program hang.
+Keywords are matched as literal text. The published code uses them as regular expressions, which gives the
+same result for every keyword of the data set, but with which a keyword in a row could make the program hang.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ def contains_keywords(text: str, *, keywords: tuple[str, ...]) -> bool:
 
 
 def keyword_frequency_holds(text: str, *, keyword: str, frequency: int, relation: Relation) -> bool:
-    """Whether the number of occurrences of the keyword has the relation to `frequency`: without overlaps,
-    ignoring case, also within longer words."""
+    """Whether the keyword occurs at least, or less than, `frequency` times.
+
+    Occurrences do not overlap, may be inside a longer word, and are counted without regard to case.
+    """
     return compare_count(_occurs(keyword, text), relation, frequency)
 
 
@@ -28,7 +30,7 @@ def avoids_words(text: str, *, forbidden_words: tuple[str, ...]) -> bool:
 
 
 def letter_frequency_holds(text: str, *, letter: str, let_frequency: int, let_relation: Relation) -> bool:
-    """Whether the number of occurrences of the letter, ignoring case, has the relation to `let_frequency`."""
+    """Whether the letter occurs at least, or less than, `let_frequency` times, ignoring case."""
     return compare_count(text.lower().count(letter), let_relation, let_frequency)
 
 

@@ -1,7 +1,7 @@
-"""The language of an answer, by langdetect: letter n-grams and a naive Bayes classifier.
+"""Detect the language of an answer with langdetect: letter n-grams and a naive Bayes classifier.
 
-Its estimate averages random trials. `langdetect.detect` draws them anew in every call, so that a short answer
-may be English in one call and Dutch in the next. Here every call uses the same random numbers.
+langdetect averages random trials. `langdetect.detect` uses new random numbers in every call, so a short
+answer may be English in one call and Dutch in the next. Here every call uses the same random numbers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def is_in_language(text: str, *, language: str) -> bool | None:
 
 
 def read_language(value: object) -> str:
-    """A language that can be detected, by its code.
+    """Return the code of a language that can be detected.
 
     Raises:
-        ValueError: another value; the message completes "`language` …".
+        ValueError: the value is not such a code; the message completes the sentence "`language` …".
         UserError: the extra `ifeval` is not installed.
     """
     known = sorted(language_detectors().get_lang_list())
@@ -42,7 +42,7 @@ def read_language(value: object) -> str:
 
 @cache
 def language_detectors() -> Any:
-    """The factory of detectors, with the profiles of 55 languages in the order of their names.
+    """Return the factory of detectors, with the profiles of 55 languages, sorted by name.
 
     Raises:
         UserError: the extra `ifeval` is not installed.

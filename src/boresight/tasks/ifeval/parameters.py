@@ -1,9 +1,9 @@
-"""Parameters of instructions, read from a row: each function returns the value or raises with what is wrong
-with it.
+"""Read the parameters of instructions from a row.
 
     read_count(3) == 3          read_relation("at least")          read_words(["mom", "mother"])
 
-A `ValueError` completes the sentence "`num_words` …".
+Each function returns the parsed value, or raises a `ValueError` whose message completes the sentence
+"`num_words` …".
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Literal
 Relation = Literal["at least", "less than"]
 
 RELATIONS: tuple[Relation, ...] = ("at least", "less than")
-"""The two comparisons of the data set."""
+"""The two relations that the data set uses."""
 
 LONGEST = 60
-"""Characters of a wrong value in a message."""
+"""Maximum length of a wrong value in an error, in characters."""
 
 
 def read_count(value: object) -> int:
-    """A whole number from 0. Tables with gaps hold whole numbers as floats, so 3.0 is 3."""
+    """Return a whole number from 0. Tables with gaps store whole numbers as floats, so 3.0 is read as 3."""
     whole = int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(whole, bool) or not isinstance(whole, int) or whole < 0:
         raise ValueError(f"is {_shown(value)}; give a whole number from 0")
@@ -29,14 +29,14 @@ def read_count(value: object) -> int:
 
 
 def read_position(value: object) -> int:
-    """A whole number from 1."""
+    """Return a whole number from 1."""
     if not (place := read_count(value)):
         raise ValueError("is 0; count from 1")
     return place
 
 
 def read_relation(value: object) -> Relation:
-    """`at least` or `less than`."""
+    """Return the relation, `at least` or `less than`."""
     for relation in RELATIONS:
         if value == relation:
             return relation
@@ -44,14 +44,14 @@ def read_relation(value: object) -> Relation:
 
 
 def read_phrase(value: object) -> str:
-    """Text without the white space around it."""
+    """Return a text without the white space around it."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"is {_shown(value)}; give a text that is not blank")
     return value.strip()
 
 
 def read_words(value: object) -> tuple[str, ...]:
-    """A list of texts."""
+    """Return a list of texts, which must not be blank."""
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise ValueError(f"is {_shown(value)}; give a list of words")
     for word in value:
@@ -61,7 +61,7 @@ def read_words(value: object) -> tuple[str, ...]:
 
 
 def read_letter(value: object) -> str:
-    """One character. The data set asks for `#` and `!` as well as for letters."""
+    """Return one character, in lower case. The data set has `#` and `!` as well as letters."""
     letter = value.strip().lower() if isinstance(value, str) else ""
     if len(letter) != 1:
         raise ValueError(f"is {_shown(value)}; give one character")
@@ -69,7 +69,7 @@ def read_letter(value: object) -> str:
 
 
 def compare_count(count: int, relation: Relation, threshold: int) -> bool:
-    """Whether the count is at least, or less than, the threshold."""
+    """Return whether the count is at least the threshold, or less than it, depending on `relation`."""
     return count >= threshold if relation == "at least" else count < threshold
 
 

@@ -1,4 +1,4 @@
-"""All instructions by their id, and the instructions of a row."""
+"""Registry of all instructions by their id, and the parser for the instructions of a row."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from boresight.tasks.ifeval.parameters import (
 
 ParameterReader = Callable[[object], Any]
 Check = Callable[[str], bool | None]
-"""Whether a text follows an instruction; None if the check is not possible."""
+"""Function that returns whether a text follows an instruction; None if it cannot be checked."""
 
 IDS, PARAMETERS = "instruction_id_list", "kwargs"
-"""Columns of a row."""
+"""Columns with the ids and the parameters of a row's instructions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """How an instruction is checked: `check(text, **parameters)`, and how each parameter is read.
+    """How an instruction is checked, by `check(text, **parameters)`, and how each parameter is read.
 
-    `load` loads the packages and data of the check, so that a missing one is reported before any answer is
-    checked.
+    `load` loads the packages and data that the check needs, so that a missing one is reported before any
+    answer is checked.
     """
 
     check: Callable[..., bool | None]
@@ -39,10 +39,10 @@ class Instruction:
     load: Callable[[], object] = lambda: None
 
     def bind(self, given: Mapping[str, object]) -> Check:
-        """The check with the parameters that a row gives; null counts as absent.
+        """Return the check with the parameters in a row; a null parameter counts as absent.
 
         Raises:
-            ValueError: one is missing, unknown or wrong; the message names it.
+            ValueError: a parameter is missing, unknown or wrong; the message names it.
             UserError: a package is missing.
         """
         self.load()
@@ -115,11 +115,11 @@ INSTRUCTIONS: dict[str, Instruction] = {
 
 
 def read_instructions(row: Mapping[str, Any]) -> list[Check]:
-    """The checks of a row's instructions, in order.
+    """Return the checks for the instructions of a row, in order.
 
     Raises:
-        UserError: a column is missing or is no list, the two differ in length, an id is unknown, or a
-            parameter is missing, unknown or wrong; the message names the field.
+        UserError: a column is missing or is not a list, the two differ in length, an id is unknown, or a
+            parameter is missing, unknown or wrong; the message names the column.
     """
     ids, given = _column(row, IDS), _column(row, PARAMETERS)
     if len(ids) != len(given):

@@ -1,13 +1,16 @@
-"""IFEval rewards: the four accuracies of the paper, each for one answer.
+"""IFEval rewards: the four accuracies of the paper, for one answer.
 
     ifeval                1 if the answer follows all instructions of its row, else 0
-    ifeval_share          share of the row's instructions that it follows
+    ifeval_share          share of the row's instructions that the answer follows
     ifeval_loose, ifeval_share_loose          the same by the loose criterion
 
-The strict criterion checks the answer as it is. The loose one checks eight versions, without its first line,
-its last line and its stars, and passes if one of them follows the instruction, which allows for "Sure, here
-it is:" and Markdown. A blank answer follows no instruction, and reasoning is not part of the answer. If a
-check is not possible, there is no share; `ifeval` is still 0 if another instruction is not followed.
+The strict criterion checks the answer unchanged. The loose criterion checks eight versions of it, with and
+without its first line, its last line and its stars, and passes if one of them follows the instruction, so
+that "Sure, here it is:" and Markdown are allowed. A blank answer follows no instruction. Reasoning is not
+part of the answer.
+
+If an instruction cannot be checked, there is no share, and `ifeval` is missing unless another instruction is
+not followed: then it is 0.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from boresight.tasks.ifeval.registry import Check, read_instructions
 from boresight.tasks.text.parts import without_thought
 
 Columns = Sequence[Mapping[str, Any]]
-"""Columns of each answer's row: `instruction_id_list`, `kwargs` and others."""
+"""Columns of the row of each answer: `instruction_id_list`, `kwargs` and others."""
 
 
 def all_strict(prompts: Sequence[Any], completions: Sequence[str], rows: Columns) -> list[float | None]:
@@ -44,24 +47,31 @@ def share_loose(prompts: Sequence[Any], completions: Sequence[str], rows: Column
 
 
 def strict_verdicts(row: Mapping[str, Any], answer: str) -> list[bool | None]:
-    """Whether the answer follows each instruction of the row; None where a check cannot be made.
+    """Return whether the answer follows each instruction of the row; None for one that cannot be checked.
 
     Raises:
-        UserError: the row's instructions cannot be read, or a package is missing.
+        UserError: the instructions of the row cannot be read, or a package is missing.
     """
     answer = without_thought(answer)
     return [_follows(check, [answer]) for check in read_instructions(row)]
 
 
 def loose_verdicts(row: Mapping[str, Any], answer: str) -> list[bool | None]:
-    """Whether any version of the answer follows each instruction; arguments and errors as for strict."""
+    """Return whether any version of the answer follows each instruction of the row.
+
+    Raises:
+        UserError: as `strict_verdicts` does.
+    """
     versions = list(dict.fromkeys(loose_versions(without_thought(answer))))
     return [_follows(check, versions) for check in read_instructions(row)]
 
 
 def loose_versions(answer: str) -> Iterator[str]:
-    """Eight versions of the answer: complete, and without its first line, its last line and both; then
-    these four without stars."""
+    """Yield the eight versions of an answer for the loose criterion.
+
+    They are the complete answer, and the answer without its first line, its last line, and both; each with
+    and without stars.
+    """
     lines = answer.split("\n")
     parts = (lines, lines[1:], lines[:-1], lines[1:-1])
     for (number, part), stars in product(enumerate(parts), (True, False)):

@@ -1,1 +1,1 @@
-"""Mathematical answers: extracted from a completion, compared as exact numbers, or by math-verify."""
+"""Extract mathematical answers from completions, and compare them as exact numbers or by math-verify."""

@@ -1,4 +1,4 @@
-"""Equality of answers: exact numbers here, everything else by math-verify in a worker process."""
+"""Compare answers: exact numbers in this process, everything else by math-verify in a worker process."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from boresight.tasks.math import worker
 from boresight.tasks.math.quantity import quantity
 
 SECONDS = 5.0
-"""Seconds for one comparison, after which the worker is killed."""
+"""Maximum duration of one comparison, in seconds; then the worker is killed."""
 START_SECONDS = 120.0
 
 _LEFT_TO_DO = re.compile(r"[\d)}]\s?[-+*/]|\\(?:times|cdot|div|pm)|[,;=<>∪]|\b(?:or|and)\b")
-"""In the place of a plain number: arithmetic that is not done, several answers, an equation."""
+"""Pattern of text that is not a plain number: arithmetic to be done, several answers, or an equation."""
 _SCIENTIFIC = re.compile(r"-?\d+(?:\.\d+)?\s?(?:\\times|\\cdot|\*)\s?10\s?\^\s?\{?-?\d{1,4}\}?")
 _LETTERS, _THREE_LETTERS = re.compile(r"[A-Za-z' -]+"), re.compile(r"[A-Za-z]{3}")
 _E_NOTATION = re.compile(r"\d[eE][-+]?\d")
@@ -34,22 +34,22 @@ _LONG_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4}")
 
 
 def require_math_verify() -> None:
-    """Raise a `UserError` where the package is not installed."""
+    """Raise a `UserError` if the package math-verify is not installed."""
     if not is_installed("math_verify"):
         raise UserError("reward math: needs the package math-verify; run `pip install 'boresight[math]'`.")
 
 
 def can_be_gold(gold: str | None) -> bool:
-    """Whether a cleaned gold answer looks like mathematics; words without a formula do not."""
+    """Return whether a normalized gold answer looks like mathematics; words without a formula do not."""
     if gold is None or _is_words(gold) or not re.search(r"[\dA-Za-z∅∞π]", gold):
         return False
     return quantity(gold) is not None or not _LONG_WORD.search(_NAMES.sub("", gold))
 
 
 def equal(gold: str, answer: str | None) -> bool | None:
-    """Whether a cleaned answer equals a cleaned gold one that `can_be_gold`.
+    """Return whether a normalized answer equals a normalized gold answer for which `can_be_gold` is True.
 
-    None: the gold answer cannot be parsed, or the two cannot be compared in time.
+    None if the gold answer cannot be parsed, or if the two cannot be compared within the time limit.
     """
     if answer is None:
         return False
@@ -60,12 +60,12 @@ def equal(gold: str, answer: str | None) -> bool | None:
     if expected is not None and (undone or _is_words(answer)):
         return False
     if expected is not None and _E_NOTATION.search(gold):
-        gold = str(expected.value)  # 1e-05 is no LaTeX
+        gold = str(expected.value)  # 1e-05 is not LaTeX
     return _by_math_verify(gold, answer)
 
 
 def _is_words(text: str) -> bool:
-    """Whether it is a word or several, and no product of two variables."""
+    """Return whether a text is one or several words, and not a product of two variables."""
     if not _LETTERS.fullmatch(text):
         return False
     return text.lower() == "no" or _THREE_LETTERS.search(text) is not None
@@ -80,7 +80,10 @@ def _by_math_verify(gold: str, answer: str) -> bool | None:
 
 
 class Worker:
-    """The worker process. It is started when it is first needed, and again after it was killed."""
+    """Handle of the worker process.
+
+    The process is started when it is first needed, and again after it was killed.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -88,7 +91,7 @@ class Worker:
         self._lock = threading.Lock()
 
     def ask(self, question: dict[str, str]) -> dict[str, Any] | None:
-        """The worker's reply; None if it took too long or died."""
+        """Send a comparison to the worker and return its reply; None after the time limit or an error."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._start()
@@ -103,12 +106,12 @@ class Worker:
             return reply
 
     def reads(self, gold: str) -> bool:
-        """Whether a gold answer can be parsed: whether it equals itself."""
+        """Return whether math-verify can parse a gold answer."""
         reply = self.ask({"gold": gold, "answer": gold})
         return bool(reply and reply.get("gold"))
 
     def stop(self) -> None:
-        """Kill the process, if there is one."""
+        """Kill the worker, if it is running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -139,7 +142,7 @@ def _forward(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
     with contextlib.suppress(ValueError, OSError):
         for line in process.stdout:
             lines.put(line)
-    lines.put("")  # the end, which is no JSON
+    lines.put("")  # end of the output; it is not JSON
 
 
 WORKER = Worker()

@@ -1,8 +1,9 @@
-r"""Extract the final answer of a completion.
+r"""Extract the final answer from a completion.
 
-The first of these that occurs: the last `\boxed{…}`, the rest of the line after the last `####`, the last
-closed `<answer>…</answer>`, the text after the last "answer is" or "answer:", and a completion that is one
-short line. Exactly one of them is read, so that several guesses are no better than one. Reasoning is ignored.
+The answer is the first of these that occurs: the last `\boxed{…}`, the rest of the line after the last
+`####`, the last `<answer>…</answer>`, the text after the last "answer is" or "answer:", and a completion that
+is one short line. Only one of them is read, so that several guesses are no better than one; if the last box
+or tag is not closed, there is no answer. Reasoning is ignored.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from boresight.tasks.text.parts import tagged, without_thought
 
 BOXES = ("\\boxed{", "\\fbox{")
 SHORT = 60
-"""Largest length of a completion that counts as an answer without a marker, in characters."""
+"""Maximum length of a completion that is an answer without a marker, in characters."""
 _PHRASE = re.compile(r"\banswer(?: is|:| =)[ *:]*", re.IGNORECASE)
 _NUMBER = re.compile(
     r"(?<![\w.,])[-−]?(?:[$€£] ?)?[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?!\d|[.,]\d)%?", re.ASCII
@@ -23,7 +24,7 @@ _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
 
 
 def final_answer(completion: str) -> str | None:
-    """The final answer; None if there is no marker, or the last one is not closed."""
+    """Return the final answer; None if there is no marker, or the last one is not closed."""
     text = without_thought(completion)
     if any(box in text for box in BOXES):
         return boxed(text)
@@ -39,19 +40,19 @@ def final_answer(completion: str) -> str | None:
 
 
 def last_number(completion: str) -> str | None:
-    """The last number of a completion, with its currency or percent sign; None where there is none."""
+    """Return the last number of a completion, with its currency or percent sign; None if there is none."""
     numbers = _NUMBER.findall(without_thought(completion))
     return numbers[-1] if numbers else None
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last `\boxed{…}`; None if its braces do not close."""
+    r"""Return the content of the last `\boxed{…}`; None if its braces are not closed."""
     start = max(text.rfind(box) + len(box) if box in text else -1 for box in BOXES)
     depth = 1
     for end in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[end], 0)
         if text[end] == "\\" or (end > start and text[end - 1] == "\\"):
-            depth -= {"{": 1, "}": -1}.get(text[end], 0)  # \{ and \} are signs of a set
+            depth -= {"{": 1, "}": -1}.get(text[end], 0)  # \{ and \} are the braces of a set
         if depth == 0:
             return text[start:end]
     return None

@@ -52,7 +52,7 @@ SPELLINGS = {
     "degree": ["°"],
     "person": ["people"],
 }
-"""Other spellings of a unit, after a plural s has been removed."""
+"""Other spellings of a unit, without the s of the plural."""
 UNITS = {spelling: unit for unit, spellings in SPELLINGS.items() for spelling in spellings}
 # fmt: off
 NO_UNIT = frozenset({
@@ -62,8 +62,10 @@ NO_UNIT = frozenset({
     "until",
 })
 # fmt: on
-"""Words that change the meaning of the number before them, so that it is not read: 18 or so, 18 and a
-half, 18 pi."""
+"""Words that change the meaning of the number before them, so that the number is not parsed.
+
+Examples: 18 or so, 18 and a half, 18 pi.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,10 @@ class Quantity:
     unit: tuple[str, ...] = ()
 
     def equals(self, gold: Quantity) -> bool:
-        """Whether this answers `gold`. A unit may be left out, and 45 % may be written 0.45 or 45."""
+        """Return whether this quantity is a correct answer if `gold` is the gold answer.
+
+        A unit may be omitted, and 45 % may be written as 0.45 or 45.
+        """
         mine, other = set(self.unit), set(gold.unit)
         if mine and other and not (mine <= other or other <= mine):
             return False
@@ -88,7 +93,7 @@ class Quantity:
 
 
 def quantity(text: str) -> Quantity | None:
-    """Parse a cleaned answer as a number; None if it is anything else."""
+    """Parse a normalized answer as a number with a unit; None if it is anything else."""
     text = " ".join(_WRAPPED.sub(r" \1 ", text).split())
     assigned = _ASSIGNED.match(text)
     found = _QUANTITY.fullmatch(text[assigned.end() :] if assigned else text)
@@ -96,7 +101,7 @@ def quantity(text: str) -> Quantity | None:
         return None
     value, unit = _value(found), _unit(found["unit"])
     if value is None or unit is None or (found["over"] and value.denominator == 1):
-        return None  # 36/2 is no number yet
+        return None  # 36/2 is arithmetic to be done, not a number
     percent = bool(found["percent"]) or unit[:1] == ("percent",)
     unit = unit[1:] if unit[:1] == ("percent",) else unit
     while unit and unit[0] in MULTIPLIERS:
@@ -122,7 +127,7 @@ def _digits(number: str) -> str:
 
 
 def _unit(text: str) -> tuple[str, ...] | None:
-    """Words of a unit, singular and in one spelling; None where the words say something else."""
+    """Return the words of a unit, in singular and in one spelling; None if they are not a unit."""
     words = re.findall(r"[a-z']+|°|\^\{?[23]|/", text.lower())
     symbols = {word for word in words if len(word) == 1 and word.isalpha()} - set(UNITS)
     if len(words) > 6 or symbols or not NO_UNIT.isdisjoint(words):

@@ -33,8 +33,10 @@ def math_reading(
     column: GoldColumn = "answer",
     unmarked: Unmarked = "wrong",
 ) -> AnswerReading:
-    """Reader of `solves_math`: the final answer, numbers by their value without unit, and whether its
-    position decides the grade.
+    """Read the answer of a completion as `solves_math` does.
+
+    The answer is the value of a number without its unit, or the spelling of any other answer. The reading
+    also names the extraction rules that decide the grade.
 
     Raises:
         UserError: as `solves_math` does.
@@ -55,7 +57,7 @@ _OTHER: dict[Unmarked, Unmarked] = {"wrong": "last_number", "last_number": "wron
 
 
 def _first_marked(completion: str) -> str:
-    """The completion up to the second of the marks that its answer is read by."""
+    """Return the completion up to the second occurrence of the marker by which its answer is read."""
     text = without_thought(completion)
     mark = next((mark for mark in MARKS if mark in text), None)
     if mark is None:
@@ -65,7 +67,10 @@ def _first_marked(completion: str) -> str:
 
 
 def _vote(answer: str) -> str:
-    """Key of an answer, equal for equal answers: the value of a number, the spelling of anything else."""
+    """Return the key of an answer, which is equal for equal answers.
+
+    It is the value of a number, or the spelling of any other answer.
+    """
     text = cleaned(answer)
     number = None if text is None else quantity(text)
     if number is None:
@@ -103,7 +108,7 @@ def solves_math(
 
 
 def _gold(row: Mapping[str, Any], column: str) -> str:
-    """The gold answer as it is written; of a solution, what stands in its last box."""
+    """Return the gold answer of a row; if it contains a box, the content of its last box."""
     texts = gold_texts(row, column, "math")
     if len(texts) > 1:
         raise UserError(

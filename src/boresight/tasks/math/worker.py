@@ -1,8 +1,8 @@
-"""Compare answers by math-verify: one JSON line in, one out. A script that imports nothing of boresight.
+"""Script that compares answers by math-verify: one JSON line in, one JSON line out.
 
-It runs in a process of its own because the parser may take unlimited time or memory: `9^{9^9}` is one call
-into C that no signal interrupts, and math-verify's own time limit is a signal, which works in main threads
-only.
+It runs in a separate process because the parser may take unlimited time or memory: `9^{9^9}` is one call into
+C that no signal interrupts, and math-verify's own time limit is a signal, which only works in a main thread.
+The script imports nothing from boresight.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import logging
 import sys
 
 MEMORY = 4 * 2**30
-"""Limit of the address space, bytes."""
+"""Maximum address space, in bytes."""
 
 
 def compare_lines() -> None:
-    """Read `{"gold", "answer"}` and write `{"gold": readable, "equal": …}` for each line until the input
-    ends."""
+    """Answer requests until the input ends.
+
+    Reads `{"gold": …, "answer": …}` per line and writes `{"gold": …, "equal": …}`, where `gold` is whether
+    the gold answer can be parsed; or `{"error": …}`.
+    """
     logging.disable(logging.CRITICAL)
     _limit_memory()
-    replies, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no reply
+    replies, sys.stdout = sys.stdout, sys.stderr  # output of libraries must not mix with replies
     from math_verify import LatexExtractionConfig, parse, verify
 
     latex = [LatexExtractionConfig()]

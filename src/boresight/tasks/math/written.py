@@ -1,7 +1,7 @@
 """Normalize the spelling of an answer, and refuse text that cannot be a reasonable answer.
 
-Refused text does not reach a parser: other characters, such as digits of other scripts, texts of more than
-`MAX_LENGTH` characters, deep nesting, and powers and factorials too large to compute.
+Refused text is not passed to a parser: unusual characters, such as digits of other scripts, text of more than
+`MAX_LENGTH` characters, deep nesting, and powers and factorials that are too large to compute.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 
 MAX_LENGTH = 300
-"""Largest length of an answer, in characters. The longest in public sets, matrices and lists, have about
-200."""
+"""Maximum length of an answer, in characters.
+
+The longest answers in public data sets, matrices and lists, have about 200.
+"""
 MAX_DEPTH = 12
-"""Largest depth of nested braces, brackets and parentheses."""
+"""Maximum depth of nested braces, brackets and parentheses."""
 
 _SPELLINGS = {
     "\\frac": ["\\dfrac", "\\tfrac", "\\cfrac"],
@@ -44,7 +46,7 @@ _TOO_LARGE = re.compile(
 
 
 def cleaned(text: str) -> str | None:
-    """The answer in normalized spelling; None if it is refused."""
+    """Return the answer in normalized spelling; None if it is refused."""
     if len(text) > MAX_LENGTH:
         return None
     text = text.strip(" *`\n\t")  # bold, before ** is a power

@@ -1,2 +1,1 @@
-"""Rewards of plain text: the answer equals a gold answer or contains it, has a given form, or has a given
-length."""
+"""Rewards for text: it equals or contains a gold answer, has a given form, or has a given length."""

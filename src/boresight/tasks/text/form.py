@@ -1,4 +1,4 @@
-"""Reward for completions of a given form: tags, each once, closed, in order, and not empty."""
+"""Reward for completions of a given form: tags in order, each once, closed and not empty."""
 
 from __future__ import annotations
 

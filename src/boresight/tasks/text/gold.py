@@ -1,4 +1,4 @@
-"""Gold answers of rows, the reference answers of rewards."""
+"""Read gold answers, the reference answers of rewards, from rows."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from pydantic import Field
 from boresight.core.errors import UserError
 
 GoldColumn = Annotated[str, Field(min_length=1, description="Column of the row that holds the gold answer.")]
-"""Option of rewards with a gold answer."""
+"""Option of rewards: the column with the gold answer."""
 
 MARK = "####"
-"""Mark of GSM8K between the solution and the final answer."""
+"""Mark between the solution and the final answer in GSM8K."""
 
 
 def gold_texts(row: Mapping[str, Any], column: str, reward: str) -> list[str]:
-    """The accepted answers of a row: one text or number, or a list. Of a text with `####`, the part after it.
+    """Return the accepted answers of a row: the text or number in a column, or all items of a list.
 
-    A column such as `reward_model.ground_truth` is a key inside of another, as verl's files have it.
+    If a text contains `####`, the part after it is the answer. A column such as `reward_model.ground_truth`,
+    as in verl's files, is a key inside another column.
 
     Raises:
-        UserError: the column is missing or empty, or holds something else; `reward` is named.
+        UserError: the column is missing or empty, or contains other values; the message contains the name
+            `reward`.
     """
     columns = row if column in row else {**_inner(row), **row}
     if column not in columns:
@@ -42,7 +44,7 @@ def gold_texts(row: Mapping[str, Any], column: str, reward: str) -> list[str]:
 
 
 def _inner(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys inside of a row's columns, by their dotted names."""
+    """Return the keys inside the columns of a row, by their dotted names."""
     return {
         f"{column}.{key}": found
         for column, value in row.items()

@@ -1,7 +1,7 @@
-"""Reward for the length of completions, less penalties for repetition and very short answers.
+"""Reward for the length of completions, less penalties for repetition and for very short answers.
 
-An upper limit alone is met by a fragment, and a lower limit alone by repetition; both occurred in the runs of
-the study. So both have a penalty here.
+An upper limit alone can be met by a fragment, and a lower limit alone by repetition; both occurred in the
+runs of the study. Therefore both have a penalty.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Penalty = Annotated[
 ShortPenalty = Annotated[float, Field(ge=0, le=10, description="Penalty for a very short answer.")]
 
 RUN = 3
-"""Words in a row that count as repeated when they occur again; with characters, 12 of them."""
+"""Number of successive words that are a repetition if they occur again; for characters, the number is 12."""
 RUN_CHARACTERS = 12
 _STUCK = re.compile(r"(\S)\1{19}")
-"""Twenty equal characters in a row: decoding got stuck."""
+"""Pattern of twenty equal characters in succession, as in degenerate decoding."""
 
 
 def length_score(
@@ -71,11 +71,17 @@ def length_score(
 
 
 def repeated_share(units: Sequence[str], run: int, text: str) -> float:
-    """Share of runs of units that occurred before, case aside; 1 for a text with one character repeated many
-    times.
+    """Return the share of runs of units that occurred before, ignoring case.
+
+    1 for a text with one character repeated many times.
 
     >>> repeated_share("tea is warm tea is warm".split(), 3, "")
     0.25
+
+    Args:
+        units: words or characters of the text.
+        run: number of units in a run.
+        text: the whole text.
     """
     if _STUCK.search(text):
         return 1.0

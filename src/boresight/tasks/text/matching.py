@@ -31,8 +31,11 @@ def exact_reading(
     ignore_punctuation: IgnorePunctuation = False,
     column: GoldColumn = "answer",
 ) -> AnswerReading:
-    """Reader of `exact_match`: the answer as compared, and whether the last of several tags decides its
-    grade."""
+    """Read the answer of a completion as `exact_match` does.
+
+    The answer is the text that is compared. The reading also reports whether the rule that the last of
+    several tags counts decides the grade.
+    """
     found = tagged(without_thought(completion), tag)
     answer = None if found is None else _spaced(_folded(found, ignore_case, ignore_punctuation))
     first, closed, _ = completion.partition(f"</{tag}>")
@@ -108,12 +111,15 @@ def _folded(text: str, ignore_case: bool, ignore_punctuation: bool) -> str:
 
 
 def _spaced(text: str) -> str:
-    """The text with one space for every stretch of white space, and none around it."""
+    """Return the text with every run of white space replaced by one space, and stripped."""
     return " ".join(text.split())
 
 
 def _contains_whole(gold: str, answer: str) -> bool:
-    """Whether `gold` occurs with nothing beside it that makes it another word or number: not 18 in -18.5."""
+    """Return whether `gold` occurs without adjacent characters that make it another word or number.
+
+    For example, 18 does not occur in -18.5.
+    """
     start = answer.find(gold)
     while start >= 0:
         before, after = answer[max(0, start - 1) : start], answer[start + len(gold) : start + len(gold) + 2]

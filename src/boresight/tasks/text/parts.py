@@ -1,4 +1,4 @@
-"""Extract the answer from a completion: the text after the reasoning, inside a tag."""
+"""Extract the answer from a completion: the text after the reasoning, or inside a tag."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ AnswerTag = Annotated[
         pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", description="Tag around the answer; None: it is the whole text."
     ),
 ]
-"""Option of rewards: the name of a tag, such as `answer`."""
+"""Option of rewards: the name of the tag around the answer, such as `answer`."""
 
 
 def without_thought(completion: str) -> str:
-    """The completion after its last `</think>`; for unclosed reasoning, the text before it.
+    """Return the completion after its last `</think>`; if reasoning is not closed, the text before it.
 
     >>> without_thought("<think>18?</think> 17")
     ' 17'
@@ -29,9 +29,9 @@ def without_thought(completion: str) -> str:
 
 
 def tagged(text: str, tag: str | None) -> str | None:
-    """The content of the last `<tag>…</tag>`; None if the last one is not closed, or there is none.
+    """Return the content of the last `<tag>…</tag>`; None if there is none, or the last one is not closed.
 
-    Without a tag, the whole text.
+    The whole text if `tag` is None.
     """
     if tag is None:
         return text

@@ -1,1 +1,1 @@
-"""Save and resume a run: weights, optimizer and random state."""
+"""Save and resume a run: weights, optimizer state and random state."""

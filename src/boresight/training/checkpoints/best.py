@@ -1,4 +1,4 @@
-"""The best checkpoint by a held-out metric (`train.keep_best`), which is not deleted with older ones.
+"""Track the best checkpoint by a held-out metric (`train.keep_best`); it is not deleted with older ones.
 
 `best_step` and `best` are stored in the progress of each checkpoint, so that a resumed run has them.
 """
@@ -13,14 +13,14 @@ from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 
 LOWER = {"loss", "nll_per_token"}
-"""Metrics of which lower is better."""
+"""Metrics for which lower is better."""
 
 
 def found(recipe: Recipe, numbers: Mapping[str, float], done: Mapping[str, Any]) -> dict[str, Any]:
-    """`best_step` and `best` if this evaluation is the best so far, else an empty dictionary.
+    """Return `best_step` and `best` if this evaluation is the best so far, else an empty dictionary.
 
-    Of equal values the earlier step is best. A step between two updates on one rollout cannot be saved, so it
-    is ignored.
+    The earlier of two equal values is best. A step between two updates on one rollout is ignored, since it
+    cannot be saved.
     """
     name, step = recipe.train.keep_best, int(done["step"])
     if name is None or step % recipe.rollout.updates:
@@ -33,7 +33,7 @@ def found(recipe: Recipe, numbers: Mapping[str, float], done: Mapping[str, Any])
 
 
 def best_checkpoint_line(recipe: Recipe, done: Mapping[str, Any]) -> str:
-    """Path of the best checkpoint, as a log line."""
+    """Return a log line with the path of the best checkpoint."""
     step = done["best_step"]
     return f"best held-out {recipe.train.keep_best} {done['best']:.4g}: checkpoints/step-{step}/model"
 

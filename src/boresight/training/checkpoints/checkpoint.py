@@ -1,11 +1,11 @@
-"""Weights and training state on disk: standard formats, written atomically.
+"""Write and read checkpoints: weights and training state in standard formats, written atomically.
 
     step-40/model/                full weights or adapter, and tokenizer, for transformers and PEFT
     step-40/state.safetensors     optimizer moments and random states
     step-40/replay.safetensors    pairs of earlier steps, if the method replays them
     step-40/state.json            progress, sizes and hashes of the logs, hashes of all other files
 
-Nothing is pickled. A folder gets its final name only once everything in it is on the disk.
+Nothing is pickled. A folder gets its final name only after all of its files are on the disk.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ if TYPE_CHECKING:
 
 REPLAY = "replay.safetensors"
 STOPPED_BY_GUARD = "stopped_by_guard"
-"""Set in the progress of a checkpoint at which the guard stopped the run."""
+"""Key of a checkpoint's progress, with the value True if the guard stopped the run there."""
 
 
 def save_model(
     policy: Policy, tokenizer: Tokenizer, folder: Path, weights: dict[str, torch.Tensor] | None = None
 ) -> None:
-    """Write `policy` (its adapter when it has one) and `tokenizer` so that other tools load them.
+    """Write `policy` (only its adapter if it has one) and `tokenizer` in a form that other tools can load.
 
-    `weights` by name replace the policy's own, if it is sharded.
+    Args:
+        weights: weights by name that are written in place of the policy's own, if the policy is sharded.
     """
     with master_weights(causal_model(policy)):
         lora.save(policy, folder, tokenizer, weights, parents=False)
@@ -65,7 +66,7 @@ def save_state(
         OSError: the disk is full, or the run folder was deleted.
     """
     folder.parent.mkdir(exist_ok=True)
-    with atomic_folder(folder, durable=True, parents=False) as part:  # then older checkpoints are deleted
+    with atomic_folder(folder, durable=True, parents=False) as part:  # older ones are deleted then
         save_model(policy, tokenizer, part / "model")
         state = _optimizer_tensors(optimizer) | random_state.states(policy.device)
         save_file(state, part / "state.safetensors")
@@ -75,7 +76,7 @@ def save_state(
 
 
 def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restore weights, optimizer and random states; returns the saved progress."""
+    """Restore weights, optimizer state and random states, and return the saved progress."""
     load_weights(policy, folder / "model")
     tensors = load_file(folder / "state.safetensors")
     states: dict[str, dict[str, Any]] = {}
@@ -93,41 +94,45 @@ def load_state(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -
 
 
 def save_replay(folder: Path, replay: dict[str, torch.Tensor]) -> None:
-    """Write the pairs of earlier steps."""
+    """Write the pairs of earlier steps to a checkpoint."""
     save_file(replay, folder / REPLAY)
 
 
 def load_replay(folder: Path) -> dict[str, torch.Tensor]:
-    """The pairs of earlier steps. Raises `UserError` where the checkpoint has none."""
+    """Return the pairs of earlier steps.
+
+    Raises:
+        UserError: the checkpoint has none.
+    """
     if not (folder / REPLAY).is_file():
         raise UserError(f"{folder}: it keeps no earlier pairs; set method.replay=0, or begin a new run.")
     return load_file(folder / REPLAY)
 
 
 def latest_sound(run: Path) -> Path | None:
-    """The newest checkpoint whose files have the hashes they were saved with; None if there is none."""
+    """Return the newest checkpoint whose files all have their saved hashes; None if there is none."""
     return next((folder for folder in newest_first(run) if _is_sound(folder)), None)
 
 
 def damaged_in_words(run: Path, sound: Path) -> str:
-    """`checkpoints/step-40 is damaged` for every checkpoint that is newer than the newest sound one."""
+    """Return text such as `checkpoints/step-40 is damaged`, for every checkpoint newer than `sound`."""
     newer = [folder for folder in newest_first(run) if step_of(folder) > step_of(sound)]
     return ", ".join(f"checkpoints/{folder.name} is damaged" for folder in newer)
 
 
 def newest_first(run: Path) -> list[Path]:
-    """Every complete checkpoint, newest first."""
+    """Return the folders of all complete checkpoints, newest first."""
     found = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdigit()]
     return sorted(found, key=step_of, reverse=True)
 
 
 def step_of(folder: Path) -> int:
-    """The number of steps after which a checkpoint was written."""
+    """Return the number of steps after which a checkpoint was written."""
     return int(folder.name.removeprefix("step-"))
 
 
 def drop_older(run: Path, keep: int, best: int | None = None) -> None:
-    """Delete all but the `keep` newest checkpoints and that of step `best`."""
+    """Delete all checkpoints except the `keep` newest ones and that of step `best`."""
     for folder in newest_first(run)[keep:]:
         if step_of(folder) != best:
             remove_folder(folder)
@@ -136,7 +141,8 @@ def drop_older(run: Path, keep: int, best: int | None = None) -> None:
 def drop_unwanted(run: Path, *, keep_stop: bool) -> None:
     """Delete the checkpoints of a finished run, except the best by `train.keep_best`.
 
-    With `keep_stop`, the one at which the guard stopped the run is kept too, so that the run can resume.
+    With `keep_stop`, the checkpoint at which the guard stopped the run is kept too, so that the run can
+    resume.
     """
     for newest in newest_first(run)[:1]:
         state = read_state(newest / "state.json")
@@ -144,7 +150,7 @@ def drop_unwanted(run: Path, *, keep_stop: bool) -> None:
 
 
 def stopped_by_guard(run: Path) -> bool:
-    """Whether the guard has stopped the run, at its newest checkpoint; False where that is damaged."""
+    """Return whether the guard stopped the run at its newest checkpoint; False if that is damaged."""
     with contextlib.suppress(UserError):
         return any(read_state(new / "state.json").get(STOPPED_BY_GUARD) for new in newest_first(run)[:1])
     return False
@@ -156,14 +162,16 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def sha256_of(file: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _is_sound(folder: Path) -> bool:
-    """Whether all files are there as they were saved, under the folder's own name; earlier versions kept
-    hashes of tensors alone."""
+    """Return whether all files with a recorded hash still have it, and the folder has its own name.
+
+    Checkpoints of earlier versions have hashes of the files of tensors only.
+    """
     try:
         state = read_state(folder / "state.json")
         hashes: dict[str, str] = state["sha256"]
@@ -174,7 +182,7 @@ def _is_sound(folder: Path) -> bool:
 
 
 def load_weights(policy: Policy, folder: Path) -> None:
-    """Load the weights that `save_model` wrote into `policy`; if it has adapters, only those."""
+    """Load weights that `save_model` wrote into `policy`; if it has adapters, only those."""
     if has_adapters(policy):
         from peft import load_peft_weights, set_peft_model_state_dict
 
@@ -198,17 +206,17 @@ def _load_whole(model: PreTrainedModel, folder: Path) -> None:
 def _not_loaded(
     model: torch.nn.Module, missing: Sequence[str], loaded: Mapping[str, torch.Tensor]
 ) -> list[str]:
-    """Missing weights that are not another name of a loaded one."""
+    """Return the names of missing weights that are not another name of a loaded weight."""
     named = dict(model.named_parameters(remove_duplicate=False))
     there = {id(named[name]) for name in loaded if name in named}
     return [name for name in missing if name not in named or id(named[name]) not in there]
 
 
 def _load_converted(model: torch.nn.Module, folder: Path) -> None:
-    """Load weights that transformers saves under other names than it holds them, such as experts one by one.
+    """Load weights that transformers saves under names other than those in memory, such as single experts.
 
     Raises:
-        UserError: weights are missing or left over even so.
+        UserError: weights are still missing or left over.
     """
     options = BuildOptions(next(model.parameters()).dtype)
     source = ModelSource(str(folder), cached_only=True)
@@ -230,7 +238,9 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
 
 
 def _on_cpu(name: str, value: torch.Tensor | int) -> torch.Tensor:
-    """An entry of an optimizer's state, as a tensor on the CPU. Tables of 8-bit moments are shared by all
-    weights."""
+    """Return an entry of an optimizer's state as a tensor on the CPU.
+
+    Tables of 8-bit moments are copied, since all weights share them.
+    """
     tensor = torch.as_tensor(value).detach().cpu().contiguous()
     return tensor.clone() if name.startswith("qmap") else tensor

@@ -1,5 +1,5 @@
-"""Turn "disk full" and similar errors into one sentence that names the last complete checkpoint and how to
-resume."""
+"""Convert "disk full" and similar errors into a `UserError` that names the last complete checkpoint and how
+to resume."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextlib.contextmanager
 def explain_disk_errors(folder: Path) -> Iterator[None]:
-    """Inside the block a failure to write raises a `UserError`; other errors are not changed."""
+    """Context manager that converts failures to write into a `UserError`.
+
+    Other exceptions are not changed.
+    """
     try:
         yield
     except Exception as error:
@@ -48,7 +51,7 @@ def explain_disk_errors(folder: Path) -> Iterator[None]:
 
 
 def _was_deleted(folder: Path, error: Exception) -> bool:
-    """Whether a run folder is gone that something was to be written in."""
+    """Return whether a write failed because the run folder no longer exists."""
     inside = isinstance(error, FileNotFoundError) and Path(error.filename or "").is_relative_to(folder)
     return inside and not folder.exists()
 

@@ -1,4 +1,5 @@
-"""Turn "out of memory" into one sentence that names settings which take less, and how to resume."""
+"""Convert "out of memory" into a `UserError` that names settings which need less memory, and how to
+resume."""
 
 from __future__ import annotations
 
@@ -16,8 +17,10 @@ from boresight.training.footprint.forward_tokens import forward_tokens
 
 @contextlib.contextmanager
 def explain_memory_errors(folder: Path, recipe: Recipe) -> Iterator[None]:
-    """Inside the block, which trains into `folder`, a lack of memory raises a `UserError`; other errors are
-    not changed."""
+    """Context manager that converts a lack of memory into a `UserError`, in a run that trains into `folder`.
+
+    Other exceptions are not changed.
+    """
     try:
         yield
     except Exception as error:
@@ -41,7 +44,7 @@ def _what_next(folder: Path, recipe: Recipe) -> str:
 
 
 def _settings(recipe: Recipe) -> Iterator[str]:
-    """Settings that take less memory than those of the recipe and change no result."""
+    """Iterate over settings that need less memory than those of the recipe and do not change the results."""
     if recipe.train.activations != "recompute":
         yield "train.activations=recompute"
     tokens = forward_tokens(recipe.train, device_called(recipe.model.device))

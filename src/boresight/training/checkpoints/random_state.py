@@ -1,7 +1,7 @@
 """Save and restore the states of all random generators that a run may use: torch's, Python's and numpy's.
 
-This package uses the last two only with seeds of its own; rewards and losses of users may use the global
-ones.
+This package itself uses Python's and numpy's only with seeds of its own, but the rewards and losses of users
+may use the global generators.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def states(device: torch.device) -> dict[str, Tensor]:
-    """The states of all generators as tensors, with that of `device`, where the model draws."""
+    """Return the states of all generators as tensors, including that of `device` if it is a GPU."""
     version, words, spare = random.getstate()
     legacy = np.random.get_state(legacy=False)
     own = legacy["state"]
@@ -32,7 +32,7 @@ def states(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore(tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Restore the states that `states` returned; that of a GPU on `device`, if it is one."""
+    """Restore the states that `states` returned, including the generator of `device` if that is a GPU."""
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
@@ -45,5 +45,5 @@ def restore(tensors: Mapping[str, Tensor], device: torch.device) -> None:
 
 
 def _spare(has: bool | int, value: float) -> Tensor:
-    """The second of two normal numbers, which both libraries draw at once and keep."""
+    """Return the stored second normal number as a tensor; both libraries draw two at a time and keep one."""
     return torch.tensor([float(has), value], dtype=torch.float64)

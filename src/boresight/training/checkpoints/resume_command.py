@@ -1,4 +1,4 @@
-"""The command that resumes a run by the recipe in its folder."""
+"""Build the command that resumes a run with the recipe in its folder."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def resume_command(run: Path, *overrides: str) -> str:
-    """`boresight train runs/first`, with changes to the recipe in the folder."""
+    """Return the command, such as `boresight train runs/first`, with changes to the recipe appended."""
     return " ".join(["boresight train", shlex.quote(str(run)), *overrides])

@@ -1,8 +1,8 @@
-"""Rewind a run folder to a checkpoint, so that a resumed run is the same as an uninterrupted one.
+"""Rewind a run folder to a checkpoint, so that a resumed run equals an uninterrupted one.
 
-Batches are pure functions of the step, so a checkpoint needs weights, optimizer, random state and the step.
-The reference is recomputed from the start model, before the checkpoint is loaded. A checkpoint also has the
-size and the hash of every log at that time: anything written later is removed.
+Batches are pure functions of the step, so a checkpoint needs only weights, optimizer state, random state and
+the step. The reference is recomputed from the start model before the checkpoint is loaded. A checkpoint also
+contains the size and the hash of every log at that time; lines written later are removed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from boresight.training.probes import generations
 
 METRICS = "metrics.jsonl"
 LOGS = (METRICS, monitor.FILE, generations.FILE, reward_failures.FILE)
-"""Files that a run appends lines to."""
+"""Names of the files to which a run appends lines."""
 
 
 def logs_now(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size in bytes and SHA-256 of every log by name, after flushing them to the disk."""
+    """Flush every log to the disk, and return size in bytes and SHA-256 of each, by name."""
     found = {}
     for path in (folder / name for name in LOGS):
         if path.is_file():
@@ -48,7 +48,7 @@ def rewind(folder: Path, saved: Path) -> None:
     """Remove log lines after the checkpoint `saved`, newer checkpoints, and temporary files.
 
     Raises:
-        UserError: a log is missing or was changed before that point; nothing was removed then.
+        UserError: a log is missing, or a part before the checkpoint was changed; nothing is removed then.
     """
     logs = read_state(saved / "state.json").get("logs")
     otherwise = f"begin another run with model.name={saved / 'model'}"
@@ -56,18 +56,19 @@ def rewind(folder: Path, saved: Path) -> None:
 
 
 def rewind_to_start(folder: Path, start: Path | None) -> None:
-    """Remove log lines after the measurement of the start model in the file `start`; all log lines if there
-    is none.
+    """Remove all log lines after those of the measurement of the start model, which the file `start` records.
+
+    If there is no such file, all log lines are removed.
 
     Raises:
-        UserError: as for `rewind`.
+        UserError: for the reasons of `rewind`.
     """
     logs = read_state(start).get("logs") if start else {}
     _rewind_to(folder, logs, 0, "give another folder with --run")
 
 
 def _rewind_to(folder: Path, logs: Mapping[str, Mapping[str, Any]] | None, step: int, otherwise: str) -> None:
-    """Go back to step `step`, when the logs were as in `logs`; None is not known."""
+    """Rewind to step `step`, at which the logs had the sizes and hashes `logs`; None if these are unknown."""
     if logs is not None:
         _refuse_changed_logs(folder, logs, otherwise)
     for place in (folder, folder / "checkpoints"):
@@ -92,7 +93,7 @@ def _refuse_changed_logs(folder: Path, logs: Mapping[str, Mapping[str, Any]], ot
 
 
 def _cut(path: Path, size: int) -> None:
-    """Shorten a log to `size` bytes, which is where the checkpoint was written."""
+    """Shorten a log to `size` bytes, its size when the checkpoint was written."""
     if path.is_file() and path.stat().st_size > size:
         write_point("start", path)
         os.truncate(path, size)
@@ -100,11 +101,14 @@ def _cut(path: Path, size: int) -> None:
 
 
 def _drop_later_lines(path: Path, step: int) -> None:
-    """The same for checkpoints of earlier versions, which have no sizes."""
+    """Remove log lines of later steps, for checkpoints of earlier versions that recorded no sizes."""
     if path.is_file():
         write_jsonl(path, (line for line in read_jsonl(path) if not _is_later(line, step)))
 
 
 def _is_later(line: Mapping[str, Any], step: int) -> bool:
-    """Whether a line is of a later step; findings of the preflight have none."""
+    """Return whether a log line belongs to a step after `step`.
+
+    Findings of the preflight check have no step.
+    """
     return isinstance(line.get("step"), int) and line["step"] > step

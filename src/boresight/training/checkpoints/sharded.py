@@ -1,12 +1,12 @@
-"""Checkpoints of a sharded model: every process writes its part, and any number of processes can read it.
+"""Write and read checkpoints of a sharded model, with any number of processes.
 
     step-40/weights/*.safetensors       trained weights, in parts
     step-40/optimizer/*.safetensors     Adam's moments, in parts
     step-40/state.json                  progress, Adam's step counts, hashes
 
-Written and read by `torch.distributed.checkpoint` in its safetensors format. Checkpoints with unsharded
-weights can be read as well, so a run may resume with sharding although it began without it, and vice versa.
-The folder must be on storage that all processes share.
+Every process writes its part, with `torch.distributed.checkpoint` in its safetensors format. Checkpoints with
+unsharded weights can be read as well, so a run may resume with sharding although it began without it, and
+vice versa. The folder must be on storage that all processes share.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def is_sharded_checkpoint(folder: Path) -> bool:
-    """Whether `save_shards` wrote the checkpoint."""
+    """Return whether `save_shards` wrote the checkpoint."""
     return (folder / WEIGHTS).is_dir()
 
 
 def can_write_parts() -> bool:
-    """Whether this torch can write the parts of each process as safetensors, as versions from 2.9 do."""
+    """Return whether this torch can write safetensors in parts, one per process; 2.9 and later can."""
     return "save_distributed" in inspect.signature(dcp.HuggingFaceStorageWriter).parameters
 
 
@@ -52,7 +52,7 @@ def save_shards(
     progress: dict[str, Any],
     replay: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write everything needed to continue after `progress["step"]` steps; to be called by all processes."""
+    """Write everything needed to continue after `progress["step"]` steps; all processes must call it."""
     part = folder.with_name(f".{folder.name}.part")
     if collectives.is_first():
         write_point("start", folder)
@@ -71,7 +71,7 @@ def save_shards(
     if collectives.is_first():
         state = progress | {"adam_steps": _step_counts(optimizer), "sha256": everyones}
         write_state(part / "state.json", state)
-        flush_to_disk(part / "state.json")  # the shards' writer has done so with its own
+        flush_to_disk(part / "state.json")  # the writer of the shards has flushed its own files
         write_point("temporary", folder)
         replace_folder(part, folder)
         write_point("done", folder)
@@ -79,9 +79,10 @@ def save_shards(
 
 
 def load_shards(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restore weights and optimizer, for any sharding and number of processes; returns the saved progress.
+    """Restore weights and optimizer state, and return the saved progress.
 
-    The random state is not saved: with several processes dropout is seeded by the step.
+    Any sharding and number of processes is possible. The random state is not saved: with several processes
+    dropout is seeded by the step.
     """
     progress = read_state(folder / "state.json")
     in_parts = is_sharded_checkpoint(folder)
@@ -108,7 +109,7 @@ def _write(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _read(folder: Path, into: dict[str, Tensor]) -> None:
-    """Fill tensors, whole or in parts, in place."""
+    """Read a checkpoint into tensors, which may be whole or sharded, in place."""
     with _quiet():
         dcp.load(
             into,
@@ -118,7 +119,7 @@ def _read(folder: Path, into: dict[str, Tensor]) -> None:
 
 
 def _weights(policy: Policy) -> dict[str, Tensor]:
-    """Trained weights by the names under which PEFT and transformers save them."""
+    """Return the trained weights by the names under which PEFT and transformers save them."""
     trained = {name: p for name, p in policy.named_parameters() if p.requires_grad}
     return {name.replace(".default.", "."): p.detach() for name, p in trained.items()}
 
@@ -133,7 +134,7 @@ def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _step_counts(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Updates that each parameter has had, by its number."""
+    """Return the number of updates of each parameter, by its number."""
     return {
         str(i): float(optimizer.state[p]["step"]) for i, p in _numbered(optimizer) if p in optimizer.state
     }
@@ -151,7 +152,7 @@ def _numbered(optimizer: torch.optim.Optimizer) -> Iterator[tuple[int, nn.Parame
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's remarks on its formats, and on loading in one process, off the terminal."""
+    """Context manager that suppresses torch's messages about its formats and about loading in one process."""
     log = logging.getLogger("torch.distributed.checkpoint")
     before = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Interval, size and required disk space of checkpoints."""
+"""Compute interval, size and required disk space of checkpoints."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ FLOAT = 4
 
 
 def model_gb(policy: Policy) -> float:
-    """Size of a saved model, GB: its weights, or those of its adapters alone."""
+    """Return the size of a saved model in GB: all weights, or only those of its adapters if it has any."""
     saved = (p for p in policy.parameters() if p.requires_grad or not has_adapters(policy))
     return FLOAT * sum(p.numel() for p in saved) / 1e9
 
 
 def checkpoint_gb(policy: Policy) -> float:
-    """Size of a checkpoint, GB: a model and Adam's moments."""
+    """Return the size of a checkpoint in GB: a model and Adam's moments."""
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     return model_gb(policy) + FLOAT * 2 * trained / 1e9
 
 
 def checkpoints_in_words(train: TrainSection, policy: Policy) -> str:
-    """`checkpoints: every 20 steps; the newest 2 are kept, 1.6 GB each`."""
+    """Return text such as `checkpoints: every 20 steps; the newest 2 are kept, 1.6 GB each`."""
     pause = f"{SECONDS / 60:.0f} minutes, or {TIMES_ITS_COST:.0f} times what one takes if that is longer"
     often = plural(train.save_every, "step") if train.save_every else pause
     kept = "one is" if train.keep == 1 else f"{train.keep} are"
@@ -38,7 +38,7 @@ def checkpoints_in_words(train: TrainSection, policy: Policy) -> str:
 
 
 def refuse_full_disk(run: Path, train: TrainSection, policy: Policy) -> None:
-    """Raise a `UserError` where the disk of a run folder cannot hold its checkpoints.
+    """Raise a `UserError` if the disk of a run folder cannot hold the run's checkpoints.
 
     Older checkpoints are deleted only after a new one has been written. The trained model is at most as large
     as a checkpoint. The guard stores two models while it replaces one.

@@ -1,4 +1,4 @@
-"""Interval of automatic checkpoints, so long that they cost less than 2 % of the time."""
+"""Choose the interval of automatic checkpoints, such that they take less than 2 % of the time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SECONDS = 300.0
-"""Smallest time between two checkpoints, seconds."""
+"""Minimum time between two checkpoints, in seconds."""
 TIMES_ITS_COST = 50.0
-"""Smallest time between two checkpoints, in units of the time that the last one took."""
+"""Minimum time between two checkpoints, as a multiple of the time that writing the last one took."""
 
 
 class CheckpointTimer:
-    """Decides when to save: after five minutes, or 50 times the duration of the last save, whichever is
-    longer.
+    """Decides when to save: after five minutes, or 50 times the duration of the last save if that is longer.
 
     Args:
-        clock: a monotonic clock, seconds.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +35,7 @@ class CheckpointTimer:
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """Measure a save and start the next interval."""
+        """Context manager that measures the save in its block, and then starts the next interval."""
         started = self._clock()
         yield
         self._saved = self._clock()

@@ -1,1 +1,1 @@
-"""One run in several processes."""
+"""Train one run in several processes."""

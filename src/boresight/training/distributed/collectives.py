@@ -1,11 +1,11 @@
-"""Communication between the processes of one run: each does its share of the work, and all get all results.
+"""Communicate between the processes of one run: each does its share of the work, and all get all results.
 
     torchrun --nproc-per-node 2 -m boresight train RECIPE
 
-Every process has the whole batch of a step, takes its share of it (`share`, `in_shares`), and sums its
-gradients with those of the others (`replicas.py`). Numbers, samples and rewards are sent as JSON or
-safetensors over the CPU backend, gradients over the accelerator's. Only the first process writes the run
-folder.
+Every process has the whole batch of a step, computes a share of it (`share`, `in_shares`), and sums its
+gradients with those of the other processes (`replicas.py`). Numbers, samples and rewards are sent as JSON or
+safetensors over the CPU backend, gradients over the accelerator's backend. Only the first process writes the
+run folder.
 
 With one process, every function here is the identity, and `torch.distributed` is not used.
 """
@@ -39,24 +39,24 @@ from boresight.training.checkpoints import checkpoint
 V = TypeVar("V")
 
 PATIENCE = timedelta(hours=2)
-"""Time that a process waits for another one that is alive, which may be reading data or writing a
-checkpoint. A dead one is noticed at once, by its closed connection."""
+"""Maximum time that a process waits for another one that is alive, which may be reading data or writing a
+checkpoint. The death of a process is noticed at once, by its closed connection."""
 
 _store: dist.Store | None = None
 
 
 def world() -> int:
-    """Number of processes of this run."""
+    """Return the number of processes of this run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def is_first() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """Return whether this process is the one that prints and writes files."""
     return rank() == 0
 
 
@@ -65,10 +65,10 @@ def is_first() -> bool:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Inside the block the processes started by torchrun form one group; does nothing for one process.
+    """Context manager in which the processes started by torchrun form one group.
 
-    If all processes raise the same error, the first of them reports it and the others exit silently, so that
-    one sentence is printed and not one per process.
+    Does nothing for one process. If all processes raise the same error, only the first to report it raises
+    and the others exit silently, so that the message is printed once.
     """
     if dist.is_initialized() or not _is_distributed_launch():
         yield
@@ -76,7 +76,7 @@ def joined() -> Iterator[None]:
     _join()
     try:
         yield
-        gc.collect()  # a sharded model lies in cycles, and would keep the group's threads alive
+        gc.collect()  # a sharded model has reference cycles, which would keep the group's threads alive
         dist.destroy_process_group()
     except BaseException as error:
         if _is_first_to_report():
@@ -85,7 +85,7 @@ def joined() -> Iterator[None]:
 
 
 def _is_distributed_launch() -> bool:
-    """Whether torchrun, or something like it, has started this process as one of several."""
+    """Return whether torchrun, or a similar launcher, started this process as one of several."""
     told = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
     return told <= os.environ.keys() and int(os.environ["WORLD_SIZE"]) > 1
 
@@ -123,18 +123,20 @@ def refuse_shared_gpu(device: str | None) -> None:
 
 
 def _is_first_to_report() -> bool:
-    """True in the first process to report an error, decided through torchrun's store, which survives the
-    processes."""
+    """Return True in the first process that reports an error.
+
+    The decision is made through torchrun's store, which outlives the processes.
+    """
     assert _store is not None
     try:
         return bool(_store.add("boresight/spoken", 1) == 1)
-    except RuntimeError:  # the machine that keeps it is gone: better printed twice than never
+    except RuntimeError:  # its machine is gone: printing twice is better than not at all
         return True
 
 
 @contextmanager
 def noticing_losses(run: Path) -> Iterator[None]:
-    """Inside the block, if another process dies, this process ends as after a signal, with one sentence."""
+    """Context manager in which the death of another process raises `Interrupted`, as after a signal."""
     try:
         yield
     except RuntimeError as error:
@@ -148,28 +150,31 @@ def noticing_losses(run: Path) -> Iterator[None]:
 
 
 def _is_loss(error: RuntimeError) -> bool:
-    """gloo raises a plain RuntimeError, so its words must do."""
+    """Return whether an error means that another process has died.
+
+    gloo raises a plain RuntimeError, so the message is searched.
+    """
     return isinstance(error, dist.DistError) or any(
         word in str(error) for word in ("gloo", "Connection closed", "Connection reset", "NCCL")
     )
 
 
-# --------------------------------------------------------------------------------------------- talking
+# --------------------------------------------------------------------------------------- communicating
 
 
 def from_first(value: V) -> V:
-    """The value of the first process, which must be JSON; the values of the others are ignored."""
+    """Return the value of the first process, which must be JSON; the values of the others are ignored."""
     return cast("V", gather(value if is_first() else None)[0])
 
 
 def path_from_first(make: Callable[[], Path | None]) -> Path | None:
-    """The result of `make` in the first process, the only one that calls it."""
+    """Call `make` in the first process only, and return its result in all processes."""
     found = from_first(str(make() or "") if is_first() else "")
     return Path(found) if found else None
 
 
 def any_process(flag: bool) -> bool:
-    """Whether any process passes True."""
+    """Return whether any process passes True."""
     if world() == 1:
         return flag
     said = torch.tensor(int(flag))
@@ -184,8 +189,10 @@ def wait() -> None:
 
 @contextmanager
 def local_main_process_first() -> Iterator[None]:
-    """Run the block in the first process of every machine, then in the others, so that each file is
-    downloaded once per machine."""
+    """Run the block in the first process of every machine, then in the others.
+
+    That way each file is downloaded once per machine.
+    """
     early = os.environ.get("LOCAL_RANK", "0") == "0"
     if not early:
         wait()
@@ -195,14 +202,14 @@ def local_main_process_first() -> Iterator[None]:
 
 
 def gather(value: V) -> list[V]:
-    """The values of all processes, which must be JSON, by rank."""
+    """Return the values of all processes, which must be JSON, by rank."""
     if world() == 1:
         return [value]
     return [json.loads(part) for part in _gather_bytes(json.dumps(value).encode())]
 
 
 def gather_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The tensors of all processes, on the CPU, by rank."""
+    """Return the tensors of all processes, on the CPU, by rank."""
     if world() == 1:
         return [tensors]
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -223,8 +230,11 @@ def _gather_bytes(own: bytes) -> list[bytes]:
 
 
 def share(rows: Sequence[Row], number: int | None = None) -> Sequence[Row]:
-    """The rows of process `number` (default: this one): dealt longest first, in alternating order, to
-    balance tokens."""
+    """Return the rows of process `number`, by default of this process.
+
+    Rows are assigned longest first, in an order that alternates between rounds, to balance the number of
+    tokens.
+    """
     count, number = world(), rank() if number is None else number
     if count == 1:
         return rows
@@ -237,10 +247,9 @@ def share(rows: Sequence[Row], number: int | None = None) -> Sequence[Row]:
 
 
 def in_shares(count: int, work: Callable[[Sequence[int]], Sequence[V]]) -> list[V]:
-    """Call `work` in each process on its share of the indices below `count`; returns all results, which must
-    be JSON, in order.
+    """Call `work` in each process on its share of the indices below `count`; return all results in order.
 
-    `work` is called in every process, possibly with no index.
+    `work` is called in every process, possibly with no index. Its results must be JSON.
     """
     if world() == 1:
         return list(work(range(count)))
@@ -251,7 +260,7 @@ def in_shares(count: int, work: Callable[[Sequence[int]], Sequence[V]]) -> list[
 
 
 class Silent:
-    """Replaces the tracker in all processes but the first."""
+    """Log that ignores everything; it replaces the tracker in all processes but the first."""
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[int, str, dict[str, float]], None]] = []

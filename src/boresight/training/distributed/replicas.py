@@ -1,7 +1,7 @@
-"""One model in several processes: sum gradients, and check that weights stay equal.
+"""Keep one model equal in several processes: sum gradients, and check that weights are identical.
 
 Each process back-propagates sums of `loss * weight` over its share of the rows. Summed over processes and
-divided once, by the weight of the whole batch, they are the gradient of a single process.
+divided once, by the weight of the whole batch, they are the gradient that a single process would compute.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from boresight.models.policy import Policy
 from boresight.training.distributed import collectives
 
 BUCKET = 16 << 20
-"""Gradient elements per all-reduce: 64 MB in float32."""
+"""Number of gradient elements per all-reduce: 64 MB in float32."""
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace every gradient by its sum over processes, with one all-reduce per bucket.
 
-    A parameter without a gradient in any process keeps none, since optimizers treat None and zero
-    differently. Gradients of sharded parameters are not summed here: their backward has done so.
+    A parameter without a gradient in any process keeps None, since optimizers treat None and zero
+    differently. Gradients of sharded parameters are not summed here, since their backward has done so.
     """
     if collectives.world() == 1 or any(_is_dtensor(p) for p in parameters):
         return
@@ -45,7 +45,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def _buckets(grads: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Gradients of one precision, in order, up to `BUCKET` elements at a time."""
+    """Divide gradients, in order, into buckets of one precision and at most `BUCKET` elements."""
     bucket: list[Tensor] = []
     for grad in grads:
         full = sum(g.numel() for g in bucket) + grad.numel() > BUCKET
@@ -58,24 +58,26 @@ def _buckets(grads: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _is_dtensor(parameter: Tensor) -> bool:
-    """Whether each process holds a part of the parameter only."""
+    """Return whether each process holds only a part of the parameter."""
     from torch.distributed.tensor import DTensor
 
     return isinstance(parameter, DTensor)
 
 
 def reseed(seed: int, step: int) -> None:
-    """Seed the dropout of one step: masks differ between processes, and no random state must be saved for
-    a resumed run."""
+    """Seed the dropout of one step.
+
+    Masks differ between processes, and a resumed run needs no saved random state.
+    """
     if collectives.world() > 1:
         torch.manual_seed(int(np.random.SeedSequence((seed, step, collectives.rank())).generate_state(1)[0]))
 
 
 def check_replicas(policy: Policy, when: str) -> None:
-    """Compare the weights of all processes, bit by bit through an integer sum.
+    """Compare the weights of all processes bit by bit, through an integer sum.
 
     Raises:
-        UserError: they differ between processes.
+        UserError: the weights differ between processes.
     """
     if collectives.world() == 1 or any(_is_dtensor(p) for p in policy.parameters()):
         return

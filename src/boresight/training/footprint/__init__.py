@@ -1,1 +1,2 @@
-"""Memory of a training run from shapes alone: weights, gradients, moments, activations and the head."""
+"""Estimate the memory of a training run from shapes: weights, gradients, moments, activations and the
+head."""

@@ -1,4 +1,4 @@
-"""Storage formats of a run's weights: the frozen ones under adapters, and the trained ones."""
+"""Determine the storage formats of a run's weights: frozen weights under adapters, and trained weights."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from boresight.training.forward import InputKind
 
 
 def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
-    """Storage format of the frozen weights under adapters, in a run that computes in `dtype`.
+    """Return the storage format of the frozen weights under adapters, in a run that computes in `dtype`.
 
-    float32 if they may have to be sharded, and in reward models, whose adapters are merged into them at the
-    end.
+    It is float32 if the weights may have to be sharded, and in reward models, whose adapters are merged into
+    them at the end.
 
     Raises:
-        UserError: 4 bits are requested in such a run.
+        UserError: `model.lora.base` is nf4 in such a run, or on mps.
     """
     if recipe.model.lora is None:
         return "float32"
@@ -35,25 +35,29 @@ def base_form(recipe: Recipe, kind: InputKind, dtype: str) -> BaseForm:
 
 
 def splits_weights(recipe: Recipe, kind: InputKind, dtype: str) -> bool:
-    """Whether trained weights are stored as two 16-bit halves (`split_weights`), in a run that computes in
-    `dtype`.
+    """Return whether trained weights are stored as two 16-bit halves (`split_weights`).
 
-    True with `model.kernels: fast` in bfloat16, for full fine-tuning of a language model without sharding.
+    They are with `model.kernels: fast` in a run that computes in bfloat16, for full fine-tuning of a language
+    model without sharding.
+
+    Args:
+        dtype: precision in which the run computes.
     """
     whole = recipe.model.lora is None and kind.head == "lm" and not _may_be_spread(recipe)
     return recipe.model.kernels == "fast" and dtype == "bfloat16" and whole
 
 
 def copies_reference(recipe: Recipe, kind: InputKind) -> bool:
-    """Whether a second model is kept as the reference: by a method that samples and trains all weights.
+    """Return whether a second model is kept as the reference.
 
-    Others score the reference before the first step, or switch adapters off.
+    It is for methods that sample from or score with a reference during training and train all weights. Other
+    runs score the reference before the first step, or switch adapters off.
     """
     return kind.online and recipe.method.wants_reference and recipe.model.lora is None
 
 
 def refuse_host_bits(recipe: Recipe, kind: InputKind, dtype: str) -> None:
-    """Raise a `UserError` where `model.low_bits: host` has no effect, in a run that computes in `dtype`."""
+    """Raise a `UserError` if `model.low_bits: host` has no effect in a run that computes in `dtype`."""
     if recipe.model.low_bits == "host" and not splits_weights(recipe, kind, dtype):
         raise UserError(
             "model.low_bits: host has no effect on weights that are not split; set model.kernels=fast with "
@@ -62,5 +66,5 @@ def refuse_host_bits(recipe: Recipe, kind: InputKind, dtype: str) -> None:
 
 
 def _may_be_spread(recipe: Recipe) -> bool:
-    """Whether processes may share the weights; decided when the model has been loaded."""
+    """Return whether the weights may be sharded; that is decided after the model has been loaded."""
     return collectives.world() > 1 and recipe.train.parallel != "ddp"

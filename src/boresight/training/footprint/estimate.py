@@ -1,4 +1,4 @@
-"""Estimate of the peak memory of training: the sum of everything that is in memory at the same time."""
+"""Estimate the peak memory of training: the sum of everything that is in memory at the same time."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from boresight.training.footprint.layer import (
 )
 
 FLOAT, HALF, NF4 = 4, 2, 0.516
-"""Bytes per weight; for 4 bits including the share of a scale in 8 bits."""
+"""Bytes per weight in each format; for 4 bits (NF4) including the 8-bit scales."""
 MOMENTS = {"float32": 8.0, "8bit": 2 + 8 / 256}
-"""Bytes of Adam's two moments per weight; for 8 bits including their scales."""
+"""Bytes per weight of Adam's two moments; for 8 bits including their scales."""
 SCORED = 0.6
-"""Assumed share of scored tokens if it is unknown."""
+"""Share of scored tokens that is assumed if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """The parameters of a run on which its memory depends.
+    """The properties of a run that determine its memory.
 
-    `parameters` are those of the model without adapters, `trained` all trained ones. `base` is the format of
-    frozen weights, `states` that of Adam's moments.
+    `parameters` is the number of parameters of the model without adapters, `trained` the number of trained
+    ones. `base` is the format of frozen weights, `states` that of Adam's moments.
     """
 
     shape: Shape
@@ -44,10 +44,10 @@ class Footprint:
     frozen_copy: bool = False
     """Whether a second model is kept as the reference."""
     split: bool = False
-    """Whether trained weights are stored as two 16-bit halves, 4 bytes in all, without a copy in half
+    """Whether trained weights are stored as two 16-bit halves, together 4 bytes, without another copy in half
     precision."""
     low_on_host: bool = False
-    """Whether the second halves are in host memory, which is not counted."""
+    """Whether the second halves are in host memory, which is not included in the estimate."""
     cuda: bool = False
 
     @property
@@ -57,7 +57,7 @@ class Footprint:
 
     @property
     def weights_gb(self) -> float:
-        """Memory of the weights before training, GB: the model and its adapters."""
+        """Memory of the weights before training, in GB: the model and its adapters."""
         linear = min(self.parameters, self.shape.layers * self.shape.matrices)
         rest = self.parameters - linear
         own = {
@@ -70,29 +70,29 @@ class Footprint:
 
     @property
     def frozen_gb(self) -> float:
-        """Memory of the frozen copy, GB."""
+        """Memory of the frozen copy for the reference, in GB; 0 if there is none."""
         return self._narrow * self.parameters / 1e9 if self.frozen_copy else 0.0
 
     @property
     def _narrow(self) -> int:
-        """Bytes per weight that is not trained."""
+        """Number of bytes per weight that is not trained."""
         return HALF if self.dtype == "bfloat16" else FLOAT
 
     @property
     def moments_gb(self) -> float:
-        """Memory of Adam's two moments, GB."""
+        """Memory of Adam's two moments, in GB."""
         return self.trained * MOMENTS[self.states] / 1e9
 
     @property
     def state_gb(self) -> float:
-        """Memory of gradients and Adam's moments, GB."""
+        """Memory of gradients and Adam's moments, in GB."""
         return self.trained * FLOAT / 1e9 + self.moments_gb
 
     def activations_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
-        """Memory of a forward and its backward over `tokens`, GB, besides weights, gradients and moments.
+        """Return the memory of a forward and backward over `tokens` tokens, in GB.
 
-        The last layer is counted like the others, though on a CPU it saves less for tokens that are not
-        scored.
+        Weights, gradients and moments are not included. The last layer is counted like the others, though on
+        a CPU it saves less for tokens that are not scored.
         """
         kernels: Kernels = "half" if self.half else "float32" if self.cuda else "fused"
         kernels = "bfloat16" if self.split else kernels
@@ -112,12 +112,12 @@ class Footprint:
         return max(peak, self._update_bytes()) / 1e9
 
     def _head_bytes(self, scored: float) -> float:
-        """Tiles of logits, and hidden states and gradients of scored tokens."""
+        """Return the bytes of the logits' tiles, and of hidden states and gradients of scored tokens."""
         most = CUDA_TILE_ELEMENTS if self.cuda else TILE_ELEMENTS
         logits = scored * self.shape.vocabulary if self.shape.vocabulary else most
         rows = scored * self.shape.hidden
         tile = min(logits, most) * (FLOAT + (2 * HALF if self.half else 0))
-        # A CPU has no product of halves with a float32 result: it gets copies.
+        # A CPU has no product of half-precision inputs with a float32 result, so float32 copies are made.
         if self.half and not self.cuda:
             tile += FLOAT * (min(self.shape.vocabulary, most / max(1, scored)) * self.shape.hidden + rows)
         if self.lora:
@@ -126,17 +126,19 @@ class Footprint:
         return tile + kept + rows * (2 * FLOAT + (2 * HALF if self.half else 0))
 
     def _matrix_bytes(self) -> float:
-        """The largest matrix: its gradient before it is added, or its weights multiplied out."""
+        """Return the temporary bytes for the largest matrix: its gradient before accumulation, or its
+        dequantized weights."""
         largest = self.shape.hidden * self.shape.intermediate
         if self.lora:
             return HALF * largest if self.base == "nf4" else 0
         return largest * (FLOAT + HALF if self.half else FLOAT if self.cuda else 0)
 
     def _update_bytes(self) -> float:
-        """Weights in float32, second halves from the host, and integers, while split weights are updated.
+        """Return the temporary bytes of an update of split weights.
 
-        Of a bucket, or of the largest matrix with moments in 8 bits; integers of a chunk, where the steps are
-        not compiled into one.
+        They hold one bucket of weights in float32 (with 8-bit moments at least the largest matrix), the
+        second halves if they are copied from the host, and on a CPU the integers of one chunk, since the
+        steps are not compiled into one there.
         """
         if not self.split:
             return 0
@@ -146,6 +148,6 @@ class Footprint:
         return FLOAT * joined + staged + (0 if self.cuda else CHUNK_BYTES * min(joined, CHUNK))
 
     def peak_gb(self, tokens: float, *, recompute: bool, scored: float = SCORED) -> float:
-        """Peak memory of training, GB."""
+        """Return the peak memory of training, in GB."""
         held = self.weights_gb + self.frozen_gb + self.state_gb
         return held + self.activations_gb(tokens, recompute=recompute, scored=scored)

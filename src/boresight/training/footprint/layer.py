@@ -1,8 +1,8 @@
-"""Bytes per token that a decoder layer saves for its backward, and that it allocates during it.
+"""Compute the bytes per token that a decoder layer saves for its backward and allocates during the backward.
 
-The numbers are multiples of three widths: of the hidden states, of the keys, of the MLP. They were counted
-tensor by tensor on layers with RMSNorm and a gated MLP, the shape of Llama, Qwen, Mistral and their kin
-(`tests/training/test_footprint.py` counts them again). Attention saves no scores.
+The numbers are multiples of three widths: that of the hidden states, of the keys, and of the MLP. They were
+counted tensor by tensor on layers with RMSNorm and a gated MLP, as in Llama, Qwen and Mistral
+(`tests/training/test_footprint.py` repeats the count). Attention saves no scores.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 Kernels = Literal["fused", "float32", "half", "bfloat16"]
-"""Kinds of layers: this package's own (float32 on a CPU), the model's own in float32, those under
-autocast, or those with weights in bfloat16 (`split_weights`)."""
+"""Kinds of layers: `fused` (this package's own, float32 on a CPU), `float32` (the model's own), `half` (the
+model's own under autocast), and `bfloat16` (weights in bfloat16, `split_weights`)."""
 ATTENTION_IN, MLP_IN = {"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A decoder: layers, and the widths of its hidden states, of its MLP and of one token's keys."""
+    """Shape of a decoder.
+
+    `layers` is the number of layers; `hidden`, `intermediate` and `kv` are the widths of its hidden states,
+    of its MLP, and of the keys of one token.
+    """
 
     layers: int
     hidden: int
@@ -35,7 +39,7 @@ class Shape:
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> Self:
-        """The shape of a model by its config, with the widest keys of its layers."""
+        """Return the shape of a model from its config, with the widest keys of its layers."""
         text = config.get_text_config()
         return cls(
             layers=text.num_hidden_layers,
@@ -47,13 +51,13 @@ class Shape:
 
     @property
     def matrices(self) -> int:
-        """Weights of one layer's linear layers."""
+        """Number of weights in the linear layers of one decoder layer."""
         return 2 * self.hidden * (self.hidden + self.kv) + 3 * self.hidden * self.intermediate
 
 
 @dataclass(frozen=True, slots=True)
 class PerToken:
-    """Bytes per token: multiples of the three widths, and a constant."""
+    """Number of bytes per token, as multiples of the three widths and a constant."""
 
     hidden: float
     kv: float
@@ -69,7 +73,7 @@ class PerToken:
         )
 
     def bytes(self, shape: Shape) -> float:
-        """Bytes per token for a model of this shape."""
+        """Return the number of bytes per token for a model of this shape."""
         widths = self.hidden * shape.hidden + self.kv * shape.kv + self.mlp * shape.intermediate
         return widths + self.constant
 
@@ -83,8 +87,8 @@ KEPT: dict[tuple[Kernels, bool], PerToken] = {
     ("float32", True): PerToken(16, 8, 12),
     ("half", True): PerToken(12, 4, 6),
 }
-"""Bytes that a layer saves for its backward, by kernels and whether its weights are frozen; adapters are
-added."""
+"""Bytes per token that a layer saves for its backward, by `(kernels, whether its weights are frozen)`; the
+bytes for adapters are added to them."""
 PASSING: dict[tuple[Kernels, bool], PerToken] = {
     ("fused", False): PerToken(14, 0, 12),
     ("float32", False): PerToken(14, 0, 6),
@@ -94,26 +98,27 @@ PASSING: dict[tuple[Kernels, bool], PerToken] = {
     ("float32", True): PerToken(2, 0, 12),
     ("half", True): PerToken(18, 0, 2),
 }
-"""Bytes that the backward of the last layer allocates besides everything saved, by kernels and whether
-weights are frozen."""
+"""Bytes per token that the backward of the last layer allocates besides everything saved, by `(kernels,
+whether weights are frozen)`."""
 RESIDUAL: dict[Kernels, int] = {"fused": 4, "float32": 4, "half": 4, "bfloat16": 2}
-"""Bytes per entry of the hidden states between two layers."""
+"""Bytes per element of the hidden states between two layers."""
 
 
 def kept_by_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -> PerToken:
-    """Bytes per token that a layer saves for its backward.
+    """Return the bytes per token that a layer saves for its backward.
 
-    `mask` is the size of an entry of a dropout mask in bytes: torch's, unless the layers are fused.
+    Args:
+        mask: bytes per element of torch's dropout mask; fused layers use their own, of one byte.
     """
     kept = KEPT[kernels, lora is not None]
     return kept if lora is None else kept + _adapters(kernels, lora, mask)
 
 
 def recomputed_layer(kernels: Kernels, lora: LoraConfig | None, *, mask: int = 4) -> PerToken:
-    """Peak memory of a layer while it is recomputed and its backward runs."""
+    """Return the peak bytes per token of a layer while it is recomputed and its backward runs."""
     if kernels == "bfloat16":
         return kept_by_layer(kernels, lora, mask=mask) + PerToken(6, 0, 4)
-    kernels = "float32" if kernels == "fused" else kernels  # which are off under recomputation
+    kernels = "float32" if kernels == "fused" else kernels  # fused layers are off under recomputation
     kept = kept_by_layer(kernels, lora, mask=mask)
     if lora is None:
         return kept + (PerToken(2, 0, 8) if kernels == "float32" else PerToken(-2, 0, 4))
@@ -129,7 +134,10 @@ def _targets(lora: LoraConfig) -> set[str]:
 
 
 def _adapters(kernels: Kernels, lora: LoraConfig, mask: int) -> PerToken:
-    """Inputs of adapters, each once where float32 layers share them, and their inner activations."""
+    """Return the bytes per token that adapters save: their inputs and their inner activations.
+
+    Float32 layers that share an input save it once.
+    """
     targets = _targets(lora)
     wide, narrow = len(targets - {"down_proj"}), int("down_proj" in targets)
     entry = 2 if kernels == "half" else 4

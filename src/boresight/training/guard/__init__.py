@@ -1,2 +1,2 @@
-"""The guard: stops a run that moves too far from its start model, and keeps the last model within the
-bounds."""
+"""Stop a run that moves too far from its start model, and store the last model within the bounds
+(`train.guard`)."""

@@ -1,6 +1,6 @@
 """Compare held-out changes against the start model with the bounds of `train.guard`.
 
-readings(bounds, before, now)      # one per bound that can be tested
+    readings(bounds, before, now)      # one per bound that can be tested
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from boresight.stats.paired import ByRow, DuplicatePrompts, SamePrompts, mean_of
 from boresight.stats.units import unit_named
 
 WORKING, LOOPING = 0.5, 0.25
-"""Shares of the start model's answers: at least so many must end, and at most so many may loop, for a
-change of these shares to be tested."""
+"""Shares of the start model's answers that are required to test a change of these shares: at least `WORKING`
+must end, and fewer than `LOOPING` may loop."""
 
 Values = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A change against the start model, its interval, and the bound on it."""
+    """A measured change against the start model, with its interval and the bound on it."""
 
     field: str
     """Name of the bound in `train.guard`."""
@@ -39,11 +39,12 @@ class Reading:
 
     @property
     def exceeded(self) -> bool:
-        """Whether the whole interval is beyond the bound."""
+        """Whether the whole interval is above the bound."""
         return self.change.low > self.bound
 
     def __str__(self) -> str:
-        """`KL to the start model: 0.41 nats per token [0.30, 0.52] of 16, more than 0.2 (train.guard.kl)`."""
+        """Return text such as `KL to the start model: 0.41 nats per token [0.30, 0.52] of 16, more than 0.2
+        (train.guard.kl)`."""
         unit = unit_named(self.unit)
         measured = f"{unit.lead(self.change)} of {self.change.n:,}"
         return f"{self.what}: {measured}, more than {unit.difference(self.bound)} (train.guard.{self.field})"
@@ -52,11 +53,15 @@ class Reading:
 def readings(
     bounds: GuardSection, before: ByRow, now: ByRow, same: SamePrompts | None = None
 ) -> list[Reading]:
-    """The changes that can be compared with a bound, from numbers by row of the start model and of this
-    evaluation; rows that share a prompt by `same` are one unit of an interval.
+    """Return the changes that can be compared with a bound.
 
     Intervals are 95 % for each number, without a correction for repeated evaluations: the numbers of a
     healthy run are far from the bounds (`tests/training/guard/test_bounds.py`).
+
+    Args:
+        before: numbers of the start model, by row.
+        now: numbers of this evaluation, by row.
+        same: rows and prompts that share a prompt, which count as one unit of an interval.
     """
     same = same or SamePrompts()
     changes = [(bound, bound.change(bounds, before, now)) for bound in BOUNDS]
@@ -70,24 +75,27 @@ def readings(
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One bound of `train.guard`: the quantity that is compared with it, measured by row; larger is worse."""
+    """One bound of `train.guard`, and how to measure the quantity that it limits; larger is worse."""
 
     field: str
     what: str
     unit: str
     measure: Callable[[ByRow, ByRow], Values | Pair | None]
     scale: Callable[[float], float] | None = None
-    """Converts the mean from the scale on which values are averaged to that of the bound."""
+    """Converts the mean from the scale on which values are averaged to the scale of the bound."""
     of_rows: bool = False
-    """Whether its values are those of held-out rows; else they are of prompts that are answered."""
+    """Whether its values belong to held-out rows; otherwise they belong to prompts that are answered."""
 
     def change(self, bounds: GuardSection, before: ByRow, now: ByRow) -> Values | Pair | None:
-        """The change of this quantity from `before` to `now`: one value per row, or both sides of a paired
-        difference. None if the bound is off or the quantity was not measured."""
+        """Return the change of this quantity from `before` to `now`.
+
+        It is one value per row, or both sides of a paired difference. None if the bound is off or the
+        quantity was not measured.
+        """
         return None if getattr(bounds, self.field) is None else self.measure(before, now)
 
     def reading(self, bounds: GuardSection, values: Values | Pair, same: DuplicatePrompts) -> Reading:
-        """Compare the mean of `values` over rows, with its interval over prompts, with the bound."""
+        """Compute the mean of `values` with its interval over prompts, to compare it with the bound."""
         if isinstance(values, Pair):
             change = paired_difference(one_per_prompt(values.less, same), one_per_prompt(values.more, same))
         else:
@@ -99,7 +107,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Shares or rewards of the same prompts; the change is `more` minus `less`."""
+    """Shares or rewards of the same prompts; their change is `more` minus `less`."""
 
     less: Values
     more: Values
@@ -110,7 +118,10 @@ def _kl(before: ByRow, now: ByRow) -> Values | None:
 
 
 def _likelihood_fall(before: ByRow, now: ByRow) -> Values | None:
-    """Nats per token that what is to be learned has lost: chosen answers, or demonstrations."""
+    """Return the decrease of the log-probability of answers to be learned, nats per token, by row.
+
+    The answers are chosen ones or demonstrations.
+    """
     if "chosen_logps" in now and "chosen_logps" in before:
         lengths = now["chosen_len"]
         lost = _differences(now["chosen_logps"], before["chosen_logps"])
@@ -119,7 +130,10 @@ def _likelihood_fall(before: ByRow, now: ByRow) -> Values | None:
 
 
 def _length(before: ByRow, now: ByRow) -> Values | None:
-    """|log(tokens now / tokens before)|, signed by the mean so that the larger change is the positive one."""
+    """Return log(tokens now / tokens before) by prompt, multiplied by the sign of its sum.
+
+    The mean is therefore positive whether answers become longer or shorter.
+    """
     if "chosen_logps" not in now or not _at_start(before, "stopped_share", at_least=WORKING):
         return None
     ratios = _differences(_logs(before.get("answer_len", {})), _logs(now.get("answer_len", {})))
@@ -164,29 +178,29 @@ BOUNDS = (
 
 
 def _pair(less: ByRow, more: ByRow, name: str) -> Pair | None:
-    """Both sides of a paired difference, of the rows that both know."""
+    """Return both sides of a paired difference, for the rows with a value on both sides."""
     left, right = _known(less.get(name, {})) or {}, _known(more.get(name, {})) or {}
     common = [id for id in left if id in right]
     return Pair({i: left[i] for i in common}, {i: right[i] for i in common}) if len(common) > 1 else None
 
 
 def _differences(before: Mapping[str, float], now: Mapping[str, float]) -> Values:
-    """Now minus before, for rows that both have; empty for a single row, which has no interval."""
+    """Return now minus before for the rows in both; empty for fewer than two rows, which have no interval."""
     found = {id: now[id] - value for id, value in before.items() if id in now}
     return _known(found) or {}
 
 
 def _known(values: Mapping[str, float]) -> Values | None:
-    """Values that were measured; None for fewer than two."""
+    """Return the values that were measured (not NaN); None if there are fewer than two."""
     found = {id: value for id, value in values.items() if not math.isnan(value)}
     return found if len(found) > 1 else None
 
 
 def _logs(values: Mapping[str, float]) -> Values:
-    """Logarithms of lengths; an empty answer counts as one token."""
+    """Return the logarithms of lengths; an empty answer counts as one token."""
     return {id: math.log(max(1.0, value)) for id, value in values.items()}
 
 
 def _at_start(before: ByRow, name: str, at_least: float) -> bool:
-    """Whether the share of the start model's answers is that high; an unknown one is not."""
+    """Return whether a share of the start model's answers is at least `at_least`; False if it is unknown."""
     return mean_of_known(before.get(name, {}).values()) >= at_least

@@ -1,9 +1,9 @@
-"""The last model within the bounds, stored in the run folder until the run ends.
+"""Store the last model within the bounds in the run folder until the run ends.
 
     checkpoints/within-bounds-12/model/          in the format of the trained model
     checkpoints/within-bounds-12/numbers.json    its held-out numbers, by row
 
-It has no optimizer state: a run resumes from checkpoints, not from here.
+There is no optimizer state: a run resumes from checkpoints, not from these folders.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ PREFIX = "within-bounds-"
 
 
 def kept_models(run: Path) -> list[Path]:
-    """Every stored model, the newest first."""
+    """Return the folders of all stored models, newest first."""
     found = [p for p in (run / "checkpoints").glob(f"{PREFIX}*") if p.name.removeprefix(PREFIX).isdigit()]
     return sorted(found, key=step_of_kept, reverse=True)
 
 
 def step_of_kept(folder: Path) -> int:
-    """The number of steps after which a model was stored."""
+    """Return the number of steps after which a model was stored."""
     return int(folder.name.removeprefix(PREFIX))
 
 
 def keep_model(run: Path, step: int, numbers: ByRow, save_policy: Callable[[Path], None]) -> None:
-    """Store the model of `step` with its numbers, then delete older ones; to be called by all processes.
+    """Store the model of `step` with its numbers, then delete older ones; all processes must call it.
 
     Raises:
         OSError: the disk is full, or the run folder was deleted.
     """
     place = run / "checkpoints" / f"{PREFIX}{step}"
     if not collectives.is_first():
-        save_policy(place / "model")  # takes part, and writes nothing
+        save_policy(place / "model")  # takes part in gathering the weights, and writes nothing
         return
     place.parent.mkdir(exist_ok=True)
     with atomic_folder(place, durable=True, parents=False) as part:

@@ -2,8 +2,8 @@
 
     train: {trackers: [tensorboard]}
 
-None is on by default, and the run folder contains all metrics in any case. If a tracker fails during the run,
-it is switched off and a warning is printed; the run continues.
+No tracker is on by default, and the run folder contains all metrics in any case. If a tracker fails during
+the run, it is switched off and a warning is printed; the run continues.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from boresight.training.logging.logger import Tracker
 
 PROJECT = "boresight"
-"""Project name where WANDB_PROJECT or TRACKIO_PROJECT does not set one."""
+"""Project name if WANDB_PROJECT or TRACKIO_PROJECT is not set."""
 
 USUAL_NAMES = {
     "lr": "learning_rate",
@@ -41,10 +41,10 @@ USUAL_NAMES = {
     "sampled_len": "completions/mean_length",
     "truncated": "completions/clipped_ratio",
 }
-"""Names of metrics here and in TRL 1.16; other metrics keep their name."""
+"""Names of metrics in TRL 1.16, by their names here; other metrics keep their name."""
 
 IN_REWARD = ("margin", "chosen_logratio", "rejected_logratio")
-"""Metrics logged in nats here; in other programs they are rewards, which are beta times as large
+"""Metrics that are logged in nats here. In other programs they are rewards, which are beta times as large
 (`MethodConfig.reward_scale`)."""
 
 
@@ -61,11 +61,13 @@ class Service(Protocol):
 
 
 def usual(split: str, numbers: Mapping[str, float], method: MethodConfig) -> dict[str, float]:
-    """Numbers under the names of other trainers, `train/` or `eval/` first; values that are not finite are
-    skipped.
+    """Return the numbers under the names of other trainers, prefixed by `train/` or `eval/`.
 
-    `method` is the method's settings at this step; their `reward_scale` turns nats into rewards. Without one,
-    as for a reward model, margins and accuracies keep their own names.
+    Values that are not finite are skipped. Without a `reward_scale`, as for a reward model, margins and
+    accuracies keep their own names.
+
+    Args:
+        method: the method's settings at this step; their `reward_scale` converts nats into rewards.
     """
     reward_scale = method.reward_scale
     named = {}
@@ -90,10 +92,10 @@ def refuse_missing_trackers(names: Sequence[str]) -> None:
 
 
 def connect(tracker: Tracker, recipe: Recipe, folder: Path, steps: int) -> None:
-    """Send everything that `tracker` logs to the recipe's trackers too, until it is closed.
+    """Send every line that `tracker` logs to the recipe's trackers as well, until it is closed.
 
     Raises:
-        UserError: a tracker's package is not installed.
+        UserError: a tracker's package is not installed, or a tracker cannot start.
     """
     refuse_missing_trackers(recipe.train.trackers)
     for name in recipe.train.trackers:
@@ -112,7 +114,7 @@ def _started(name: str, folder: Path, recipe: Recipe) -> Service:
 
 
 class _Forward:
-    """Listens to a tracker and passes lines on to one service for as long as that works."""
+    """Listener that passes lines of metrics to one service, until that fails."""
 
     def __init__(self, name: str, service: Service, tracker: Tracker, recipe: Recipe, steps: int) -> None:
         self._name, self._service, self._tracker = name, service, tracker
@@ -120,7 +122,7 @@ class _Forward:
         self._works = True
 
     def __call__(self, step: int, split: str, numbers: Mapping[str, float]) -> None:
-        """Take one line of metrics, as `Tracker.log` gets it."""
+        """Send one line of metrics, with the arguments of `Tracker.log`."""
         if not self._works:
             return
         try:
@@ -151,7 +153,7 @@ class _Forward:
 
 
 class Wandb:
-    """Weights & Biases; `WANDB_MODE=offline` writes into the run folder and sends nothing."""
+    """Weights & Biases; with `WANDB_MODE=offline` it only writes into the run folder."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         import wandb
@@ -167,16 +169,16 @@ class Wandb:
         )
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
-        """Send the numbers of a step; W&B joins the lines of one step."""
+        """Send the numbers of a step; W&B merges the lines of one step."""
         self._run.log(numbers | {"train/global_step": step}, step=step)
 
     def close(self) -> None:
-        """Flush and end."""
+        """Flush the data and end the W&B run."""
         self._run.finish()
 
 
 class TensorBoard:
-    """Event files in `RUN/tensorboard`."""
+    """TensorBoard event files in `RUN/tensorboard`."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -190,12 +192,12 @@ class TensorBoard:
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush and end."""
+        """Flush and close the event files."""
         self._writer.close()
 
 
 class Trackio:
-    """trackio: W&B's calls on a local database."""
+    """trackio, which has W&B's interface and a local database."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         import trackio
@@ -213,7 +215,7 @@ class Trackio:
         self._trackio.log(numbers | {"train/global_step": step}, step=step)
 
     def close(self) -> None:
-        """Flush and end."""
+        """Flush the data and end the trackio run."""
         self._trackio.finish()
 
 
@@ -225,7 +227,7 @@ SERVICES: dict[str, Callable[[Path, Recipe], Service]] = {
 
 
 def sendable(value: Any) -> Any:
-    """The value with lone surrogates escaped, since clients encode text as UTF-8."""
+    """Return the value with lone surrogates escaped, since clients encode text as UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, dict):
@@ -234,6 +236,9 @@ def sendable(value: Any) -> Any:
 
 
 def _identity(folder: Path) -> str:
-    """One id for a run and its resumptions, another for a new run in a folder of the same name."""
+    """Return an id that stays the same when the run is resumed.
+
+    A new run in a folder of the same name gets another id.
+    """
     made = (folder / "environment.json").read_bytes() if (folder / "environment.json").is_file() else b""
     return hashlib.sha256(os.fsencode(folder.resolve()) + made).hexdigest()[:16]

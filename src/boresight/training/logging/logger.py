@@ -31,22 +31,23 @@ class RunLog(Log, Protocol):
 
 
 class Tracker:
-    """Appends metrics to the run folder and keeps the terminal informed.
+    """Appends metrics to the run folder and updates the terminal.
 
-    `metrics` are those of the status line, by importance.
+    Args:
+        metrics: metrics of the status line, by importance.
     """
 
     def __init__(self, run: Path, steps: int, console: Console, metrics: Sequence[str] = ("loss",)) -> None:
         self._path = run / "metrics.jsonl"
         self._file = self._path.open("ab")
-        """Kept open to notice that the path is no longer this file."""
+        """Open handle of the file, to detect that the path refers to another file."""
         self._console = console
         self.listeners: list[Listener] = []
-        """Called with every line that is logged."""
+        """Functions that are called with every logged line."""
         self.closing = ExitStack()
         """Context managers that are closed with the tracker."""
         self.stopping = False
-        """Set by a listener that asks the loop to end the run after this step."""
+        """Set to True by a listener to end the run after this step."""
         self._steps = steps
         self._status = StatusLine(metrics, steps)
         self._said: float | None = None
@@ -83,7 +84,7 @@ class Tracker:
             listen(step, split, numbers)
 
     def say(self, sentence: str, style: str | None = None) -> None:
-        """Print a sentence above the status line; those in the style of warnings also with `--quiet`."""
+        """Print a sentence above the status line; warnings and errors are printed even with `--quiet`."""
         console = warning_console(self._console) if style in (WARNING, ERROR) else self._console
         console.print(sentence, style=style, markup=False, highlight=False)
 

@@ -1,4 +1,4 @@
-"""The status line of training, in 80 columns.
+"""Format the status line of training, in 80 columns.
 
     step 17/833  margin 0.021  accuracy 0.500  412 tokens/s  ETA 1 h 54 min
 
@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from boresight.core.wording import format_duration
 
 SHOWN = 2
-"""Metrics on a line."""
+"""Maximum number of metrics on a line."""
 
 
 class StatusLine:
-    """Progress, metrics, throughput and the estimated time left, as one line for each step.
+    """Progress, metrics, throughput and estimated remaining time, as one line per step.
 
-    The time left is estimated from the steps since the process started, with the evaluations and checkpoints
-    between them.
+    The remaining time is estimated from the steps since the process started, including the evaluations and
+    checkpoints between them.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class StatusLine:
         self._started = 0.0
 
     def line(self, step: int, numbers: Mapping[str, float]) -> str:
-        """The line of a training step, to be called once for each; `step` counts from 1."""
+        """Return the line of training step `step`, counted from 1; call it exactly once per step."""
         if self._first is None:
             self._first, self._started = step, self._clock() - numbers.get("seconds", 0.0)
         parts = [f"step {step}/{self._steps}", *self._named(numbers)]
@@ -46,7 +46,7 @@ class StatusLine:
         return "  ".join(parts)
 
     def evaluation(self, step: int, numbers: Mapping[str, float]) -> str:
-        """The line of an evaluation, which has the loss as well."""
+        """Return the line of an evaluation, which includes the loss."""
         loss = [f"loss {format_metric(numbers['loss'])}"] if "loss" in numbers else []
         named = [part for part in self._named(numbers) if part not in loss]
         return f"  evaluation after step {step}: {'  '.join(loss + named)}"
@@ -57,7 +57,7 @@ class StatusLine:
 
 
 def format_metric(x: float) -> str:
-    """Four digits, as in 0.693, -12.34, 123.4 or 1234; from 10,000 on as 1.2e+04."""
+    """Format a number with four digits, such as 0.693, -12.34, 123.4 or 1234; from 10,000 on as 1.2e+04."""
     size = abs(x)
     if size < 9.9995:
         return f"{x:.3f}"
@@ -69,7 +69,7 @@ def format_metric(x: float) -> str:
 
 
 def format_rate(x: float) -> str:
-    """Three digits, as in 4.12, 412, 41.2k or 412k."""
+    """Format a number with three digits, such as 4.12, 412, 41.2k or 412k."""
     if x >= 9_995:
         return f"{format_rate(x / 1_000)}k"
     return f"{x:,.0f}" if x >= 99.95 else f"{x:.1f}" if x >= 9.995 else f"{x:.2f}"

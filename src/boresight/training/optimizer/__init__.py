@@ -1,2 +1,1 @@
-"""The optimizer: learning rates, AdamW, AdamW on weights that are stored as two 16-bit halves, and
-clipping."""
+"""Optimize: learning rates, AdamW, AdamW on weights stored as two 16-bit halves, and clipping."""

@@ -1,4 +1,4 @@
-"""AdamW over the trainable weights of a model, in the variant that their storage needs."""
+"""Create AdamW for the trainable weights of a model, in the variant that their storage requires."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from boresight.models.policy import Policy
 from boresight.training.optimizer.split_adamw import SplitAdamW, split_adamw_8bit
 
 SECOND_MOMENTS = ("exp_avg_sq", "state2")
-"""Names of the second moments in AdamW of torch and of bitsandbytes."""
+"""Names of the second moments in the AdamW of torch and of bitsandbytes."""
 
 
 def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.Optimizer:
-    """AdamW over the trainable parameters; matrices decay, biases and norms (one-dimensional) do not.
+    """Create AdamW for the trainable parameters.
+
+    Weight decay applies to matrices, but not to biases and norms (one-dimensional parameters).
 
     Raises:
-        UserError: moments in 8 bits, and bitsandbytes is not installed.
+        UserError: moments in 8 bits are set, and bitsandbytes is not installed.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
@@ -39,6 +41,6 @@ def make_optimizer(model: Policy, optim: OptimSection) -> torch.optim.Optimizer:
 
 
 def has_moved(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether any of this process's gradients so far was not zero, according to Adam's second moments."""
+    """Return whether any gradient of this process so far was not zero, according to Adam's second moments."""
     moments = [state[name] for state in optimizer.state.values() for name in SECOND_MOMENTS if name in state]
     return any(bool((m.to_local() if isinstance(m, DTensor) else m).any()) for m in moments)

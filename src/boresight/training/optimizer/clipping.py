@@ -1,4 +1,4 @@
-"""Gradient clipping that reports the norm before clipping."""
+"""Clip gradients, and report the norm before clipping."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 
 
 def total_norm(grads: Sequence[Tensor]) -> float:
-    """Euclidean norm over all gradients; of a sharded one, each process has only a part."""
+    """Return the Euclidean norm over all gradients; gradients may be sharded over processes."""
     norm = torch.nn.utils.get_total_norm(grads)
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
@@ -18,11 +18,13 @@ def total_norm(grads: Sequence[Tensor]) -> float:
 def divide_and_clip(
     parameters: Iterable[nn.Parameter], weight: float, clip: float | None
 ) -> tuple[float, bool]:
-    """Divide summed gradients by `weight` and clip; returns the norm before clipping, and whether clipping
-    was applied.
+    """Divide summed gradients by `weight` and clip them to the norm `clip`.
 
-    Micro-batches back-propagate `loss * weight`; dividing the sum once gives the exact gradient of
-    the whole batch. Division and clipping are one pass over the gradients.
+    Micro-batches back-propagate `loss * weight`; dividing the sum once gives the exact gradient of the whole
+    batch. Division and clipping are one pass over the gradients.
+
+    Returns:
+        The norm after the division and before clipping, and whether the gradients were clipped.
     """
     grads = [p.grad for p in parameters if p.grad is not None]
     norm = total_norm(grads) / weight

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as pure functions of the step."""
+"""Compute learning-rate schedules as pure functions of the step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from boresight.config.recipe import OptimSection
 
 
 def learning_rate(step: int, steps: int, optim: OptimSection) -> float:
-    """Learning rate of step `step`, `0 <= step < steps`.
+    """Return the learning rate of step `step`, `0 <= step < steps`.
 
-    Warm-up rises linearly and reaches the peak at its last step; the first step's rate is not zero. Cosine
-    and linear then fall so that the step after the last would have rate zero.
+    Warm-up rises linearly and reaches the peak at its last step; the rate of the first step is not zero.
+    Cosine and linear schedules then decrease such that the step after the last would have rate zero.
     """
     warm = math.ceil(optim.warmup * steps)
     if step < warm:
@@ -25,10 +25,10 @@ def learning_rate(step: int, steps: int, optim: OptimSection) -> float:
 
 
 def learning_rate_sum(steps: int, optim: OptimSection) -> float:
-    """Sum of the rates of all steps: a bound on how far Adam can move any one weight.
+    """Return the sum of the learning rates of all steps, a bound on how far Adam can change any weight.
 
-    In closed form, since a recipe may name any number of steps: w steps of warm-up sum to (w + 1) / 2 of the
-    peak, and so do n further ones to (n + 1) / 2 of it, linear and cosine alike.
+    It is computed in closed form, since a recipe may have any number of steps: w warm-up steps sum to (w + 1)
+    / 2 of the peak, and n further steps to (n + 1) / 2 of it, for linear and cosine schedules alike.
     """
     warm = math.ceil(optim.warmup * steps)
     rest = steps - warm

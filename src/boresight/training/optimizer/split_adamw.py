@@ -1,10 +1,10 @@
-"""AdamW on split weights: each bucket is joined to float32, updated by the library's own AdamW, and split.
+"""AdamW for split weights: each bucket is joined to float32, updated by the library's own AdamW, and split.
 
-The update is the library's, on float32 weights with float32 gradients, so weights, optimizer states and
-checkpoints are the same to the last bit. At most one bucket is in float32 at a time, after the activations
-have been freed. A larger matrix is updated in pieces, which gives the same result because every entry is
-updated independently. Matrices with 8-bit moments are updated as a whole, because blocks of 256 moments share
-a scale.
+The library's update runs on float32 weights with float32 gradients, so weights, optimizer states and
+checkpoints are bitwise the same as without splitting. At most one bucket is in float32 at a time, after the
+activations have been freed. A larger matrix is updated in pieces, which gives the same result because every
+element is updated independently. Matrices with 8-bit moments are updated as a whole, because blocks of 256
+moments share a scale.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ else:
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """Names of the moments in AdamW's state."""
 PIECE = BUCKET
-"""Largest number of entries of one parameter that are updated at a time."""
+"""Maximum number of elements of one parameter that are updated at a time."""
 
 
 class SplitStep(Stepping):
-    """Mixin for optimizers that update each weight separately: its `step` runs bucket by bucket."""
+    """Mixin for optimizers that update each weight separately; its `step` updates one bucket at a time."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -60,7 +60,10 @@ class SplitStep(Stepping):
 
 @contextmanager
 def _gradients_hidden(parameters: Sequence[nn.Parameter]) -> Iterator[dict[nn.Parameter, Tensor]]:
-    """Inside the block no parameter has a gradient; yields those that they had and have again after it."""
+    """Context manager that removes the gradients of all parameters within its block.
+
+    It yields the gradients by parameter, and restores them afterwards.
+    """
     gradients = {p: p.grad for p in parameters if p.grad is not None}
     for parameter in gradients:
         parameter.grad = None
@@ -72,7 +75,7 @@ def _gradients_hidden(parameters: Sequence[nn.Parameter]) -> Iterator[dict[nn.Pa
 
 
 class SplitAdamW(SplitStep, torch.optim.AdamW):
-    """`torch.optim.AdamW` on split weights."""
+    """`torch.optim.AdamW` for split weights."""
 
     def _update(self, bucket: Sequence[nn.Parameter], gradients: dict[nn.Parameter, Tensor]) -> None:
         first = bucket[0]
@@ -82,7 +85,7 @@ class SplitAdamW(SplitStep, torch.optim.AdamW):
             super()._update(bucket, gradients)
 
     def _update_in_pieces(self, parameter: nn.Parameter, gradient: Tensor) -> None:
-        """Step on each piece as if it were the only parameter, with its part of the moments as its state."""
+        """Update each piece as if it were the only parameter, with its part of the moments as its state."""
         group = next(g for g in self.param_groups if any(p is parameter for p in g["params"]))
         state, flat = self._state_of(parameter), gradient.reshape(-1)
         moments = {name: state[name].view(-1) for name in MOMENTS}
@@ -101,7 +104,7 @@ class SplitAdamW(SplitStep, torch.optim.AdamW):
             group["params"] = together
 
     def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """Its state, as the library's AdamW makes it at the first step."""
+        """Return the parameter's state, created at the first step as the library's AdamW creates it."""
         state: dict[str, Tensor] = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), device=parameter.device)
@@ -111,11 +114,15 @@ class SplitAdamW(SplitStep, torch.optim.AdamW):
 
 
 def split_adamw_8bit(groups: Sequence[dict[str, Any]], **settings: Any) -> torch.optim.Optimizer:
-    """AdamW with moments in 8 bits on split weights. Raises `UserError` where bitsandbytes is missing."""
+    """Create AdamW with moments in 8 bits for split weights.
+
+    Raises:
+        UserError: bitsandbytes is not installed.
+    """
     library = load_bitsandbytes("optim.states: 8bit").optim
 
     class SplitAdamW8bit(SplitStep, library.AdamW8bit):  # type: ignore[name-defined]
-        """bitsandbytes' own, which is known once it is imported."""
+        """bitsandbytes' AdamW8bit for split weights; its base class must be imported first."""
 
     optimizer: torch.optim.Optimizer = SplitAdamW8bit(groups, **settings)
     return optimizer

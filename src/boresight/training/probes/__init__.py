@@ -1,1 +1,1 @@
-"""Held-out measurements at every evaluation besides the loss."""
+"""Probe the policy at every evaluation: held-out measurements besides the loss."""

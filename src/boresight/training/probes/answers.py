@@ -1,4 +1,4 @@
-"""The same prompts answered by the start model and by the trained one, side by side."""
+"""Answer the same prompts with the start model and the trained model, to compare the answers."""
 
 from __future__ import annotations
 
@@ -31,15 +31,18 @@ from boresight.training.rollouts.sampling import sample_in_shares
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """An answer of the policy. `cut_at`: its number of tokens, if the token limit cut it; None if it ended
-    by itself, or if a file of an earlier version does not contain this."""
+    """An answer of the policy.
+
+    `cut_at` is its number of tokens if the token limit truncated it. It is None if the answer ended by
+    itself, or if a file of an earlier version does not record this.
+    """
 
     text: str
     cut_at: int | None = None
 
 
 def prompts_to_answer(recipe: Recipe, held_out: Sequence[Example]) -> list[Prompt]:
-    """All prompts to answer, under distinct ids: those of `evaluate.prompts`, or of the held-out rows.
+    """Return all prompts to answer, with distinct ids: those of `evaluate.prompts`, or of the held-out rows.
 
     A prompt with several labeled answers is included once.
     """
@@ -64,8 +67,10 @@ def _without_copies(examples: Sequence[Example]) -> Iterator[Example]:
 def refuse_unanswerable(
     recipe: Recipe, policy: Policy, tokenizer: Tokenizer, prompts: Sequence[Prompt]
 ) -> None:
-    """Raise a `UserError` if a prompt that the run answers leaves no position for an answer: it is as long as
-    the model's table of position embeddings."""
+    """Raise a `UserError` if a prompt that the run answers leaves no position for an answer.
+
+    Such a prompt is at least as long as the model's table of position embeddings.
+    """
     table = position_table(policy)
     if table is None:
         return
@@ -84,7 +89,10 @@ def refuse_unanswerable(
 def answer_all(
     policy: Policy, tokenizer: Tokenizer, asked: Sequence[Prompt], settings: EvaluateSection, console: Console
 ) -> list[GeneratedAnswer]:
-    """Answers of `policy` in its current state, in the order of the prompts. Prints how many were cut."""
+    """Return an answer of `policy`, in its current state, to each prompt, in order.
+
+    Prints the number of answers that were truncated.
+    """
     if not asked:
         return []
     params = SamplingParams(max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=0)
@@ -108,11 +116,14 @@ def answer_lengths(
     after: Sequence[GeneratedAnswer],
     same: DuplicatePrompts | None = None,
 ) -> list[Measured]:
-    """Mean number of tokens of the answers before and after training, paired by prompt; empty without
-    answers. The label counts answers that the token limit cut, whose length is not known. `same` are the ids
-    of equal prompts.
+    """Compare the mean number of tokens of the answers before and after training, paired by prompt.
 
-    The texts are tokenized again, so special tokens such as the end of the turn do not count.
+    The texts are tokenized again, so special tokens such as the end of the turn do not count. The label
+    includes the number of answers that the token limit truncated, whose full length is unknown. The list is
+    empty if there are no prompts.
+
+    Args:
+        same: ids of equal prompts.
     """
     if not asked:
         return []
@@ -142,8 +153,11 @@ def write_samples(
     after: Sequence[GeneratedAnswer],
     same: DuplicatePrompts | None = None,
 ) -> list[Measured]:
-    """Write `samples.jsonl`; returns metrics over the checks that the prompts carry. `same` are the ids of
-    equal prompts."""
+    """Write `samples.jsonl`, and return metrics over the checks that the prompts contain.
+
+    Args:
+        same: ids of equal prompts.
+    """
     if not asked:
         return []
     answered = list(zip(asked, before, after, strict=True))

@@ -1,6 +1,6 @@
-"""A few held-out prompts, answered at every evaluation: measures whether answers end, loop or get longer.
+"""Answer a few held-out prompts at every evaluation, to measure whether answers end, loop or become longer.
 
-The answers are kept in `probes.jsonl` of the run folder, one line per answer, so that a report can show how
+The answers are stored in `probes.jsonl` of the run folder, one line per answer, so that a report can show how
 answers changed during training.
 """
 
@@ -23,7 +23,7 @@ from boresight.training.distributed import collectives
 
 FILE = "probes.jsonl"
 LONGEST = 64
-"""Longest answer in tokens: enough to detect a loop, and cheap."""
+"""Maximum answer length, in tokens: enough to detect a loop, and cheap."""
 LONGEST_PERIOD, LEAST_LOOPED, LEAST_TURNS = 16, 16, 3
 
 
@@ -38,7 +38,7 @@ class AnswerProbe:
     folder: Path
 
     def __call__(self, step: int) -> ByRow:
-        """Write the answers to the run folder, and measure them as `measured` does."""
+        """Write the answers to the run folder, and return their metrics (`measured`)."""
         samples = generate(self.policy, self.tokenizer, [p.prompt for p in self.prompts], self.params)
         answers = [(p.id, group[0]) for p, group in zip(self.prompts, samples, strict=True)]
         if collectives.is_first():
@@ -58,7 +58,7 @@ class AnswerProbe:
 def answer_probe(
     recipe: Recipe, policy: Policy, tokenizer: Tokenizer, asked: Sequence[Prompt], folder: Path
 ) -> list[AnswerProbe]:
-    """The probe on `check.probes` prompts; empty if a held-out reward generates answers already."""
+    """Return the probe on `check.probes` prompts; empty if a held-out reward generates answers already."""
     asked = asked[: recipe.check.probes]
     if recipe.reward or not asked:
         return []
@@ -68,10 +68,10 @@ def answer_probe(
 
 
 def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
-    """Metrics of answers by prompt id: stops by itself, ends in a loop, differs from all others, number of
-    tokens.
+    """Return metrics of answers, each by prompt id.
 
-    Yes is 1, no is 0.
+    `stopped_share`: the answer stopped by itself; `repetition_share`: it ends in a loop; `distinct_share`: it
+    differs from all others (each 1 for yes, 0 for no). `answer_len`: its number of tokens.
     """
     answers = list(answers)
     said = Counter(s.text.strip() for _, s in answers)
@@ -84,8 +84,11 @@ def measured(answers: Iterable[tuple[str, Sample]]) -> ByRow:
 
 
 def support(by_row: ByRow, same: DuplicatePrompts | None = None) -> dict[str, float]:
-    """Number of prompts whose answers a probe measured, and the standard errors of its means; `same` are the
-    ids of equal prompts."""
+    """Return the number of prompts that a probe measured, and the standard errors of its means.
+
+    Args:
+        same: ids of equal prompts.
+    """
     if "stopped_share" not in by_row:
         return {}
     averaged = ("answer_len", "reward", "stopped_share")
@@ -97,9 +100,10 @@ def support(by_row: ByRow, same: DuplicatePrompts | None = None) -> dict[str, fl
 
 
 def has_loop(ids: Sequence[int]) -> bool:
-    """Whether a text ends in the same few tokens over and over.
+    """Return whether a text ends in the same few tokens over and over.
 
-    A loop is a period of up to 16 tokens that fills the last 16 tokens or more, three times or more.
+    A loop is a period of up to 16 tokens that fills at least the last 16 tokens, and occurs at least three
+    times.
     """
     for period in range(1, min(LONGEST_PERIOD, len(ids) // LEAST_TURNS) + 1):
         needed = max(LEAST_LOOPED, LEAST_TURNS * period)

@@ -1,4 +1,4 @@
-"""Reward of greedy answers to held-out prompts."""
+"""Measure the reward of greedy answers to held-out prompts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class HeldOutReward:
     console: Console
 
     def __call__(self, step: int = 0) -> ByRow:
-        """Reward, its parts, whether the answer stopped by itself or loops, and its length, by prompt id."""
+        """Return the reward, its parts, and the metrics of `generations.measured`, each by prompt id."""
         prompts = [p.prompt for p in self.prompts]
         samples = generate(self.policy, self.tokenizer, prompts, self.params, sampler=sample_in_shares)
         scored = reward_samples(self.rewards, self.tokenizer, self.prompts, samples)
@@ -58,7 +58,7 @@ def held_out_reward(
     rewards: RewardSum | None,
     console: Console,
 ) -> list[HeldOutReward]:
-    """The probe, if the recipe names a reward and there are prompts; else empty."""
+    """Return the probe, if the recipe names a reward and there are prompts; else an empty list."""
     asked = asked[: recipe.evaluate.rewarded]
     if rewards is None or not asked:
         return []

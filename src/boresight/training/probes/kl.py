@@ -1,4 +1,4 @@
-"""Exact KL from the policy to the reference, per token, on held-out answers.
+"""Measure the exact KL from the policy to the reference, per token, on held-out answers.
 
     KL(pi || ref) = sum_v pi(v) * (log pi(v) - log ref(v)),  averaged over positions
 
@@ -23,12 +23,14 @@ from boresight.models.policy import Policy, last_logits
 from boresight.training.forward import InputKind
 
 POSITIONS_PER_ROW = 16
-"""Positions per row; with 16 rows and a vocabulary of 150,000 the stored reference takes 155 MB."""
+"""Number of positions per row; with 16 rows and a vocabulary of 150,000 the stored reference takes 155 MB."""
 
 
 class KLProbe:
-    """Probe of KL(pi || ref). The policy must equal the reference when it is created; each call measures
-    the current policy."""
+    """Probe of KL(pi || ref).
+
+    The policy must equal the reference when the probe is created; each call measures the current policy.
+    """
 
     def __init__(self, policy: Policy, rows: Sequence[Row]) -> None:
         self._policy = policy
@@ -38,7 +40,7 @@ class KLProbe:
 
     @torch.no_grad()
     def __call__(self, step: int = 0) -> dict[str, dict[str, float]]:
-        """`{"kl_per_token": {row id: nats}}`."""
+        """Measure the KL, and return `{"kl_per_token": {row id: nats}}`."""
         training = self._policy.training
         self._policy.eval()
         kl = {}
@@ -50,22 +52,23 @@ class KLProbe:
 
 
 def kl_probe(recipe: Recipe, kind: InputKind, policy: Policy, rows: Sequence[Row]) -> list[KLProbe]:
-    """The probe on `evaluate.kl_rows` of the rows; none for methods without a reference."""
+    """Return the probe on `evaluate.kl_rows` of the rows; an empty list for methods without a reference."""
     rows = rows[: recipe.evaluate.kl_rows]
     return [KLProbe(policy, rows)] if kind.needs_reference and rows else []
 
 
 def kl_divergence(policy: Tensor, reference: Tensor) -> Tensor:
-    """KL of log-probabilities `(..., vocabulary)`, nats, `(...)`. Tokens of probability 0 add nothing.
+    """Return the KL, in nats `(...)`, between distributions given as log-probabilities `(..., vocabulary)`.
 
-    Some models set the logits of padded vocabulary to minus infinity, and 0 · (-inf + inf) would be NaN.
+    Tokens of probability 0 add nothing. Some models set the logits of padded vocabulary to minus infinity,
+    and 0 · (-inf + inf) would be NaN.
     """
     share = policy.exp()
     return torch.where(share > 0, share * (policy - reference), 0.0).sum(-1)
 
 
 def _log_distributions(model: Policy, row: Row) -> Tensor:
-    """Log-probabilities along the start of the first answer, `(positions, vocabulary)`."""
+    """Return log-probabilities `(positions, vocabulary)` along the start of the first answer."""
     answer = row.completions[0].ids[:POSITIONS_PER_ROW]
     ids = torch.tensor([*row.prompt.tolist(), *answer.tolist()], device=model.device)
     with wide_logits(model):

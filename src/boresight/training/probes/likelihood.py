@@ -1,7 +1,7 @@
-"""Likelihood of answers under a model, a quality measure that no constraint rewards.
+"""Measure the likelihood of answers under the start model, a quality measure that no constraint rewards.
 
-Under the start model, the answers of a policy that has learned fragments, loops or nonsense have a lower
-likelihood per token. So do answers in a style that the start model would not choose; so read the number
+The answers of a policy that has learned fragments, loops or nonsense have a lower likelihood per token under
+the start model. So do answers in a style that the start model would not choose, so this number should be read
 together with other measures.
 """
 
@@ -32,10 +32,13 @@ def under_start_model(
     tokens_per_forward: int,
     same: DuplicatePrompts | None = None,
 ) -> list[Measured]:
-    """Log-likelihood of answers before and after training under the start model; empty if that is not in
-    memory. `same` are the ids of equal prompts. To be called inside the arithmetic of the run.
+    """Compare the log-likelihood under the start model of answers before and after training.
 
-    A policy with adapters contains its start model. After full fine-tuning it does not.
+    A policy with adapters contains its start model. After full fine-tuning it does not, and the list is
+    empty. Call this inside the arithmetic of the run (`Task.arithmetic`).
+
+    Args:
+        same: ids of equal prompts.
     """
     if not prompts or not has_adapters(policy):
         return []
@@ -60,11 +63,10 @@ def logps_per_token(
     answers: Sequence[str],
     tokens_per_forward: int,
 ) -> list[float | None]:
-    """Mean log-probability of every answer's tokens and its end of turn under `model`, nats per token.
+    """Return each answer's mean log-probability under `model`, nats per token, including its end of turn.
 
-    For the likelihood under the start model of a policy with adapters, call it inside `adapters_off(policy)`.
-    An empty answer has no tokens and is missing, None; so is one that is longer than the model's context once
-    its end of turn is added.
+    For the start model of a policy with adapters, call it inside `adapters_off(policy)`. The value is None
+    for an empty answer, and for one that is longer than the model's context once its end of turn is added.
     """
     rows = [
         encode_answer(tokenizer, prompt, answer, str(index))

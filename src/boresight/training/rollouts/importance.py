@@ -1,4 +1,4 @@
-"""Importance weights of completions that were sampled by another program with almost the same policy.
+"""Compute importance weights of completions that another program sampled with almost the same policy.
 
     r_t = policy(y_t) / sampler(y_t)        per token, at the rollout's temperature
     w   = min(prod_t r_t, cap)              per completion
@@ -8,8 +8,8 @@ trainer's, and RLOO's gradient is biased by the difference (Yao et al. 2025, "Yo
 secretly brings you off-policy RL training"). Truncated importance sampling (Ionides 2008) corrects it at
 bounded variance. RLOO treats a whole completion as one action, so a completion has one weight.
 
-If the difference is large, the two are different models: the adapter was not loaded, the base is another one,
-or the log-probabilities are of another temperature. Then the run stops.
+If the difference is large, the two models are not the same: the adapter was not loaded, the base model is
+another one, or the log-probabilities are for another temperature. The run stops then.
 """
 
 from __future__ import annotations
@@ -32,15 +32,20 @@ from boresight.training.rollouts.sampling import completion
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """Importance weights `(completions,)`, and metrics of the difference of the two models."""
+    """Importance weights `(completions,)`, and metrics of the difference between the two models."""
 
     weights: np.ndarray
     numbers: dict[str, float]
 
 
 def weigh(policy: Sequence[np.ndarray], sampler: Sequence[np.ndarray], cap: float) -> Weighed:
-    """Truncated weights `(completions,)` from the log-probabilities of every completion's tokens, nats,
-    `(tokens,)` each."""
+    """Compute truncated importance weights `(completions,)`.
+
+    Args:
+        policy: log-probabilities of each completion's tokens under the policy, nats, `(tokens,)` each.
+        sampler: the same log-probabilities under the sampler.
+        cap: maximum weight.
+    """
     gaps = [
         np.asarray(p, np.float64) - np.asarray(s, np.float64) for p, s in zip(policy, sampler, strict=True)
     ]
@@ -58,11 +63,14 @@ def weigh(policy: Sequence[np.ndarray], sampler: Sequence[np.ndarray], cap: floa
 
 
 class ImportanceGate:
-    """Recomputes completions of a server under the policy in `dtype`: log-probabilities, and an importance
-    weight each.
+    """Recomputes a server's completions under the policy, for their log-probabilities and importance weights.
+
+    Args:
+        dtype: precision in which the policy is run.
 
     Raises:
-        UserError: the mean |log policy - log sampler| per token is above the bound.
+        UserError: when it is called, if the mean |log policy - log sampler| per token is above
+            `rollout.importance_bound`.
     """
 
     def __init__(
@@ -79,7 +87,7 @@ class ImportanceGate:
     def __call__(
         self, prompts: Sequence[np.ndarray], samples: Sequence[Sequence[Sample]]
     ) -> tuple[list[tuple[Completion, ...]], dict[str, float]]:
-        """Completions `[prompt][k]` with their weights, and metrics of the weights."""
+        """Return the completions `result[prompt][k]` with their weights, and metrics of the weights."""
         groups = [tuple(map(completion, group)) for group in samples]
         rows = [
             Row(str(i), prompt, group) for i, (prompt, group) in enumerate(zip(prompts, groups, strict=True))
@@ -92,7 +100,7 @@ class ImportanceGate:
         return weighed, found.numbers
 
     def _policy_logps(self, rows: Sequence[Row]) -> list[np.ndarray]:
-        """Log-probabilities of every completion's tokens, in the order of `rows`."""
+        """Return the log-probabilities of each completion's tokens, in the order of `rows`."""
         found: dict[str, list[np.ndarray]] = {}
         limit = self.tokens_per_forward
         with evaluation_mode(self.policy), arithmetic(self.policy, self.dtype, limit, self.kernels):

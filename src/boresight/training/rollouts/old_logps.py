@@ -1,7 +1,7 @@
-"""Log-probabilities of a rollout before its first update, for the ratios of its later updates.
+"""Store the log-probabilities of a rollout before its first update, for the ratios of its later updates.
 
-They are computed by the trainer, since a ratio compares two policies and not two implementations: the sampler
-computes in float32, and in bfloat16 an answer of forty tokens deviates by a third of a nat.
+They are computed by the trainer, since a ratio compares two policies and not two implementations. The sampler
+computes in float32, and in bfloat16 an answer of forty tokens deviates from that by a third of a nat.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ SumAndTokens = tuple[float, list[float] | None]
 None)."""
 
 OldLogps = dict[str, list[SumAndTokens]]
-"""Log-probabilities of the completions of each row, by its digest (`row_key`)."""
+"""Log-probabilities of each row's completions, by the digest of the row (`row_key`, hexadecimal)."""
 
 
 def old_logps(rows: Sequence[Row], x: LossInput) -> OldLogps:
-    """Log-probabilities of `rows` under the policy that computed `x`; empty if `x` is not of groups."""
+    """Return the log-probabilities of `rows` under the policy that computed `x`; empty without groups."""
     if not isinstance(x, GroupLogps):
         return {}
     sums = x.policy.tolist()
@@ -37,7 +37,7 @@ def old_logps(rows: Sequence[Row], x: LossInput) -> OldLogps:
 
 
 def with_old_logps(rows: Sequence[Row], old: Mapping[str, Sequence[SumAndTokens]]) -> list[Row]:
-    """The rows, with old log-probabilities where they are known."""
+    """Return the rows, with the old log-probabilities added to those in `old`."""
     if not old:
         return list(rows)
     return [_with_old(row, old[key]) if (key := row_key(row).hex()) in old else row for row in rows]

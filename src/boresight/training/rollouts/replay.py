@@ -1,4 +1,4 @@
-"""Pairs of earlier iterations for methods that replay them, and their storage in checkpoints.
+"""Keep pairs of earlier iterations for methods that replay them, and store them in checkpoints.
 
     replay.draw(step, 64)     # earlier pairs for a step of 64 prompts
     replay.add(step, rows)    # the pairs that the step has sampled
@@ -18,7 +18,8 @@ from torch import Tensor
 from boresight.data.rows import Completion, Row
 
 MOST = 16_384
-"""Largest number of pairs in memory. Of more, each has the same chance to be kept (reservoir sampling)."""
+"""Maximum number of pairs in memory. If more are added, each has the same chance to be kept (reservoir
+sampling)."""
 DRAW, KEEP = 0, 1
 """Purposes of the random numbers of a step."""
 
@@ -27,25 +28,25 @@ class Replay:
     """Pairs of earlier iterations, in memory.
 
     Args:
-        per_prompt: earlier pairs per prompt of a step.
+        per_prompt: number of earlier pairs per prompt of a step.
         seed: seed of the run.
-        most: largest number of pairs in memory.
+        most: maximum number of pairs in memory.
     """
 
     def __init__(self, per_prompt: float, seed: int, most: int = MOST) -> None:
         self.per_prompt, self.seed, self.most = per_prompt, seed, most
         self.rows: list[Row] = []
         self.seen = 0
-        """Pairs that were added so far, kept or not."""
+        """Number of pairs that were added so far, kept or not."""
 
     def draw(self, step: int, prompts: int) -> list[Row]:
-        """Distinct pairs of earlier steps for a step of `prompts` prompts; all pairs if there are too few."""
+        """Return distinct earlier pairs for a step of `prompts` prompts; all pairs if there are too few."""
         count = min(round(self.per_prompt * prompts), len(self.rows))
         chosen = self._generator(step, DRAW).permutation(len(self.rows))[:count]
         return [self.rows[place] for place in sorted(chosen.tolist())]
 
     def add(self, step: int, rows: Sequence[Row]) -> None:
-        """Add the pairs of `step`; tokens and loss masks of the answers are kept."""
+        """Add the pairs of `step`; only tokens, loss masks, scores and origin of the answers are kept."""
         generator = self._generator(step, KEEP)
         for row in rows:
             self.seen += 1
@@ -56,7 +57,7 @@ class Replay:
                 self.rows[place] = kept
 
     def tensors(self) -> dict[str, Tensor]:
-        """All pairs as tensors for a checkpoint: concatenated tokens, and the lengths of the parts."""
+        """Return all pairs as tensors for a checkpoint: concatenated tokens, and the lengths of the parts."""
         answers = [completion for row in self.rows for completion in row.completions]
         ids = [row.id.encode("utf-8", "surrogatepass") for row in self.rows]
         return {
@@ -73,7 +74,7 @@ class Replay:
         }
 
     def restore(self, kept: Mapping[str, Tensor]) -> None:
-        """Restore the result of `tensors`."""
+        """Restore the pairs from the result of `tensors`."""
         self.seen = int(kept["seen"])
         ids = _parts(kept["id"], kept["id_length"])
         prompts = _parts(kept["prompt"], kept["prompt_length"])
@@ -95,7 +96,7 @@ class Replay:
 
 
 def _tokens_of(row: Row) -> Row:
-    """The row without what only its own step reads."""
+    """Return the row without the values that only its own step uses."""
     answers = tuple(Completion(answer.ids, answer.mask) for answer in row.completions)
     return Row(row.id, row.prompt, answers, scores=row.scores, from_reference=row.from_reference)
 

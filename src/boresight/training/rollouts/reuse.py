@@ -1,8 +1,9 @@
-"""Reuse outputs of linear layers that were computed during sampling in the forward of the first update.
+"""Reuse outputs of linear layers that sampling computed, in the forward of the first update.
 
-On a CPU in float32 with samples of this process, the weights of both are the same, and so are the outputs, up
-to the order of summation. Groups only: most sampled pairs are ties, which are not trained on, and keeping the
-outputs of all of them takes about as long as the products that are saved (`docs/log.md`).
+If this process samples on a CPU in float32, sampling and the update use the same weights, so the outputs are
+the same up to the order of summation. Only groups reuse outputs: most sampled pairs are ties, which are not
+trained on, and storing the outputs of all of them takes about as long as the products that are saved
+(`docs/log.md`).
 """
 
 from __future__ import annotations
@@ -31,17 +32,25 @@ from boresight.training.forward import kind_of
 from boresight.training.memory import available_gb
 
 NARROWEST = 512
-"""Smallest hidden size for which outputs are kept: one output takes `2 * width` operations to compute, and
-about 2 ns to write and read. A processor of 230 GFLOP/s computes one of 128 columns in 1.1 ns, of 576 in 5
-ns."""
+"""Minimum hidden size for which outputs are reused.
+
+One output takes `2 * width` operations to compute, and about 2 ns to write and read. A processor of 230
+GFLOP/s computes an output of width 128 in 1.1 ns, and of width 576 in 5 ns.
+"""
 LARGEST_DIFFERENCE = 0.01
-"""Largest accepted difference between a kept and a recomputed output, as a share of the layer's largest
-output: more than rounding, less than the output of another token."""
+"""Maximum difference between a stored and a recomputed output, as a share of the layer's largest output.
+
+It is larger than rounding errors, and smaller than the difference to the output of another token.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ReuseChoice:
-    """Whether outputs are kept, for how many `tokens` at most, and the memory they may take, GB."""
+    """Whether outputs are reused, with the estimates behind the choice.
+
+    `tokens` is the maximum number of tokens whose outputs are stored, `gb` the memory that these take, and
+    `free_gb` the free memory, in GB.
+    """
 
     reuse: bool
     tokens: int
@@ -49,7 +58,7 @@ class ReuseChoice:
     free_gb: float
 
     def __str__(self) -> str:
-        """One sentence for the terminal."""
+        """Return the choice as one sentence for the terminal."""
         what = "reuses" if self.reuse else "does not reuse"
         return (
             f"The first update on a rollout {what} the outputs of linear layers that sampling computed: "
@@ -60,12 +69,12 @@ class ReuseChoice:
 def reuse_choice(
     recipe: Recipe, policy: Policy, prompts: Sequence[Row], *, recompute: bool, earlier: bool | None = None
 ) -> ReuseChoice | None:
-    """Choose by an estimate of memory; None for runs in which nothing can be reused.
+    """Choose by an estimate of memory whether outputs are reused; None if nothing can be reused.
 
     Args:
         prompts: prompts of the training set.
-        recompute: whether activations are recomputed; outputs cannot be kept then.
-        earlier: the choice of the run before it was interrupted; None for a new run.
+        recompute: whether activations are recomputed; outputs cannot be stored then.
+        earlier: choice of the run before it was interrupted; None for a new run.
     """
     if recompute or not _is_possible(recipe, policy):
         return None
@@ -92,7 +101,7 @@ def _is_possible(recipe: Recipe, policy: Policy) -> bool:
 
 
 def output_bytes(policy: Policy) -> int:
-    """Bytes per token of the outputs of all linear layers that can be reused."""
+    """Return the bytes per token of the outputs of all linear layers that can be reused."""
     layers: list[Any] = reusable_linears(causal_model(policy))
     return sum(int(layer.out_features) for layer in layers) * policy.dtype.itemsize
 
@@ -100,12 +109,13 @@ def output_bytes(policy: Policy) -> int:
 def fault_of(
     policy: Policy, outputs: LinearOutputs, rows: Sequence[Row], step: int, temperature: float
 ) -> str | None:
-    """The reason why `outputs` cannot be reused for `rows`; None if they can.
+    """Return the reason why `outputs` cannot be reused for `rows`; None if they can.
 
-    For this check, one completion is recomputed, a different one in each step.
+    The check recomputes one completion, a different one in each step.
 
     Raises:
-        UserError: the recomputed log-probability of the completion is not the one it was sampled with.
+        UserError: the recomputed log-probability of the completion differs from that with which it was
+            sampled.
     """
     row = rows[step % len(rows)]
     one = replace(row, completions=(row.completions[step % len(row.completions)],))

@@ -1,4 +1,4 @@
-"""Rewards of sampled tokens: decode them, score the texts, and count those that cannot be scored."""
+"""Compute rewards of sampled tokens: decode them, score the texts, and count those that cannot be scored."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from boresight.training.distributed import collectives
 
 @dataclass(frozen=True, slots=True)
 class SampleRewards:
-    """Rewards `[prompt][k]`, NaN where a completion could not be scored, and their metrics.
+    """Rewards `values[prompt][k]`, NaN where a completion could not be scored, and their metrics.
 
-    `parts` are the rewards of each function by its short name, if there are several. `numbers` are means over
-    the policy's samples, and the count of all failures.
-
-    A failure contains the prompt's `id`, the `function`, the `completion` and the `error`.
+    `parts` holds the rewards of each function in the same layout, by its short name, if there are several
+    functions. `numbers` holds means over the policy's samples, and the number of all failures. Each failure
+    has the prompt's `id`, the `function`, the `completion` and the `error`.
     """
 
     values: list[list[float]]
@@ -43,7 +42,7 @@ def reward_samples(
     """Score every sample of every prompt; each process scores a share of the prompts.
 
     Args:
-        own: the first `own` samples of each prompt are the policy's; None: all of them.
+        own: number of samples of each prompt that are the policy's, the first ones; None if all are.
     """
 
     def share(mine: Sequence[int]) -> list[dict[str, Any]]:
@@ -56,8 +55,10 @@ def reward_samples(
 
 
 def refuse_without_rewards(found: SampleRewards, step: int) -> None:
-    """Raise `Stopped` if a function failed for all samples of rollout `step`, counted from 0: a spent budget
-    or a broken function fails at all later steps too, which would sample and learn nothing."""
+    """Raise `Stopped` if a reward function failed for all samples of rollout `step`, counted from 0.
+
+    A spent budget or a faulty function fails at all later steps too, which would sample without learning.
+    """
     samples = sum(map(len, found.values))
     for function, failed in Counter(failure["function"] for failure in found.failures).items():
         if failed == samples:
@@ -69,7 +70,7 @@ def refuse_without_rewards(found: SampleRewards, step: int) -> None:
 
 
 def _parts(groups: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
-    """Rewards of each function `[prompt][k]` by its short name; none where there is one function."""
+    """Return the rewards of each of several functions, `result[short name][prompt][k]`, else nothing."""
     names = list(groups[0]["by_function"]) if groups else []
     if len(names) < 2:
         return {}
@@ -80,7 +81,7 @@ def _parts(groups: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
 def _groups(
     rewards: RewardSum, tokenizer: Tokenizer, prompts: Sequence[Prompt], samples: Sequence[Sequence[Sample]]
 ) -> list[dict[str, Any]]:
-    """Per prompt: the rewards of its samples, in `total` and `by_function`, and the failures."""
+    """Return for each prompt the rewards of its samples, in `total` and `by_function`, and the failures."""
     if not prompts:
         return []
     asked = [prompt for prompt, group in zip(prompts, samples, strict=True) for _ in group]
@@ -107,7 +108,7 @@ def _groups(
 
 
 def short_names(functions: Sequence[str]) -> list[str]:
-    """Names of reward functions in the log: without their module, unless two would share one.
+    """Return names of reward functions for the log: without their module, unless two would share a name.
 
     >>> short_names(["countdown", "mine:score", "checks:length", "other:length"])
     ['countdown', 'score', 'checks:length', 'other:length']
@@ -121,7 +122,10 @@ def short_names(functions: Sequence[str]) -> list[str]:
 
 
 def _numbers(groups: Sequence[dict[str, Any]], own: int | None) -> dict[str, float]:
-    """Means over the first `own` samples of each prompt, of the total reward and of each function."""
+    """Return means over the first `own` samples of each prompt, of the total reward and of each function.
+
+    The number of failures is that of all samples.
+    """
     names = list(groups[0]["by_function"]) if groups else []
     parts = {
         f"reward_{short}": mean_of_known([v for group in groups for v in group["by_function"][name][:own]])

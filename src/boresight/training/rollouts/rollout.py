@@ -1,6 +1,7 @@
-"""Rows that are sampled while training: groups of one prompt, or labeled pairs.
+"""Sample rows during training: groups of completions for each prompt, or labeled pairs.
 
-Both are `Batches`: the loop requests the rows of a step, sampled or not.
+Both are `Batches`, so that the loop requests the rows of a step in the same way whether they are sampled or
+given.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ class OnlinePrompt:
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """Common parts of both kinds of online batches: prompts in order, the policy's sampler and the rewards.
+    """Common parts of both kinds of online batches: prompts in order, sampler and rewards.
 
-    `gate` computes importance weights of completions by another program; None if the policy itself samples.
+    `gate` computes importance weights of completions that another program sampled; None if this process
+    samples.
     """
 
     prompts: Sequence[OnlinePrompt]
@@ -53,14 +55,14 @@ class Rollouts:
         return self.plan.steps
 
     def of_step(self, step: int) -> tuple[list[Prompt], list[np.ndarray]]:
-        """Prompts of rollout `step`, and their token ids."""
+        """Return the prompts of rollout `step`, and their token ids."""
         chosen = [self.prompts[index] for index in self.plan.indices(step)]
         return [p.prompt for p in chosen], [p.ids for p in chosen]
 
     def completions(
         self, ids: Sequence[np.ndarray], samples: Sequence[Sequence[Sample]]
     ) -> tuple[list[tuple[Completion, ...]], dict[str, float]]:
-        """Completions `[prompt][k]` to train on, and metrics of their importance weights."""
+        """Return completions `result[prompt][k]` to train on, and metrics of their importance weights."""
         if self.gate is None:
             return [tuple(map(completion, group)) for group in samples], {}
         return self.gate(ids, samples)
@@ -72,10 +74,13 @@ class Rollouts:
         samples: Sequence[Sequence[Sample]],
         own: int | None = None,
     ) -> SampleRewards:
-        """Rewards of samples `[prompt][k]` of rollout `step`, the first `own` of each prompt the policy's.
+        """Score the samples `samples[prompt][k]` of rollout `step`.
 
-        Its metrics count the completions that were scored since the run began, as `verifier_calls`. The
-        number is computed from the plan, so that a resumed run logs the same.
+        The metrics include `verifier_calls`, the number of completions that were scored since the run began.
+        The number is computed from the plan, so that a resumed run logs the same.
+
+        Args:
+            own: number of samples of each prompt that are the policy's, the first ones; None if all are.
         """
         found = reward_samples(self.rewards, self.tokenizer, prompts, samples, own)
         refuse_without_rewards(found, step)
@@ -85,7 +90,7 @@ class Rollouts:
 
 
 class GroupRollouts:
-    """Batches of k samples of the current policy per prompt, used for `updates` steps."""
+    """Batches of `k` samples per prompt from the current policy, each used for `updates` steps."""
 
     def __init__(self, rollouts: Rollouts, k: int, updates: int = 1) -> None:
         self.rollouts = rollouts
@@ -99,7 +104,7 @@ class GroupRollouts:
         return self.rollouts.steps * self.updates
 
     def batch(self, step: int) -> Batch:
-        """The groups of step `step`; they are sampled and scored at the first update on each rollout."""
+        """Return the groups of step `step`, which are sampled and scored at the first update on them."""
         number = step // self.updates
         if self._current is None or self._current[0] != number:
             self._current = (number, self._roll_out(number))
@@ -119,11 +124,11 @@ class GroupRollouts:
 
 @dataclass(frozen=True, slots=True)
 class PairRollouts:
-    """Batches of two samples per prompt, labeled by their rewards: both of the policy, or one of
-    `reference_sampler`.
+    """Batches of two samples per prompt, labeled by their rewards.
 
-    Ties, identical completions and completions without a score make no pair; each is counted. `replay` adds
-    pairs of earlier steps.
+    Both samples are from the policy, or the second is from `reference_sampler`. Ties, identical completions
+    and completions without a score make no pair; their shares are reported. `replay` adds pairs of earlier
+    steps.
     """
 
     rollouts: Rollouts
@@ -136,7 +141,7 @@ class PairRollouts:
         return self.rollouts.steps
 
     def batch(self, step: int) -> Batch:
-        """Sample both sides of step `step`, score and label them."""
+        """Sample both sides of step `step`, score them, and return the labeled pairs."""
         prompts, ids = self.rollouts.of_step(step)
         drawn = self._draw(ids, step)
         of_policy = 2 if self.reference_sampler is None else 1
@@ -162,7 +167,7 @@ class PairRollouts:
         return Batch([*rows, *earlier], numbers, scored.failures)
 
     def _draw(self, ids: Sequence[np.ndarray], step: int) -> list[list[Sample]]:
-        """Two samples of each prompt, the policy's first."""
+        """Return two samples of each prompt, the policy's first."""
         if self.reference_sampler is None:
             return self.rollouts.sampler(ids, 2, step)
         # Two seeds: with the same one the two models would sample the same completion while they agree.
@@ -172,7 +177,7 @@ class PairRollouts:
 
 
 def why_no_pair(mine: Sample, other: Sample, reward: float, ref_reward: float) -> str | None:
-    """Name of the reason why two samples give no pair; None if they give one."""
+    """Return the reason why two samples give no pair, as the name of its metric; None if they give one."""
     if np.array_equal(mine.ids, other.ids):
         return "identical"
     if math.isnan(reward) or math.isnan(ref_reward):
@@ -183,7 +188,11 @@ def why_no_pair(mine: Sample, other: Sample, reward: float, ref_reward: float) -
 def _labeled(
     id: str, prompt_ids: np.ndarray, pair: Sequence[Sample], rewards: Sequence[float], with_reference: bool
 ) -> Row:
-    """The better sample first. `with_reference`: the second of `pair` is the reference's."""
+    """Return a pair as a row, with the better sample as the chosen one.
+
+    Args:
+        with_reference: whether the second sample of `pair` is from the reference.
+    """
     first_won = rewards[0] > rewards[1]
     winner, loser = pair if first_won else reversed(pair)
     return Row(
@@ -196,7 +205,7 @@ def _labeled(
 
 
 def _lengths(samples: Sequence[Sequence[Sample]]) -> dict[str, float]:
-    """Mean length in tokens, and the share that ended with a stop token."""
+    """Return the mean length of samples in tokens, and the share that ended with a stop token."""
     drawn = [s for group in samples for s in group]
     return {
         "sampled_len": mean_of_known([float(len(s.ids)) for s in drawn]),

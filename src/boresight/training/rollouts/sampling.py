@@ -1,4 +1,4 @@
-"""Sample in all processes of a run: each takes a share of the prompts, and all get every sample."""
+"""Sample in all processes of a run: each samples for a share of the prompts, and all get every sample."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from boresight.models.sharding import whole
 from boresight.training.distributed import collectives
 
 Sampler = Callable[[Sequence[np.ndarray], int, int], list[list[Sample]]]
-"""A function from (prompts as token ids, samples per prompt, number of the rollout) to samples
-`[prompt][k]`."""
+"""Function from `(prompts as token ids, samples per prompt, number of the rollout)` to samples
+`result[prompt][k]`."""
 
 
 def completion(sample: Sample) -> Completion:
-    """A sampled completion with all tokens scored."""
+    """Convert a sample to a completion in which all tokens are scored."""
     return Completion(
         ids=sample.ids,
         mask=np.ones(len(sample.ids), bool),
@@ -40,9 +40,11 @@ def policy_sampler(
     kernels: str = "proven",
     outputs: LinearOutputs | None = None,
 ) -> Sampler:
-    """A sampler from `model`, in its state at the time of each call, by `kernels` (`model.kernels`).
+    """Return a sampler that uses `model` in its state at the time of each call.
 
-    `outputs` stores the outputs of the model's linear layers for reuse, if it is given.
+    Args:
+        kernels: value of `model.kernels`.
+        outputs: storage for the outputs of the model's linear layers for reuse; None stores none.
     """
 
     def sampler(prompts: Sequence[np.ndarray], k: int, number: int) -> list[list[Sample]]:
@@ -56,7 +58,7 @@ def policy_sampler(
 def rollout_params(
     settings: RolloutSection, stop_token_ids: tuple[int, ...], seed: int, number: int
 ) -> SamplingParams:
-    """Settings of the rollout with this number; each has its own seed."""
+    """Return the sampling parameters of the rollout with this number; each rollout has its own seed."""
     return SamplingParams(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
@@ -68,10 +70,10 @@ def rollout_params(
 def sample_in_shares(
     model: Policy, prompts: Sequence[np.ndarray], params: SamplingParams, k: int = 1, **options: Any
 ) -> list[list[Sample]]:
-    """As `sample`, divided among the processes.
+    """Sample as `sample` does, with the prompts divided among the processes.
 
-    A prompt's random numbers depend on its index among all prompts, so its samples do not depend on how many
-    processes there are.
+    A prompt's random numbers depend on its index among all prompts, so its samples do not depend on the
+    number of processes.
     """
     if collectives.world() == 1:
         return sample(model, prompts, params, k, **options)
@@ -84,12 +86,12 @@ def sample_in_shares(
 
 
 def _to_json(samples: Sequence[Sequence[Sample]]) -> list[Any]:
-    """One value per prompt."""
+    """Convert samples to JSON, one value per prompt."""
     return [[(s.ids.tolist(), s.logps.tolist(), s.logps.dtype.name, s.finish) for s in g] for g in samples]
 
 
 def _from_json(values: Sequence[Any]) -> list[list[Sample]]:
-    """Samples of all prompts, in order."""
+    """Convert the values of `_to_json` for all prompts, in order, to samples."""
     return [
         [Sample(i, np.array(ids, np.int32), np.array(logps, dtype), end) for ids, logps, dtype, end in group]
         for i, group in enumerate(values)

@@ -1,4 +1,4 @@
-"""Rollouts through a `vllm serve`: the adapter is loaded before every rollout, under a new name.
+"""Sample rollouts from a `vllm serve`; the adapter is loaded before every rollout, under a new name.
 
 With a new name each time no request can use older weights, and the server's prefix cache, which is keyed by
 adapter, contains no stale entries.
@@ -28,7 +28,7 @@ from boresight.training.rollouts.sampling import rollout_params
 
 
 class VllmRollouts:
-    """Samplers of the policy and of its reference behind one server.
+    """Samplers of the policy and of its reference, both on one server.
 
     Raises:
         UserError: the recipe trains all weights, there are several processes, or the server does not answer.
@@ -48,7 +48,7 @@ class VllmRollouts:
         self.server = VllmServer(recipe.rollout.base_url or "", os.environ.get(recipe.rollout.key_env))
         self.base = self.server.base_model()
         self._folder = shared_folder(recipe.rollout)
-        self._run = secrets.token_hex(4)  # a resumed run must not meet its own earlier names
+        self._run = secrets.token_hex(4)  # a resumed run must not reuse its earlier names
         self._count = 0
         self._name: str | None = None
         is_ours = recipe.rollout.shared_folder is None
@@ -63,7 +63,7 @@ class VllmRollouts:
         return self.server.sample(self.base, prompts, self._params(number), k)
 
     def _load_adapter(self) -> str:
-        """Save the adapter, let the server load it and forget the last one; returns its name there."""
+        """Load the current adapter into the server, unload the previous one, and return the new name."""
         self._count += 1
         name = f"{_prefix(self._run)}{self._count}"
         folder = self._folder / name
@@ -80,12 +80,12 @@ class VllmRollouts:
 
 
 def _prefix(run: str) -> str:
-    """Prefix of the names of a run's adapters."""
+    """Return the prefix of the names of a run's adapters."""
     return f"boresight-{run}-"
 
 
 def _remove_adapters(folder: Path, run: str, is_ours: bool) -> None:
-    """Remove the adapters of a run that has ended, and the folder if it was made for them alone."""
+    """Delete the adapters of a run that has ended, and their folder if it was created for them only."""
     for adapter in folder.glob(f"{_prefix(run)}*"):
         shutil.rmtree(adapter, ignore_errors=True)
     if is_ours:
@@ -93,7 +93,7 @@ def _remove_adapters(folder: Path, run: str, is_ours: bool) -> None:
 
 
 def shared_folder(settings: RolloutSection) -> Path:
-    """Folder of adapters for the server, as an absolute path."""
+    """Return the absolute path of the server's folder of adapters, created if it is missing."""
     if settings.shared_folder is None:
         folder = Path(tempfile.mkdtemp(prefix="boresight-adapters-"))
         folder.chmod(0o755)  # the server may be another user

@@ -1,8 +1,8 @@
 """Skip the forward pass for samples with zero advantage.
 
 If all samples of a prompt have the same reward, none has an advantage, and the loss has no gradient. Their
-log-probabilities are known from sampling, so the gradient and the metrics are known without a forward pass.
-With a verifier and a good policy most groups have zero advantage.
+log-probabilities are known from sampling, so the metrics are known without a forward pass. With a verifier
+and a good policy most groups have zero advantage.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def skip_zero_advantage(
     cfg: MethodConfig,
     gathered: Gathered,
 ) -> Sequence[Row]:
-    """The rows that have a gradient, or the first row if none has; metrics of the other rows are added to
-    `gathered` without a forward.
+    """Return the rows that have a gradient, or the first row if none has.
 
-    All rows are returned if the loss needs values that the sampler does not have, such as a KL term.
+    The metrics of the other rows are added to `gathered` without a forward. All rows are returned if the loss
+    needs values that the sampler does not have, such as a KL term.
     """
     x = kind.unmoved(reference, rows)
     if not isinstance(x, GroupLogps):

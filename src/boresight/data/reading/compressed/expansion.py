@@ -1,4 +1,4 @@
-"""Limits for compressed files: a few kilobytes of gzip or Parquet can stand for terabytes of rows."""
+"""Limits on decompression, since a few kilobytes of gzip or Parquet can expand to terabytes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 from boresight.core.errors import UserError
 
 ALLOWED = 2**28
-"""Bytes to which any file may be decompressed."""
+"""Decompressed size that is allowed for any file, in bytes."""
 RATIO = 200
-"""Largest ratio of decompressed to compressed size, for larger files. Text expands 3 to 20 times,
-repetitive records up to 100."""
+"""Maximum ratio of decompressed to compressed size, for files that expand beyond `ALLOWED`.
+
+Text expands 3 to 20 times, repetitive records up to 100 times.
+"""
 
 
 class Expansion:
-    """Counts the bytes that a compressed file expands to, against the limits."""
+    """Counts the bytes of a decompressed file, and checks them against the limits."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -25,7 +27,11 @@ class Expansion:
         self._bytes = 0
 
     def add(self, count: int) -> None:
-        """Count more bytes. Raises `UserError` when they are more than any data would expand to."""
+        """Add to the number of decompressed bytes.
+
+        Raises:
+            UserError: the number exceeds the limit.
+        """
         self._bytes += count
         if self._bytes > self._limit:
             raise UserError(
@@ -34,39 +40,39 @@ class Expansion:
             )
 
     def restart(self) -> None:
-        """Count from the beginning of the file again."""
+        """Reset the count, to read the file again from its beginning."""
         self._bytes = 0
 
 
 class Decompressed(io.RawIOBase):
-    """Reads a gzip file, decompressed, up to the limit."""
+    """Binary stream of a gzip file, decompressed up to the limit."""
 
     def __init__(self, packed: gzip.GzipFile, path: Path) -> None:
         self._packed, self._expansion = packed, Expansion(path)
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Always; only to the beginning."""
+        """Return True; the stream can only seek to its beginning."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer with the next bytes."""
+        """Fill the buffer with the next decompressed bytes, and return their number."""
         block = self._packed.read(len(buffer))
         self._expansion.add(len(block))
         buffer[: len(block)] = block
         return len(block)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go back to the beginning, or stay."""
+        """Seek to the beginning of the file, or to the current position."""
         if (offset, whence) == (0, io.SEEK_SET):
             self._expansion.restart()
         return self._packed.seek(offset, whence)
 
     def tell(self) -> int:
-        """Position in the decompressed file, bytes."""
+        """Return the position in the decompressed data, in bytes."""
         return self._packed.tell()
 
     def close(self) -> None:

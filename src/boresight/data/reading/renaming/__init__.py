@@ -1,1 +1,1 @@
-"""Columns of a file under the names that layouts read: `data.columns`, and a guess where it is not set."""
+"""Rename the columns of a file to the names that layouts read, by `data.columns` or by a guess."""

@@ -1,7 +1,7 @@
-"""Guess `data.columns` for a record that fits no layout, from the words in its columns' names.
+"""Guess `data.columns` for a record that matches no layout, from the words in its column names.
 
-A guess is a suggestion in an error, never a way to read a file. It is made where each column has one possible
-meaning and the renamed record fits exactly one layout and can be read.
+A guess is only suggested in an error; files are never read by it. It is made if each column has one possible
+meaning, and the renamed record matches exactly one layout and can be read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from boresight.data.reading.renaming.mapping import Mapped, rename
 from boresight.data.reading.turns import BadField
 
 WORD = re.compile(r"[a-z]+")
-"""A word in a column's name, in small letters: `good_reply` and `good-reply` have two."""
+"""Pattern of a word in a column name, in lower case: `good_reply` and `good-reply` have two."""
 
 WORDS = {
     "prompt": {"prompt", "instruction", "question", "query", "input", "problem", "request", "message",
@@ -32,7 +32,7 @@ WORDS = {
     "input": {"context", "passage"},
     "messages": {"messages", "conversation", "conversations", "dialog", "dialogue", "chat", "turns"},
 }  # fmt: skip
-"""Words in the names of columns, by the name of the layout's column that they may stand for."""
+"""Words in column names that indicate a column of a layout, by the name of that column."""
 
 WANTED = (
     ("chosen", "rejected"),
@@ -42,14 +42,17 @@ WANTED = (
     ("completion",),
     ("prompt", "completion"),
 )
-"""Columns to rename, in the order in which they are tried; a layout may read the others as they are."""
+"""Combinations of columns to rename, in the order in which they are tried; other columns keep their names."""
 
 VERDICT = {"label", "feedback", "rating", "score", "liked", "like", "dislike", "thumbs", "vote", "votes"}
-"""Words for a column that judges the one answer of a row, which a demonstration has no place for."""
+"""Words in the name of a column that judges the only answer of a row; demonstrations have no such column."""
 
 
 def guesses(record: Record) -> Iterator[tuple[Mapped, Layout]]:
-    """Mappings by which the record fits exactly one layout and can be read, each with that layout."""
+    """Yield `(mapping, layout)` for mappings with which the record can be read.
+
+    The renamed record matches this layout and no other.
+    """
     for wanted in WANTED:
         columns = _mapping(record, wanted)
         if columns and ("rejected" in wanted or not _has_verdict(record)):
@@ -60,10 +63,12 @@ def guesses(record: Record) -> Iterator[tuple[Mapped, Layout]]:
 
 
 def with_input(record: Record, layout: Layout, column: str) -> Mapped:
-    """The mapping that puts the text of a column below the prompt, as Alpaca's `input`; {} where none does.
+    """Return the mapping that adds a text column below the prompt, as Alpaca's `input`; {} if there is none.
 
     Args:
-        layout: the one that reads the record without the column.
+        record: the raw row.
+        layout: the layout that reads the record without the column.
+        column: the text column.
     """
     asked = first(record, names.PROMPT)
     if asked is None or not isinstance(record.get(column), str):
@@ -83,38 +88,50 @@ def with_input(record: Record, layout: Layout, column: str) -> Mapped:
 
 
 def suggestion(name: str, columns: Mapped, layout: Layout) -> str:
-    """The phrase with which an error suggests a mapping for the source `name`."""
+    """Return the part of an error that suggests a mapping for the source `name`."""
     value = shlex.quote(in_one_line(columns))
     look = command_with("data check", name, columns)
     return f"data.columns={value} reads it as {layout.title}; to look at them: {look}"
 
 
 def renaming(columns: Mapped, layout: Layout) -> str:
-    """As `suggestion`, for a source to which `data.columns` does not apply."""
+    """Return the part of an error that suggests to rename columns in the file.
+
+    It is for a source to which `data.columns` does not apply.
+    """
     named = " and ".join(f"`{column}` to `{target}`" for target, column in columns.items())
     return f"rename {named} in the file, which makes it {layout.title} (data.columns does not apply to it)"
 
 
 def pairs_in_words(columns: Mapped) -> str:
-    """What a mapping makes of a file of prompts: ``the columns `better` and `worse` look like …``."""
+    """Return a sentence such as ``the columns `better` and `worse` look like preference pairs``."""
     good, bad = (columns.get(name, name) for name in ("chosen", "rejected"))
     return f"the columns `{good}` and `{bad}` look like preference pairs and are not read; to read them"
 
 
 def command_with(verb: str, name: str, columns: Mapped) -> str:
-    """The command that reads the source `name` under a mapping: `boresight init p.jsonl --columns '{…}'`."""
+    """Return the command that reads a source under a mapping, `boresight init p.jsonl --columns '{…}'`.
+
+    Args:
+        verb: the command, such as `init`.
+        name: the source.
+        columns: the mapping.
+    """
     return f"boresight {verb} {shlex.quote(name)} --columns {shlex.quote(in_one_line(columns))}"
 
 
 def in_one_line(columns: Mapped) -> str:
-    """The mapping as a command line takes it: `{prompt: question, chosen: good}`."""
+    """Return the mapping as an argument of the command line: `{prompt: question, chosen: good}`."""
     return yaml.safe_dump(
         dict(columns), default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
     ).strip()
 
 
 def _mapping(record: Record, wanted: Sequence[str]) -> Mapped:
-    """A column for each wanted name that the record lacks; {} where one of them has none or several."""
+    """Return a column of the record for each wanted name that the record lacks.
+
+    The result is {} if a name has no matching column or several, or two names have the same.
+    """
     columns = {}
     for target in wanted:
         if target not in record:

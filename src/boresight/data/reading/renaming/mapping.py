@@ -1,8 +1,8 @@
-"""`data.columns`: read a file's columns under the names that layouts have for them.
+"""Apply `data.columns`: read the columns of a file under the names that layouts have for them.
 
     {"prompt": "question", "chosen": "good", "rejected": "bad"}    # the layout's name: the file's name
 
-Records are renamed before their layout is detected. Columns that are not named keep their names.
+Records are renamed before their layout is detected. Columns that are not in the mapping keep their names.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ from boresight.data.reading.files import Raw
 from boresight.data.reading.message_keys import OF_CONVERSATION
 
 BESIDES = ("id", "system", "input", names.HISTORY, names.LABEL[0], names.GOLD, *SCORES, *OF_CONVERSATION)
-"""Columns that layouts read besides those that they cannot do without."""
+"""Optional columns of layouts, in addition to those in `Layout.columns`."""
 SHOWN = 12
-"""Columns that an error lists."""
+"""Maximum number of columns that an error lists."""
 
 Mapped = Mapping[str, str]
-"""Column of the file by the name under which a layout reads it."""
+"""Column of the file, by the name under which a layout reads it."""
 
 
 def read_by_layouts() -> list[str]:
-    """Every name that a column can be read under, sorted."""
+    """Return every column name that a layout reads, sorted."""
     return sorted({*BESIDES, *(column for layout in layouts.all_layouts() for column in layout.columns)})
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
-    """Parse the text of the option `--columns`, a mapping in the form of `data.columns`; None without the
-    option.
+    """Parse the value of the option `--columns`, a mapping as in `data.columns`; None without the option.
 
     Raises:
-        UserError: the text has another form.
+        UserError: the text is not a mapping of names to names.
     """
     if text is None:
         return None
@@ -54,15 +53,17 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
 
 
 def rename_rows(name: str, rows: Raw, columns: Mapped, look_at: int) -> Raw:
-    """The rows of a source, without nulls, under the names of the layouts.
+    """Return the rows of a source with their columns renamed.
 
     Args:
-        name: the source, for errors.
-        columns: the mapping; none of its columns may be missing from all of the first `look_at` rows.
+        name: name of the source, for errors.
+        rows: the rows, without null columns.
+        columns: the mapping; each of its columns must occur in the first `look_at` rows.
+        look_at: number of rows to check.
 
     Raises:
-        UserError: a name that no layout reads, or a column that is named twice or that no row has; while rows
-            are read, also a row that has another column with the new name.
+        UserError: a name that no layout reads, a column that is named twice or that no row has; while rows
+            are read, also a row with another column of the new name.
     """
     refuse_unknown_columns(columns)
     head = list(islice(rows, look_at))
@@ -74,7 +75,12 @@ def rename_rows(name: str, rows: Raw, columns: Mapped, look_at: int) -> Raw:
 
 
 def rename(record: Record, columns: Mapped, where: str) -> Record:
-    """A record under the new names, in its order.
+    """Return a record with its columns renamed, in their order.
+
+    Args:
+        record: the raw row.
+        columns: the mapping.
+        where: beginning of an error, such as the file and the row.
 
     Raises:
         UserError: another column has one of the new names already.
@@ -93,7 +99,7 @@ def rename(record: Record, columns: Mapped, where: str) -> Record:
 
 
 def refuse_unknown_columns(columns: Mapped) -> None:
-    """Raise a `UserError` for a name that no layout reads, or a column that has two of them."""
+    """Raise a `UserError` for a name that no layout reads, or a column that is mapped to two names."""
     known = read_by_layouts()
     for target, column in columns.items():
         if target not in known:
@@ -116,7 +122,7 @@ def _refuse_absent(name: str, records: list[Record], columns: Mapped, look_at: i
 
 
 def _meant(column: str, target: str, present: Iterable[str]) -> str:
-    """A suggestion; "" where no column has a similar name."""
+    """Return a suggestion for a missing column; "" if no column has a similar name."""
     if target in present and column in read_by_layouts():
         return f"; did you mean {{{column}: {target}}}, the layout's name first?"
     suggestion = nearest(column, present)
@@ -124,6 +130,6 @@ def _meant(column: str, target: str, present: Iterable[str]) -> str:
 
 
 def listed(columns: Iterable[str]) -> str:
-    """Names of columns for an error, at most `SHOWN`."""
+    """Return the names of the columns for an error, at most `SHOWN`."""
     names = list(columns)
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -1,1 +1,1 @@
-"""Data that are not a single file: generated from a seed, or mixed from several sources."""
+"""Data that are not read from a single file: generated from a seed, or mixed from several sources."""

@@ -1,20 +1,20 @@
 """Data sets that are generated from a seed: `data.train: generate:NAME`.
 
     generate:countdown-tiny-solutions           all 10,961 problems of the tiny model in every order, solved
-    generate:countdown-tiny-rare-searches       the same, with a search in three of a hundred
-    generate:countdown-tiny-searches            the same, every one with its search
-    generate:countdown-tiny-problems            10,000 of them as prompts, to sample from
-    generate:countdown-tiny-held-out            500 held-out ones
-    generate:countdown-tiny-held-out-solutions  the same with their solutions
+    generate:countdown-tiny-rare-searches       the same problems, 3 % of them with a search before the answer
+    generate:countdown-tiny-searches            the same problems, all of them with a search
+    generate:countdown-tiny-problems            10,000 of the problems as prompts, to sample from
+    generate:countdown-tiny-held-out            500 held-out problems as prompts
+    generate:countdown-tiny-held-out-solutions  these 500 problems with their solutions
     generate:countdown-tiny-test                the other 705 held-out problems in every order: 3,822 prompts
-    generate:countdown-traces                   2,000 problems with 3 or 4 numbers, worked in words
-    generate:countdown-problems                 2,000 of them as prompts
-    generate:countdown-held-out                 500 held-out ones
-    generate:constraints-train                  480 requests with a checkable constraint, about 60 topics
-    generate:constraints-validation             160 about 20 other topics, to choose settings by
-    generate:constraints-test                   800 about 100 more topics
+    generate:countdown-traces                   2,000 problems with 3 or 4 numbers, solved in English
+    generate:countdown-problems                 these 2,000 problems as prompts
+    generate:countdown-held-out                 500 held-out problems as prompts
+    generate:constraints-train                  480 prompts with a checkable constraint, about 60 topics
+    generate:constraints-validation             160 prompts about 20 other topics, for tuning of settings
+    generate:constraints-test                   800 prompts about 100 other topics
 
-Training and held-out problems are disjoint by construction: a hash of numbers and target decides.
+Training and held-out problems are disjoint by construction: a hash of numbers and target assigns the split.
 """
 
 from __future__ import annotations
@@ -52,12 +52,14 @@ It is more than half, so a model trained on them usually answers without a searc
 has to raise the share of searches.
 """
 RARELY_AT_ONCE = 0.97
-"""The same share in `countdown-tiny-rare-searches`: a method must first sample one of the rare searches to
-learn that it is rewarded."""
+"""Share of the demonstrations in `countdown-tiny-rare-searches` that answer without a search.
+
+A method must first sample one of the rare searches to learn that it is rewarded.
+"""
 
 
 def _all_tiny(split: ProblemSplit) -> list[Problem]:
-    """Every problem of one split, its numbers ascending."""
+    """Return every problem of one split of the tiny model, with its numbers in ascending order."""
     (size,) = TINY["sizes"]
     return all_problems(size, split=split, **{name: TINY[name] for name in ("low", "high", "targets")})
 
@@ -71,7 +73,10 @@ def _tiny_held_out() -> list[Problem]:
 
 
 def _tiny_test() -> list[Example]:
-    """`meta.problem` is the same for every order of a problem's numbers, which are one cluster."""
+    """Return the test prompts of the tiny model in random order.
+
+    `meta["problem"]` is the same for every order of a problem's numbers, which form one cluster.
+    """
     measured = {problem.key for problem in _tiny_held_out()}
     rest = [problem for problem in _all_tiny("held_out") if problem.key not in measured]
     prompts = [
@@ -124,10 +129,10 @@ GENERATORS: dict[str, tuple[str, Callable[[], list[Example]]]] = {
 
 
 def read_generated(name: str, kind: str | None = None) -> Loaded:
-    """Make the data set `generate:NAME`.
+    """Generate the data set `generate:NAME`.
 
     Raises:
-        UserError: no such name, or it is of another kind than asked for.
+        UserError: there is no such data set, or its kind is not the requested one.
     """
     short = name.removeprefix(PREFIX)
     if short not in GENERATORS:

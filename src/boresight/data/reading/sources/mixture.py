@@ -1,4 +1,4 @@
-"""Mix several sources by their shares, without repeating a row."""
+"""Mix several data sources by their shares, without repeating a row."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from boresight.data.stored.digests import DigestSet, digests
 from boresight.data.stored.view import concatenated, each_changed, picked
 
 JOINED = " + "
-"""Separator of the sources in the name of a mixture."""
+"""Separator of the source names in the name of a mixture."""
 
 
 def mix(loaded: Mapping[str, Loaded], shares: Mapping[str, float], seed: int) -> Loaded:
-    """As many rows as the shares allow without repeating one, drawn with `seed`, source after source.
+    """Mix as many rows as the shares allow without repeating one; the rows are sampled with `seed`.
 
-    The source that is smallest relative to its share is used completely. Ids that occur in two sources get
-    the source's number: `row-1` of the second becomes `2:row-1`.
+    The source that is smallest relative to its share is used completely. The rows of a source follow those of
+    the source before it. An id that occurs in two sources is prefixed by the number of the source: `row-1` of
+    the second source becomes `2:row-1`.
 
     Args:
         loaded: the rows of each source.
-        shares: share of the rows that each source gives; they sum to 1.
+        shares: share of each source in the mixture; they sum to 1.
+        seed: seed of the sample.
 
     Raises:
-        UserError: a source without a row, or too few rows for one of them to give any.
+        UserError: a source has no row, or its share is too small for a single row.
     """
     for name, source in loaded.items():
         if not source.examples:
@@ -70,7 +72,7 @@ def _drawn(source: Loaded, name: str, count: int, seed: tuple[int, int, int]) ->
 
 
 def _with_distinct_ids(sources: Sequence[Sequence[Example]]) -> Sequence[Example]:
-    """All examples, ids that occur in two sources with the number of theirs."""
+    """Return all examples; an id that occurs in two sources is prefixed by the number of its source."""
     ids = [np.unique(digests(example.id for example in examples)) for examples in sources]
     found, times = np.unique(np.concatenate(ids), return_counts=True)
     shared = DigestSet(found[times > 1])

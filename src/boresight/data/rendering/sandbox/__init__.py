@@ -1,1 +1,1 @@
-"""Rendering of untrusted chat templates, with limits on time and memory."""
+"""Render untrusted chat templates with limits on time and memory."""

@@ -1,7 +1,7 @@
-"""Recognize templates that only concatenate parts of the messages, so that their time is bounded.
+"""Recognize templates that only concatenate parts of the messages, so that their run time is bounded.
 
-Such a template is rendered in this process. Every other one is a program that may not terminate or may
-exhaust the memory, and is rendered in `process`.
+Such a template is rendered in this process. Any other template is a program that may not terminate or may
+exhaust the memory, and is rendered in a separate process (`process`).
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ JOINING = (
     *(nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Add, nodes.Concat, nodes.Compare, nodes.Operand),
     *(nodes.And, nodes.Or, nodes.Not, nodes.Test, nodes.Slice),
 )
-"""Nodes of a template whose time and output grow at most linearly with the template and its input."""
+"""Types of template nodes whose time and output grow at most linearly with the template and its input."""
 FILTERS, FUNCTIONS = {"trim"}, {"raise_exception"}
 LONGEST = 20_000
-"""Characters of a template that may be rendered in this process."""
+"""Maximum length of a template that may be rendered in this process, in characters."""
 
 
 class Generation(Extension):
-    """Parses `{% generation %}`, with which transformers marks the assistant's text, as its plain body."""
+    """Jinja extension that parses `{% generation %}` as its body.
+
+    transformers marks the assistant's text with this tag.
+    """
 
     tags = {"generation"}
 
     def parse(self, parser: Parser) -> nodes.Node:
-        """The body as a scope of its own."""
+        """Parse the body of the tag as a scope."""
         line = next(parser.stream).lineno
         return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
 
 @lru_cache(maxsize=64)
 def only_joins(template: str) -> bool:
-    """Whether a template at most loops over the messages, without nested loops, and concatenates parts of
-    them."""
+    """Return whether a template only concatenates parts of the messages, with loops that are not nested."""
     if len(template) > LONGEST:
         return False
     try:
@@ -50,7 +52,7 @@ def only_joins(template: str) -> bool:
 
 
 def _with_loops(node: nodes.Node, loops: int) -> Iterator[tuple[nodes.Node, int]]:
-    """Every node, with the number of loops around it."""
+    """Yield every node with the number of loops around it."""
     yield node, loops
     for child in node.iter_child_nodes():
         yield from _with_loops(child, loops + isinstance(node, nodes.For))

@@ -1,9 +1,9 @@
-"""A chat template, rendered in a process of its own that can be ended.
+"""Render chat templates in a separate process that can be terminated.
 
-A template comes with a model and is a program: `{% for %}` in `{% for %}`, or a string that doubles, runs for
-hours or fills the memory, and nothing in this process could stop it. The process starts with the first
-template that needs it (half a second), serves all of them, and ends with this one. It has none of the
-environment's secrets, starts outside the current folder, and is sent and sends JSON.
+A template comes with a model and is a program: nested loops, or a string that doubles, can run for hours or
+exhaust the memory, and could not be stopped in this process. The separate process starts with the first
+template that needs it (half a second), renders all later ones, and ends with this process. It receives no
+secrets from the environment, imports no file of the current folder, and exchanges JSON with this process.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 SECONDS = 10.0
-"""Processor time of one rendering; usual ones take less than a millisecond."""
+"""Maximum processor time of one rendering, in seconds; usual ones take less than a millisecond."""
 LONGEST = 2**26
-"""Characters of one rendering."""
+"""Maximum length of one rendering, in characters."""
 KEPT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "HOME", "TZ", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
-"""Variables of the environment that the process is given: no keys."""
+"""Environment variables that are passed to the process; secrets are not."""
 
 
 class RenderingFailed(Exception):
-    """The template cannot render the messages, or exceeds its limits; the message is the reason."""
+    """The template cannot render the messages, or exceeds a limit; the message is the reason."""
 
 
 class TemplateProcess:
-    """A process that renders templates, started when it is first needed, and again after a fork."""
+    """Handle of a process that renders templates.
+
+    The process is started when it is first needed, and again after a fork or after it has ended.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,12 +44,12 @@ class TemplateProcess:
         self._over: dict[str, str] = {}
 
     def render(self, template: str, messages: list[Any], options: dict[str, Any]) -> str:
-        """The text, as `worker.render` writes it.
+        """Render messages with a template in the process, as `worker.render` does.
 
-        A template that has exceeded its limits once is not rendered again.
+        A template that has ended the process once, such as by its time limit, is not rendered again.
 
         Raises:
-            RenderingFailed: with the template's reason, or the limit that was exceeded.
+            RenderingFailed: the template raises, or a limit is exceeded.
         """
         request = {"template": template, "messages": messages, "options": options}
         line = json.dumps(request | {"seconds": SECONDS, "longest": LONGEST}, default=_placeholder)
@@ -63,7 +66,7 @@ class TemplateProcess:
         return str(reply["text"])
 
     def stop(self) -> int | None:
-        """End the process; returns its exit code, None if there is none."""
+        """Kill the process and return its exit code; None if there is no process."""
         process, self._process = self._process, None
         if process is None or self._owner != os.getpid():
             return None
@@ -75,7 +78,7 @@ class TemplateProcess:
         return process.wait()
 
     def _exchange(self, line: bytes) -> bytes:
-        """Send a request and wait for the reply; empty where the process ended."""
+        """Send a request and return the reply; empty if the process has ended."""
         process = self._started()
         try:
             cast("IO[bytes]", process.stdin).write(line)
@@ -83,7 +86,7 @@ class TemplateProcess:
             return cast("IO[bytes]", process.stdout).readline()
         except BrokenPipeError:
             return b""
-        except BaseException:  # interrupted: the reply to come is that of another request
+        except BaseException:  # interrupted: the next request must not read this reply
             self.stop()
             raise
 
@@ -95,7 +98,7 @@ class TemplateProcess:
     def _why_ended(self) -> str:
         process = cast("subprocess.Popen[bytes]", self._process)
         cast("IO[bytes]", process.stdout).close()
-        code = process.wait()  # its stdout is closed: it has ended or is about to
+        code = process.wait()  # it closed its stdout, so it has ended or will soon
         self._process = None
         if code == -signal.SIGPROF:
             return f"takes more than {SECONDS:g} s of processor time"
@@ -104,7 +107,10 @@ class TemplateProcess:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """In a session of its own, which Ctrl-C does not reach, and with no file of the current folder (`-P`)."""
+    """Start the process in a new session, which Ctrl-C does not reach.
+
+    With `-P`, Python imports no file of the current folder.
+    """
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     ours = str(Path(__file__).parents[4])
     kept["OMP_NUM_THREADS"] = "1"  # each thread of a numerical library takes address space
@@ -120,7 +126,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _placeholder(value: object) -> str:
-    """The value that transformers passes to a template in place of one that is not JSON."""
+    """Return the text that is sent in place of a value that is not JSON."""
     return f"<{type(value).__name__}>"
 
 

@@ -1,7 +1,7 @@
-"""The process that renders templates for `process`: one request per line of stdin, one reply on stdout.
+"""Script of the process that renders templates: one request per line of stdin, one reply per line of stdout.
 
-A rendering that runs over its processor time ends the process, by the signal of a timer. One that needs more
-memory than is left raises, where the system enforces the limit (Linux does, macOS does not).
+A rendering that exceeds its processor time ends the process by the signal of a timer. One that exceeds the
+memory limit raises, if the system enforces the limit (Linux does, macOS does not).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import sys
 from typing import Any
 
 MEMORY = 2**30
-"""Bytes of address space, of which the process itself takes about a seventh."""
+"""Maximum address space in bytes, of which the process itself needs about a seventh."""
 
 
 def render(request: dict[str, Any]) -> str:
-    """The text of a request's `messages` in its `template`, as `apply_chat_template` writes it.
+    """Render the `messages` of a request with its `template`, as `apply_chat_template` does.
 
-    `options` are the template's variables: the special tokens, the tools and those in the data.
+    `options` are the variables of the template: the special tokens, the tools and those in the data.
 
     Raises:
         jinja2.TemplateError: the template refuses the messages.
-        Exception: anything else that goes wrong in the template.
+        Exception: any other error in the template.
     """
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    # Many templates write "None" for a key without a value, and all of them take a missing one.
+    # Many templates print "None" for a key whose value is None, and all accept a missing key.
     messages = [{key: value for key, value in m.items() if value is not None} for m in request["messages"]]
     options = request["options"]
     rendered: Any = render_jinja_template([messages], chat_template=request["template"], **options)
@@ -36,7 +36,7 @@ def render(request: dict[str, Any]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The error of a template as one line."""
+    """Return the error of a template as one line."""
     from jinja2 import TemplateError
 
     from boresight.core.errors import first_line, named_first_line
@@ -47,8 +47,10 @@ def reason(error: Exception) -> str:
 
 
 def answer_requests() -> None:
-    """Answer requests until stdin ends. Imports come first, so that their time does not count against a
-    template's limit."""
+    """Answer requests until stdin ends.
+
+    Libraries are imported first, so that the import does not count against the time limit of a template.
+    """
     import transformers.utils.chat_template_utils  # noqa: F401
 
     with contextlib.suppress(ValueError, OSError):

@@ -1,8 +1,8 @@
-"""Results of a block from its files: means, differences from the start model, and costs of each arm.
+"""Compute the results of a block from its files: means, differences from the start model, costs of each arm.
 
-Intervals cluster prompts by topic and pool the variance of seeds over the arms of a group of the plan. Where
-no arm of a group has two seeds yet, intervals cover the variation of prompts only, and `prompts_only` is
-true.
+Intervals cluster prompts by topic and pool the variance between seeds over the arms of a group of the plan.
+If no arm of a group has results of two seeds yet, intervals cover the variation between prompts only, and
+`prompts_only` is True.
 """
 
 from __future__ import annotations
@@ -28,68 +28,68 @@ from boresight.training.rollouts.rewards import short_names
 
 @dataclass(frozen=True)
 class ArmResult:
-    """Results of one arm of a block, or of its start model, from the files that exist."""
+    """Results of one arm of a block, or of its start model, from the files of results that exist."""
 
     arm: str
     group: str
-    """Group of the plan whose arms share their variance of seeds; empty for the start model."""
+    """Name of the arm's group, over which the variance between seeds is pooled; empty for the start model."""
     planned: int
-    """Number of seeds, 1 for the start model."""
+    """Number of seeds in the plan, 1 for the start model."""
     files: Sequence[OutcomeFile]
     missing: Sequence[str]
-    """Seeds without results, or `start`."""
+    """Seeds without results, as text; `start` for a start model without results."""
     means: Mapping[str, Interval]
-    """By metric, for those that were measured."""
+    """Mean by metric, for the metrics that were measured."""
     differences: Mapping[str, Interval]
     """Differences from the start model, by metric; empty for the start model itself, and if it has no
     results."""
     prompts_only: bool
-    """Whether the intervals hold the noise of prompts alone."""
+    """Whether the intervals cover only the variation between prompts, not that between seeds."""
     stopped: Mapping[str, str] = field(default_factory=dict)
-    """Why the guard stopped a run, by its seed among the missing ones."""
+    """Reason why the guard stopped a run, by the run's seed; these seeds are among `missing`."""
 
     def number(self, name: str) -> float | None:
-        """Mean of a number over the runs that have it; None if none has."""
+        """Return the mean of a number over the runs that recorded it; None if no run did."""
         found = [file.numbers[name] for file in self.files if name in file.numbers]
         return math.fsum(found) / len(found) if found else None
 
     def total(self, name: str) -> float:
-        """Sum of a number over all runs."""
+        """Return the sum of a number over all runs; a run that did not record it counts as 0."""
         return math.fsum(file.numbers.get(name, 0.0) for file in self.files)
 
 
 @dataclass(frozen=True)
 class BlockResults:
-    """All arms of a block, those of a group together."""
+    """Results of a block: its start model, and its arms sorted by group."""
 
     name: str
     block: Block
     metrics: list[str]
     """Names of metrics: the reward, its parts that differ from it, and the win rate under a judge."""
     shares: frozenset[str]
-    """Metrics whose values all lie between 0 and 1, the area included."""
+    """Names of metrics whose values all lie between 0 and 1; the area can be one of them."""
     start: ArmResult
     arms: list[ArmResult]
 
     @property
     def lines(self) -> list[ArmResult]:
-        """The start model and the arms."""
+        """The results of the start model, then those of the arms."""
         return [self.start, *self.arms]
 
     @property
     def prompts(self) -> int:
-        """Number of test prompts, 0 as long as nothing was measured."""
+        """Number of test prompts, 0 if nothing has been measured yet."""
         return next((len(file.prompts) for arm in self.lines for file in arm.files), 0)
 
     @property
     def topics(self) -> int:
-        """Number of their topics, 0 without any."""
+        """Number of topics of the test prompts, 0 if the block has no topics."""
         found = next((file.topics for arm in self.lines for file in arm.files), None)
         return len(set(found.values())) if found else 0
 
 
 def block_results(results: Outcomes, name: str) -> BlockResults:
-    """The results of a block. Raises `UserError` if a file is torn, or lacks a metric or a topic."""
+    """Compute the results of a block. Raises `UserError` if a file is torn, or lacks a metric or a topic."""
     block, groups = results.plan.blocks[name], list(results.plan.groups)
     names = sorted(results.arms(name), key=lambda arm: groups.index(results.plan.arms[arm].group))
     files = {arm: results.results(name, arm) for arm in (START, *names)}
@@ -104,7 +104,7 @@ def block_results(results: Outcomes, name: str) -> BlockResults:
 
 
 def _metrics(block: Block) -> list[str]:
-    """The reward, and its parts if it has several or if they pay nothing."""
+    """Return the metrics of a block: the reward and its parts, without a part that alone is the reward."""
     if block.pairs is not None:
         return [REWARD, MARGIN]
     parts = short_names([config.name for config in block.reward])
@@ -114,7 +114,10 @@ def _metrics(block: Block) -> list[str]:
 
 
 def _values(files: Mapping[str, Sequence[OutcomeFile]], metric: str) -> dict[str, SeedValues]:
-    """Values of every arm that has them; of a number such as the area, those of the runs that have it."""
+    """Return the values of a metric by arm, without arms that have none.
+
+    For the area, only runs that recorded it count.
+    """
     having = {arm: [f for f in found if metric != AREA or AREA in f.numbers] for arm, found in files.items()}
     return {arm: seed_values(found, metric) for arm, found in having.items() if found}
 
@@ -126,7 +129,7 @@ def _arm(
     files: Mapping[str, Sequence[OutcomeFile]],
     values: Mapping[str, Mapping[str, SeedValues]],
 ) -> ArmResult:
-    """One arm with its intervals, where it has results."""
+    """Compute the results of one arm; metrics without results have no interval."""
     group = "" if arm == START else results.plan.arms[arm].group
     same = [other for other in results.arms(block) if results.plan.arms[other].group == group]
     prompts_only = not any(len(files[other]) > 1 for other in same)
@@ -150,7 +153,7 @@ def _arm(
 def _against(
     start: SeedValues, own: SeedValues, pool: Sequence[SeedValues], topics: Topics | None
 ) -> Interval:
-    """An arm minus the start model."""
+    """Return the interval of an arm's values minus those of the start model."""
     return pooled_difference(start, own, pool, topics, bounds=share_bounds(start, own)).mean
 
 

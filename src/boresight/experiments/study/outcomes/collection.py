@@ -1,4 +1,4 @@
-"""The files of results of a plan: existing, missing and unplanned ones."""
+"""Find and read the files of results of a plan: existing, missing and unplanned ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from boresight.experiments.study.plan import ArmRun, StudyPlan
 
 
 class Outcomes:
-    """Results by block and arm; every file is read once, when it is first needed.
+    """The files of results of a plan, by block and arm. Every file is read once, when it is first needed.
 
-    An arm is one of the plan, or `START` for the start model of a block.
+    The argument `arm` is the name of an arm of the plan, or `START` for the start model of the block.
     """
 
     def __init__(self, plan: StudyPlan) -> None:
@@ -22,31 +22,34 @@ class Outcomes:
         self._read: dict[Path, OutcomeFile] = {}
 
     def paths(self, block: str, arm: str) -> list[Path]:
-        """Paths of all files that the plan asks for, one per seed."""
+        """Return the paths of all planned files of an arm, one per seed, whether or not they exist."""
         if arm == START:
             return [outcome_path(self.folder, block, None)]
         return [outcome_path(self.folder, block, ArmRun(arm, seed)) for seed in self.plan.arms[arm].seeds]
 
     def results(self, block: str, arm: str) -> list[OutcomeFile]:
-        """Contents of the files that are there. Raises `UserError` if one is torn or was edited."""
+        """Read the files of an arm that exist. Raises `UserError` if one is torn or was edited."""
         return [self._content(path) for path in self.paths(block, arm) if path.exists()]
 
     def missing(self, block: str, arm: str) -> list[Path]:
-        """Paths of the files that are not there."""
+        """Return the paths of the planned files of an arm that do not exist."""
         return [path for path in self.paths(block, arm) if not path.exists()]
 
     def stops(self, block: str, arm: str) -> dict[Path, str]:
-        """Why the guard stopped a run, by the path of its missing file. Raises `UserError` if the file with
-        the reason is torn or was edited."""
+        """Return why the guard stopped runs of an arm, by the path of the run's missing file of results.
+
+        Raises:
+            UserError: a file with a reason is torn or was edited.
+        """
         found = {path: read_stop(path) for path in self.missing(block, arm)}
         return {path: why for path, why in found.items() if why is not None}
 
     def arms(self, block: str) -> list[str]:
-        """The arms of a block in the plan's order, without its start model."""
+        """Return the arms of a block in the plan's order, without its start model."""
         return [name for name, arm in self.plan.arms.items() if arm.block == block]
 
     def unplanned(self) -> list[Path]:
-        """Files of results that do not belong to the plan, such as those of an arm that it had before."""
+        """Return files of results that do not belong to the plan, such as those of a removed arm."""
         wanted = {
             path
             for block in self.plan.blocks

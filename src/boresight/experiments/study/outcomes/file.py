@@ -1,4 +1,4 @@
-"""One file of results for each arm of a block and seed: what was run, then one line per prompt.
+"""Read and write files of results, one for each arm of a block and seed: a header, then one line per prompt.
 
     {"arm": …, "seed": …, "settings": {…}, "numbers": {…}, "curve": [[0, 0.41], …], "answers": […], …}
     {"id": "p0", "topic": "tea", "rewards": {"reward": [1.0, 0.0]}}
@@ -53,16 +53,20 @@ class OutcomeFile:
     samples also `area` and `informative_prompts`, else `training_rows`; `learning_rate` and `steps` where a
     ramp chose them."""
     curve: list[tuple[int, float]]
-    """Verifier calls and held-out reward of every evaluation."""
+    """`(verifier calls, held-out reward)` of every evaluation."""
     environment: dict[str, Any]
     prompts: list[PromptResult]
     answers: list[ShownAnswer] = field(default_factory=list)
-    """A few answers to read; earlier files have none."""
+    """A few answers for reading; files of earlier versions have none."""
     parts: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    """Steps and held-out values of each reward, where a run has several; earlier files have none."""
+    """`(step, held-out value)` of every evaluation by reward, for a run with several rewards; files of
+    earlier versions have none."""
 
     def values(self, metric: str) -> dict[str, Value]:
-        """A value by prompt: the mean over its samples, missing where one of them is.
+        """Return the value of a metric by prompt: the mean over the prompt's samples.
+
+        The value is None if a sample has none. A metric with one number per run has one entry, under the
+        name of the metric.
 
         Raises:
             UserError: the file has no such metric.
@@ -86,7 +90,7 @@ class OutcomeFile:
 
 
 def outcome_path(outcomes: Path, block: str, run: ArmRun | None) -> Path:
-    """Path of the results of a run, or of the start model of a block."""
+    """Return the path of the results of a run or, if `run` is None, of the start model of a block."""
     return outcomes / block / f"{START if run is None else run.name}{ENDING}"
 
 
@@ -102,7 +106,7 @@ def write_outcome_file(path: Path, outcome: OutcomeFile) -> None:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The first line of a file of results. Raises `UserError` if it is torn or was edited."""
+    """Read the first line of a file of results. Raises `UserError` if it is torn or was edited."""
     try:
         head = json.loads(next(_lines(path), b""))
     except ValueError:
@@ -113,7 +117,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_outcome_file(path: Path) -> OutcomeFile:
-    """The results in a file. Raises `UserError` if it is torn, was edited, or is of another kind."""
+    """Read a file of results. Raises `UserError` if it is torn, was edited, or is of another kind."""
     head = read_header(path)
     lines = list(_lines(path))[1:]
     if _digest(lines) != head.get("sha256"):
@@ -142,7 +146,7 @@ def _outcome(head: dict[str, Any], rows: Sequence[dict[str, Any]]) -> OutcomeFil
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file of results, each with its end. Raises `UserError` if they cannot be read."""
+    """Yield the lines of a file of results with their line ends. Raises `UserError` if it is unreadable."""
     try:
         with io.BufferedReader(Decompressed(gzip.GzipFile(path), path)) as file:
             yield from file
@@ -153,7 +157,8 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _finite(value: Any) -> float:
-    """A number of a run; a missing one is absent from the file and is never NaN."""
+    """Convert a number of a file to float. Raises `ValueError` unless it is finite: missing numbers are
+    absent from the file, not NaN."""
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"{value} is no number")

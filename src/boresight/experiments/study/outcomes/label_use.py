@@ -1,5 +1,7 @@
-"""Efficiency of a run's verifier calls: its held-out reward over calls, and the prompts with informative
-samples."""
+"""Measure how efficiently a run uses verifier calls: held-out reward over calls, and informative prompts.
+
+A prompt is informative if its samples received different rewards.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,16 @@ from boresight.core.errors import UserError
 from boresight.reports.read_run import RunData
 
 CALLS = "verifier_calls"
-"""Name in the log of the number of completions scored by a run's rewards so far."""
+"""Key in the log: number of completions that the run's rewards have scored so far."""
 PART = "reward_"
-"""Prefix of the names of single rewards in the log of a run with several."""
+"""Prefix of the keys of single rewards in the log of a run with several rewards."""
 
 
 def held_out_by_calls(run: RunData, metric: str = "reward") -> list[tuple[int, float]]:
-    """Verifier calls and held-out value of every evaluation, the start model's first.
+    """Return `(verifier calls, held-out value)` of the evaluations, beginning with that of the start model.
 
-    Several updates may share the samples of one rollout. Of evaluations without a verifier call between them
-    the last one counts, since all that those calls have taught is in its model.
+    Several updates may share the samples of one rollout, so that several evaluations have the same number of
+    verifier calls. Only the last one of them is returned: its model has learned from all of these calls.
 
     Raises:
         UserError: the run logs no verifier calls, an evaluation lacks the value, or a step has two.
@@ -44,7 +46,7 @@ def held_out_by_calls(run: RunData, metric: str = "reward") -> list[tuple[int, f
 
 
 def held_out_parts(run: RunData) -> dict[str, list[tuple[int, float]]]:
-    """Steps and held-out values of each reward of a run that has several, by the reward's name."""
+    """Return `(step, held-out value)` of every evaluation by reward; empty if the run has one reward."""
     names = sorted({name for line in run.eval for name in line if name.startswith(PART)} - {f"{PART}error"})
     return {
         name.removeprefix(PART): [
@@ -55,12 +57,14 @@ def held_out_parts(run: RunData) -> dict[str, list[tuple[int, float]]]:
 
 
 def area_under(curve: Sequence[tuple[int, float]]) -> float:
-    """Mean height of a curve over its calls, by the trapezoid rule: in the unit of its values.
+    """Compute the area under a curve of `(verifier calls, value)`, divided by the range of calls.
 
         A = Σ (x_i - x_{i-1}) (y_i + y_{i-1}) / 2 / (x_n - x_0)
 
+    By the trapezoid rule; the result is a mean value, in the unit of the values.
+
     Raises:
-        UserError: there are fewer than two points, so no area.
+        UserError: the curve has fewer than two points.
     """
     if len(curve) < 2:
         raise UserError(f"A curve of {len(curve)} evaluations has no area; two are the least.")
@@ -69,15 +73,15 @@ def area_under(curve: Sequence[tuple[int, float]]) -> float:
 
 
 LOST = ("identical_share", "ties_share", "unscorable_share")
-"""Logged shares of sampled pairs that gave no preference, by reason."""
+"""Keys in the log: shares of sampled pairs that gave no preference, one for each reason."""
 
 
 def informative_prompts(run: RunData, k: int) -> float | None:
-    """Number of prompts over the whole run whose samples got different rewards: pairs, or groups of k with
-    unequal rewards.
+    """Return the number of prompts in the whole run whose samples received different rewards.
 
-    None if the run samples nothing, or logs no share of samples with different rewards for one of its
-    rollouts.
+    The samples of a prompt are a pair, or a group of `k`. A prompt that occurs in several rollouts counts
+    once for each. The result is None if the run samples nothing, or if one of its rollouts logs neither
+    shares of pairs without a preference nor of groups with equal rewards.
     """
     found, before = [], 0
     for line in run.train:
@@ -96,7 +100,7 @@ def informative_prompts(run: RunData, k: int) -> float | None:
 
 
 def training_rows(run: RunData) -> float | None:
-    """Number of training rows, such as labeled pairs; None for a run that samples its rows."""
+    """Return the number of training rows, such as labeled pairs; None for a run that samples completions."""
     if any(_known(line, CALLS) for line in run.train):
         return None
     kept = (run.data.get("train") or {}).get("kept")
@@ -104,7 +108,10 @@ def training_rows(run: RunData) -> float | None:
 
 
 def trained_tokens(run: RunData) -> float | None:
-    """Tokens of all rows that the run has trained on, to the precision of the log; None if it logs none."""
+    """Return the number of tokens that the run has trained on; None if the log does not contain it.
+
+    Computed as seconds times tokens per second, to the precision of the log.
+    """
     wanted = ("seconds", "tokens_per_second")
     timed = [line for line in run.train if all(_known(line, name) for name in wanted)]
     return math.fsum(line["seconds"] * line["tokens_per_second"] for line in timed) if timed else None
@@ -116,6 +123,8 @@ def _known(line: Mapping[str, Any], name: str) -> bool:
 
 
 def seconds_of_steps(run: RunData) -> float:
-    """Seconds of the logged training steps. A process that was killed leaves its steps in the log, but not
-    its own time."""
+    """Return the sum of the seconds of the logged training steps.
+
+    It includes the steps of a process that was killed, whose total time is not recorded elsewhere.
+    """
     return math.fsum(line["seconds"] for line in run.train if _known(line, "seconds"))

@@ -40,14 +40,14 @@ from boresight.runs.training_folder import TrainingFolder
 from boresight.training.rollouts.rewards import short_names
 
 ACCURACY = "accuracy"
-"""Whether a held-out pair is ranked right, among the numbers of a run."""
+"""Key among the numbers of a run: whether a held-out pair is ranked right."""
 
 
 def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> None:
-    """Write the results of a trained arm of a block, unless they are there.
+    """Measure a trained arm of a block and write its file of results, unless the file exists.
 
     Raises:
-        UserError: a prompt lacks what a reward needs, or the run's log is not whole.
+        UserError: a prompt lacks what a reward needs, or the run's log is incomplete.
     """
     path, block = study.outcome_file(run), study.block_of(run)
     if path is None or block is None or path.exists():
@@ -56,7 +56,7 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
     log = read_run(folder)
     curve = held_out_by_calls(log) if any(CALLS in line for line in log.train) else []
     arm = study.plan.arms[run.arm]
-    # What a reward model pays for is only measured by the verifier.
+    # With `rewarded_by`, a reward model trains the arm: calls of the verifier only measure it.
     calls = arm.verifier_calls + (_calls(log) if arm.rewarded_by is None else 0)
     numbers = {"seconds": max(seconds, seconds_of_steps(log)), CALLS: float(calls)}
     if len(curve) > 1:
@@ -79,7 +79,10 @@ def measure_arm(study: Study, run: ArmRun, seconds: float, console: Console) -> 
 
 
 def measure_start_model(study: Study, run: ArmRun, console: Console) -> None:
-    """Write the results of the start model of an arm's block, unless they are there or the arm has none."""
+    """Measure the start model of an arm's block and write its file of results.
+
+    Does nothing if the file exists or the arm has no block.
+    """
     name, block = study.plan.arms[run.arm].block, study.block_of(run)
     if name is None or block is None:
         return
@@ -97,16 +100,20 @@ def measure_start_model(study: Study, run: ArmRun, console: Console) -> None:
 def _results(
     study: Study, block: Block, model: str, numbers: Path, console: Console
 ) -> tuple[list[PromptResult], list[ShownAnswer]]:
-    """Results of a model on the prompts or pairs of a block; `numbers` is the file of a run's numbers."""
+    """Return the results of a model on the prompts or pairs of a block, and some of its answers.
+
+    For pairs, the results are read from `numbers`, the file with the held-out numbers of a run.
+    """
     if block.pairs is not None:
         return ranked_pairs(numbers), []
     return measure_model(model, judged_block(study, block), console)
 
 
 def ranked_pairs(path: Path) -> list[PromptResult]:
-    """Whether each held-out pair of a run is ranked right, and its margin, from a file of held-out numbers.
+    """Read from a file of held-out numbers whether each pair is ranked right, and its margin.
 
-    Where the run stores that pairs share a prompt, that prompt is their topic: they are not independent.
+    If the run stores which pairs share a prompt, the prompt is their topic, since such pairs are not
+    independent.
 
     Raises:
         UserError: the file is torn, or the method of the run ranks no pairs.
@@ -125,7 +132,7 @@ def ranked_pairs(path: Path) -> list[PromptResult]:
 
 
 def judged_block(study: Study, block: Block) -> Block:
-    """The block with its judge added to the rewards, if it has one."""
+    """Return the block with its judge, if it has one, added to the rewards with weight 0."""
     judge = plans.block_judge_run(study.plan, block)
     if judge is None:
         return block
@@ -134,7 +141,7 @@ def judged_block(study: Study, block: Block) -> Block:
 
 
 def measure_model(model: str, block: Block, console: Console) -> tuple[list[PromptResult], list[ShownAnswer]]:
-    """Rewards of a model's samples to the test prompts of a block, and some of the samples."""
+    """Sample answers of a model to the test prompts of a block; return their rewards, and some of them."""
     from boresight.evaluation.recipe import GenerateSection
     from boresight.evaluation.systems import generate_responses
 
@@ -152,7 +159,7 @@ def measure_model(model: str, block: Block, console: Console) -> tuple[list[Prom
 
 
 def read_test_prompts(block: Block) -> list[Prompt]:
-    """The test prompts of a block, each with an id of its own. Raises `UserError`."""
+    """Read the test prompts of a block; ids are made distinct. Raises `UserError` if they cannot be read."""
     from boresight.data.reading.split import prompts_in
     from boresight.data.stored.digests import distinct_ids
 
@@ -174,5 +181,5 @@ def _topic(prompt: Prompt, block: Block) -> str | None:
 
 
 def _calls(log: RunData) -> int:
-    """Verifier calls of a whole run, 0 for methods that make none."""
+    """Return the number of verifier calls of a whole run, 0 for methods that make none."""
     return max((int(line.get(CALLS) or 0) for line in log.train), default=0)

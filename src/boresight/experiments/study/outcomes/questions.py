@@ -1,4 +1,4 @@
-"""The confirmatory questions of a plan, answered from its files of results."""
+"""Answer the confirmatory questions of a plan from its files of results."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class AnsweredQuestion:
 
 
 def answer_questions(results: Outcomes) -> list[AnsweredQuestion]:
-    """Every question of a plan, decided as one family once the results of all of them are there.
+    """Decide all questions of a plan as one family, once the results for all of them exist.
 
-    Until then none is decided: which questions are in the family must not depend on what they found.
+    Until then no question is decided, since the family of questions must not depend on their results.
 
     Raises:
         UserError: a file of results is torn or lacks a metric.
@@ -41,7 +41,7 @@ def answer_questions(results: Outcomes) -> list[AnsweredQuestion]:
 
 
 def question_sentence(answered: AnsweredQuestion) -> str:
-    """A question with its verdict in one sentence."""
+    """Format a question with its verdict as one sentence."""
     asked, decision = answered.planned, answered.decision
     if decision is None:
         count = len(answered.missing)
@@ -68,20 +68,19 @@ def question_sentence(answered: AnsweredQuestion) -> str:
 
 
 def seeds_in_words(asked: PlannedQuestion, counts: tuple[int, int]) -> str:
-    """Numbers of seeds as text: `3 and 4`, or that of the trained arm alone, since the start model has no
-    seeds."""
+    """Format the numbers of seeds of both arms, as `3 and 4`. A start model has no seeds and is omitted."""
     named = zip((asked.of, asked.to), counts, strict=True)
     return " and ".join(f"{count:,}" for arm, count in named if arm != START)
 
 
 def enough_in_words(asked: PlannedQuestion, enough: EnoughData) -> list[str]:
-    """What would decide a question: numbers of seeds, and that of prompts where there is one per prompt."""
+    """Format the amount of data that would decide a question: seeds, and prompts unless there are none."""
     seeds = f"{seeds_in_words(asked, enough.seeds)} seeds"
     return [seeds, f"{rounded_up(enough.prompts):,} prompts"] if enough.prompts else [seeds]
 
 
 def questions_headline(answered: Sequence[AnsweredQuestion]) -> str:
-    """The verdicts on all questions in one sentence, or the reason why there are none yet."""
+    """Summarize the verdicts on all questions in one sentence, or state why there are none yet."""
     if waiting := {name for each in answered for name in each.missing}:
         files = f"{plural(len(waiting), 'file')} of results {is_or_are(len(waiting))} missing"
         return f"No question is decided yet, since {files}."
@@ -97,7 +96,7 @@ def questions_headline(answered: Sequence[AnsweredQuestion]) -> str:
 
 
 def question_of(results: Outcomes, asked: PlannedQuestion) -> Question:
-    """The question to be decided, with the difference computed from the files."""
+    """Return the question in the form that `decide` takes, with its difference computed from the files."""
     block = _block(results, asked)
     arms = {arm: results.results(block, arm) for arm in _arms(asked)}
     values = {arm: seed_values(found, asked.metric) for arm, found in arms.items()}
@@ -116,7 +115,7 @@ def _arms(asked: PlannedQuestion) -> list[str]:
 
 
 def _block(results: Outcomes, asked: PlannedQuestion) -> str:
-    """The block of a question's arms, of which at least one is trained."""
+    """Return the name of the block of a question's arms; at least one of these is trained."""
     trained = next(arm for arm in (asked.to, asked.of, *asked.pool) if arm != START)
     return str(results.plan.arms[trained].block)
 

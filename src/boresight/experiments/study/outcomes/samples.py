@@ -1,4 +1,7 @@
-"""A few answers of a model, kept beside its results to be read; all arms of a block have the same prompts."""
+"""Select a few answers of a model to store with its results for reading.
+
+The prompts are the same for all arms of a block.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,15 @@ from boresight.core.schema import Message, Prompt
 from boresight.evaluation.response import Response
 
 MOST_ANSWERS, LONGEST_PROMPT, LONGEST_ANSWER = 6, 800, 500
-"""Answers per file, and their longest texts in characters: the files are committed."""
+"""Maximum number of answers per file, and maximum length of a prompt and of an answer in characters. They are
+small because the files are committed."""
 
 
 @dataclass(frozen=True)
 class ShownAnswer:
-    """The first sample of a model to one prompt, by the prompt's id; None where there is no completion.
+    """First sample of a model for one prompt; `id` is that of the prompt.
 
-    `cut_at`: its number of tokens, if the token limit cut it.
+    `answer` is None if there is no completion. `cut_at` is its number of tokens if the token limit cut it.
     """
 
     id: str
@@ -26,13 +30,13 @@ class ShownAnswer:
     cut_at: int | None = None
 
     def bounded(self) -> ShownAnswer:
-        """The same without control characters, texts cut at their limits."""
+        """Return a copy without control characters, its texts cut at their maximum lengths."""
         answer = None if self.answer is None else _cut(self.answer, LONGEST_ANSWER)
         return ShownAnswer(self.id, _cut(self.prompt, LONGEST_PROMPT), answer, self.cut_at)
 
 
 def shown_answers(prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]) -> list[ShownAnswer]:
-    """Answers to `MOST_ANSWERS` prompts that are spread evenly over all; `found` is `[prompt][sample]`."""
+    """Return the first samples for `MOST_ANSWERS` prompts, evenly spaced; `found[prompt][sample]`."""
     count = min(MOST_ANSWERS, len(prompts))
     chosen = [(prompts[i], found[i][0]) for i in (place * len(prompts) // count for place in range(count))]
     return [
@@ -42,7 +46,7 @@ def shown_answers(prompts: Sequence[Prompt], found: Sequence[Sequence[Response]]
 
 
 def _conversation(messages: Sequence[Message]) -> str:
-    """One turn as it is; several with their roles."""
+    """Return the text of a single message as it is, and of several messages with their roles."""
     if len(messages) == 1:
         return messages[0]["content"]
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)

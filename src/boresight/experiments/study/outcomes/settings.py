@@ -1,4 +1,4 @@
-"""Every setting that results depend on; results with other settings are refused."""
+"""Collect all settings that results depend on; results with other settings are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from boresight.experiments.study.plan import (
 
 
 def resolved_settings(plan: StudyPlan, here: Path) -> dict[str, Any]:
-    """All settings that results depend on: the recipes, and how answers are generated."""
+    """Return all settings that the results of a study depend on: recipes, and how answers are generated."""
     made = {run.name: arm_recipe(plan, here, run).to_dict() for run in arm_runs(plan)}
     starts = {name: arm.starts_from for name, arm in plan.arms.items()}
     asked = plan.answers.model_dump(exclude={"shown", "groups"}) if plan.answers else None
@@ -27,7 +27,7 @@ def resolved_settings(plan: StudyPlan, here: Path) -> dict[str, Any]:
 
 
 def outcome_settings(plan: StudyPlan, here: Path, run: ArmRun) -> dict[str, Any]:
-    """All settings that the results of an arm of a block depend on, its start's included."""
+    """Return all settings that the results of an arm of a block depend on, with those of its start model."""
     start = start_run(plan, run)
     settings = {"recipe": arm_recipe(plan, here, run).to_dict()}
     if start is not None:
@@ -40,7 +40,7 @@ def outcome_settings(plan: StudyPlan, here: Path, run: ArmRun) -> dict[str, Any]
 
 
 def start_settings(plan: StudyPlan, here: Path, name: str) -> dict[str, Any]:
-    """All settings that the results of a block's start model depend on."""
+    """Return all settings that the results of a block's start model depend on."""
     block = plan.blocks[name]
     settings = _settings_of_block(plan, here, block)
     if block.start in plan.arms:
@@ -56,5 +56,5 @@ def _settings_of_block(plan: StudyPlan, here: Path, block: Block) -> dict[str, A
 
 
 def block_settings(block: Block) -> dict[str, Any]:
-    """The settings of a block that results depend on."""
+    """Return the settings of a block that results depend on."""
     return block.model_dump(mode="json", exclude={"title"})

@@ -1,8 +1,8 @@
-"""Why a run of a block has no results: a small file in their place for each run that the guard stopped.
+"""Record why a run of a block has no results: a small file for each run that the guard stopped.
 
     dpo-seed1.stopped.json    {"why": "stopped by the guard at step 40: …", "checksum": …}
 
-It is committed with the results, so that the page of the same files is the same on every machine.
+The file is committed with the results, so that every machine makes the same page from the same files.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from boresight.experiments.study.storage import Study
 
 
 def stop_path(results: Path) -> Path:
-    """Path of the file that stands in the place of a file of results."""
+    """Return the path of the file that records why the file `results` does not exist."""
     return results.with_name(f"{results.name.removesuffix(ENDING)}.stopped.json")
 
 
 def read_stop(results: Path) -> str | None:
-    """Why a run has no file of results; None if no guard stopped it. Raises `UserError` if the file is torn
-    or was edited."""
+    """Return why the guard stopped the run whose file of results is missing; None if it did not stop it.
+
+    Raises:
+        UserError: the file with the reason is torn or was edited.
+    """
     path = stop_path(results)
     return str(read_state(path, REMEDY, types={"why": str})["why"]) if path.exists() else None
 
 
 def write_stops(study: Study) -> None:
-    """Write why each run of a block that the guard stopped has no results, unless that is written already."""
+    """Write the reason for each run of a block that the guard stopped, unless it is already written."""
     for run in arm_runs(study.plan):
         results, ended = study.outcome_file(run), study.outcome(run)
         if results is None or ended is None or not ended.stopped or read_stop(results) == ended.why:

@@ -1,4 +1,4 @@
-"""Results of an arm as values by seed and prompt, ready for tests and intervals."""
+"""Convert files of results to values by seed and prompt, for tests and intervals."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from boresight.stats.intervals import SHARE, Bounds, Value
 from boresight.stats.pooled_seeds import SeedValues
 
 SAME_SCORE = 1e-4
-"""Scores of a judge that differ by less count as a tie. A reward model trained by the same recipe on Zen 5
-and on Zen 3 scores one answer within 6e-6; its scores of different answers spread over about 1."""
+"""Maximum difference of two scores of a judge that counts as a tie. Two reward models that were trained by
+the same recipe, on Zen 5 and on Zen 3, score an answer equally within 6e-6. Scores of different answers
+spread over a range of about 1."""
 
 
 def seed_values(results: Sequence[OutcomeFile], metric: str) -> SeedValues:
-    """Values by prompt, once per seed; a start model was not trained. Raises `UserError` without them."""
+    """Return the values of a metric by prompt for each seed, marked as untrained for a start model.
+
+    Raises:
+        UserError: a file does not have the metric.
+    """
     trained = all(result.seed is not None for result in results)
     return SeedValues([result.values(metric) for result in results], trained)
 
 
 def wins_over(start: OutcomeFile, results: Sequence[OutcomeFile]) -> SeedValues:
-    """By seed and prompt, 1 where the judge scores an arm above the start model, 0 where below, 0.5 for a
-    tie. Scores closer than `SAME_SCORE` are a tie: they may be those of one answer on two processors."""
+    """Return 1 for each seed and prompt where the judge scores an arm above the start model, 0 where below.
+
+    A tie is 0.5. Scores that differ by less than `SAME_SCORE` are a tie, since one answer may have such
+    scores on two processors.
+    """
     before = start.values(JUDGED)
     return SeedValues([_wins(before, result.values(JUDGED)) for result in results], trained=True)
 
 
 def _wins(before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, Value]:
-    """The comparison prompt by prompt, missing where one of both has no score."""
+    """Compare scores prompt by prompt: 1, 0.5 or 0, or None if one of the two is missing."""
     return {
         id_: None
         if was is None or (now := after.get(id_)) is None
@@ -38,12 +46,12 @@ def _wins(before: Mapping[str, Value], after: Mapping[str, Value]) -> dict[str, 
 
 
 def topics_of(results: Sequence[OutcomeFile], metric: str) -> dict[str, Hashable] | None:
-    """Topic by prompt; None if the block has no topics, or for a metric with one number per run."""
+    """Return the topic of each prompt; None without topics, or for a metric with one number per run."""
     return None if metric in results[0].numbers else results[0].topics
 
 
 def share_bounds(*arms: SeedValues) -> Bounds | None:
-    """Bounds of shares if there are several prompts and all values lie between 0 and 1; else None."""
+    """Return the bounds of a share if there are several prompts and all values are in [0, 1]; else None."""
     by_prompt = [values for arm in arms for values in arm.by_seed]
     single = all(len(values) == 1 for values in by_prompt)
     return SHARE if not single and are_shares(arms) else None

@@ -1,4 +1,4 @@
-"""Time and money that a plan will take, from what its arms took on this machine before."""
+"""Estimate the time and the cost of a plan from earlier runs of its arms on this machine."""
 
 from __future__ import annotations
 
@@ -24,18 +24,21 @@ from boresight.runs.check.preflight import steps_of
 from boresight.runs.environment import environment
 
 MACHINE = ("processor", "cores", "gpu")
-"""Keys of `environment.json` by which two machines count as the same."""
+"""Keys of `environment.json` that must be equal for two machines to count as the same."""
 
 
 @dataclass(frozen=True)
 class ExpectedCost:
-    """Seconds of every arm over all its seeds; None if the arm has not run on this machine."""
+    """Expected time and cost of a plan.
+
+    `seconds` is the time of each arm over all its seeds; None if the arm has not run on this machine.
+    """
 
     seconds: dict[str, float | None]
     usd_per_hour: float | None
 
     def in_words(self) -> list[str]:
-        """One sentence on the time, and one on the money."""
+        """Return one sentence on the time, and one on the cost."""
         known = [seconds for seconds in self.seconds.values() if seconds is not None]
         unknown = [name for name, seconds in self.seconds.items() if seconds is None]
         if not known:
@@ -52,10 +55,10 @@ class ExpectedCost:
 
 
 def expected_cost(plan: StudyPlan, here: Path, folder: Path, only: Sequence[str] = ()) -> ExpectedCost:
-    """Expected cost of the plan's arms, from the study in `folder` if it ran on this machine.
+    """Estimate the cost of the plan's arms from the study in `folder`, if it ran on this machine.
 
-    A finished run with the same settings gives the time of its arm and seed; for one that was cut short, the
-    time per step is multiplied by the steps of the recipe.
+    The time of an arm is the mean over its finished runs with the same settings, times its number of seeds.
+    If no run has finished, the time per step of an interrupted run is multiplied by the steps of the recipe.
     """
     study, recipes = Study(plan, here, folder), _measured_recipes(folder)
     seconds = {name: _seconds(study, name, recipes) for name in only or plan.arms}
@@ -71,7 +74,7 @@ def print_expected_cost(
 
 
 def _measured_recipes(folder: Path) -> dict[str, Any]:
-    """Recipes of the runs in a study's folder, by name; none if another machine ran them."""
+    """Read the recipes of the runs in a study's folder, by name; empty if another machine ran them."""
     path = folder / "environment.json"
     if not path.exists():
         return {}
@@ -82,7 +85,8 @@ def _measured_recipes(folder: Path) -> dict[str, Any]:
 
 
 def _seconds(study: Study, name: str, recipes: Mapping[str, Any]) -> float | None:
-    """Seconds of an arm over all its seeds; None where nothing of it was measured with these settings."""
+    """Return the expected seconds of an arm over all its seeds; None if no run of it was measured with these
+    settings."""
     seeds = study.plan.arms[name].seeds
     runs = [run for run in (ArmRun(name, seed) for seed in seeds) if _is_same(study, run, recipes)]
     ended = [o.seconds for run in runs if (o := study.outcome(run)) is not None and o.finished]
@@ -91,7 +95,7 @@ def _seconds(study: Study, name: str, recipes: Mapping[str, Any]) -> float | Non
 
 
 def _is_same(study: Study, run: ArmRun, recipes: Mapping[str, Any]) -> bool:
-    """Whether a run in the folder counts as one of the plan's arm: the same test that continues a study."""
+    """Whether a run in the folder has the settings of the plan, by the test that lets a study continue."""
     now = plans.arm_recipe(study.plan, study.here, run).to_dict()
     if run.name not in recipes:
         return False
@@ -99,7 +103,7 @@ def _is_same(study: Study, run: ArmRun, recipes: Mapping[str, Any]) -> bool:
 
 
 def _by_steps(study: Study, run: ArmRun) -> float | None:
-    """Seconds that all steps of a run take at the pace of those in its log; None without any."""
+    """Return the seconds of all steps of a run, extrapolated from the logged ones; None if there are none."""
     recipe = plans.arm_recipe(study.plan, study.here, run)
     steps = steps_of(recipe, recipe.data.limit)
     if steps is None or not (study.run_folder(run) / "metrics.jsonl").exists():

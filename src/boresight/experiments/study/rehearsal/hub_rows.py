@@ -1,4 +1,4 @@
-"""Made-up rows with the columns and splits of data sets on the hub, by the data set's id."""
+"""Make up rows with the columns and splits of known data sets on the hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HubRow = dict[str, Any]
 
 @dataclass(frozen=True)
 class HubShape:
-    """Splits of a data set on the hub, and `row`, which makes row n with its columns."""
+    """Splits of a data set on the hub, and a function `row` that returns its row n with the right columns."""
 
     splits: tuple[str, ...]
     row: Callable[[int], HubRow]
@@ -77,7 +77,7 @@ HUB_SHAPES = {
 
 
 def synthesized(n: int) -> HubRow:
-    """Row n of pairs as `boresight synthesize` writes them."""
+    """Return row n of preference pairs as `boresight synthesize` writes them."""
     (question, better), (_, worse) = _turns(n, "It is"), _turns(n, "No")
     meta = {"judge": "rubric"}
     return {"id": str(n), "prompt": [question], "chosen": [better], "rejected": [worse], "meta": meta}

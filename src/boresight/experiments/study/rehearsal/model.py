@@ -1,4 +1,4 @@
-"""A tiny random chat model that stands in for any other: one token per byte, built in milliseconds."""
+"""Build a tiny random chat model that replaces any other model: one token per byte, built in milliseconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from boresight.data.tokenizer import Tokenizer
 
 MAX_TOKENS = 4096
-"""Positions; prompts in bytes are about four times as long as in the tokens of the model itself."""
+"""Maximum context length, in tokens. Prompts have about four times as many tokens as with the tokenizer of
+the replaced model, since a token is a byte."""
 END_OF_TEXT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (END_OF_TEXT, START, END)
 
@@ -22,7 +23,7 @@ SPECIAL = (END_OF_TEXT, START, END)
 def build_stand_in(folder: Path) -> None:
     """Write a random Llama of two layers of width 32 and its tokenizer to `folder`.
 
-    Its layers have the names that Qwen2 and Llama share, so that the targets of adapters are found.
+    Its layers have the names that Qwen2 and Llama share, so that the target modules of LoRA are found.
     """
     from transformers import LlamaConfig
 
@@ -44,7 +45,7 @@ def build_stand_in(folder: Path) -> None:
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per byte, so that every text survives encoding and decoding, and a chat template."""
+    """Build a tokenizer with a chat template and one token per byte, which can encode and decode any text."""
     import tokenizers
     from tokenizers import decoders, pre_tokenizers
     from tokenizers.models import BPE

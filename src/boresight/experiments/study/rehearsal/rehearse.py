@@ -32,18 +32,18 @@ from boresight.experiments.study.report.page import write_study_report
 from boresight.experiments.study.storage import ArmOutcome, Study
 
 PROMPTS, NEW_TOKENS = 2, 4
-"""Prompts that an arm answers in a rehearsal, and the longest answer in tokens."""
+"""Number of prompts that an arm answers in a rehearsal, and maximum answer length in tokens."""
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
 
 
 @dataclass(frozen=True)
 class RehearsedStudy(Study):
-    """A study whose recipes are shrunk."""
+    """The study of a rehearsal, whose recipes are shrunk."""
 
     stand_ins: StandIns
 
     def recipe(self, run: ArmRun) -> Recipe:
-        """The shrunk recipe of a run. Raises `UserError` if the recipe is wrong or there is no stand-in."""
+        """Return the shrunk recipe of a run. Raises `UserError` if the recipe is wrong or has no stand-in."""
         start = self.start_of(run)
         judge = self.model_of(plans.judge_run(self.plan, run))
         made, base = plans.arm_recipe(self.plan, self.here, run, judge=judge), run
@@ -54,12 +54,12 @@ class RehearsedStudy(Study):
 
 
 class RehearsedArms(StudyArms):
-    """The arms of a rehearsal, which print one line each."""
+    """Experiment that runs the arms of a rehearsal and prints one line for each."""
 
     noun = "rehearsal"
 
     def begin(self, run: ArmRun) -> None:
-        """Print nothing: an arm takes seconds."""
+        """Print nothing, since an arm takes only seconds."""
 
     def report(self, run: ArmRun, outcome: ArmOutcome) -> None:
         """Print how the arm ended."""
@@ -68,13 +68,13 @@ class RehearsedArms(StudyArms):
 
 
 def rehearse_plan(plan: StudyPlan, here: Path, only: Sequence[str], console: Console) -> int:
-    """Rehearse the arms of a plan, or those named in `only`; returns the number of failures.
+    """Rehearse the arms of a plan, or those named in `only`; return the number of failures.
 
-    Arms that they start from are rehearsed too. Nothing outside a temporary folder is written, and nothing is
-    read from the network.
+    Arms whose models they need are rehearsed as well. Nothing outside a temporary folder is written, and
+    nothing is read from the network.
 
     Raises:
-        Interrupted: a signal.
+        Interrupted: after Ctrl-C or SIGTERM.
     """
     folder = Path(tempfile.mkdtemp(prefix="boresight-rehearsal-"))
     wanted = _with_starts(plan, only or list(plan.arms))
@@ -94,7 +94,7 @@ def rehearse_plan(plan: StudyPlan, here: Path, only: Sequence[str], console: Con
 
 
 def _run(plan: StudyPlan, here: Path, wanted: Sequence[str], stand_ins: StandIns, console: Console) -> int:
-    """Run the arms between the answers of the start model and the report; returns how many lines failed."""
+    """Let the start model answer, run the arms, and write the reports; return the number of failures."""
     study: RehearsedStudy | None = None
 
     def begin() -> None:
@@ -111,7 +111,7 @@ def _run(plan: StudyPlan, here: Path, wanted: Sequence[str], stand_ins: StandIns
     failures += len(wanted) - len(passed)
     if not passed:
         return failures
-    shown = replace(study, plan=_part(study.plan, passed))  # of the others not even the recipe may be known
+    shown = replace(study, plan=_part(study.plan, passed))  # a failed arm may not even have a valid recipe
     failures += _failures("report", partial(write_study_report, shown), console)
     if shown.plan.blocks:
         failures += _failures("page", partial(write_outcome_page, shown.plan, here), console)
@@ -119,7 +119,7 @@ def _run(plan: StudyPlan, here: Path, wanted: Sequence[str], stand_ins: StandIns
 
 
 def _failures(what: str, step: Callable[[], object], console: Console) -> int:
-    """Take a step that belongs to no arm; 1 and a line if it fails, whatever went wrong."""
+    """Run a step that belongs to no arm; if it fails, print the error and return 1, else return 0."""
     try:
         step()
     except UserError as error:
@@ -137,7 +137,7 @@ def _say(console: Console, line: str) -> None:
 
 
 def _with_starts(plan: StudyPlan, only: Sequence[str]) -> list[str]:
-    """The arms named in `only` and all whose models they need, in the plan's order."""
+    """Return the arms named in `only` and all arms whose models they need, in the plan's order."""
     wanted: set[str] = set()
     open_names = list(only)
     while open_names:
@@ -149,7 +149,11 @@ def _with_starts(plan: StudyPlan, only: Sequence[str]) -> list[str]:
 
 
 def _small(plan: StudyPlan, wanted: Sequence[str], stand_ins: StandIns) -> StudyPlan:
-    """The plan with those arms, one seed each, and with few prompts to answer. Raises `UserError`."""
+    """Reduce the plan to the arms `wanted`, with one seed each and few prompts.
+
+    Raises:
+        UserError: a model or data set has no stand-in.
+    """
     part = _part(plan, wanted)
     arms = {name: arm.model_copy(update={"seeds": [0]}) for name, arm in part.arms.items()}
     answers = part.answers
@@ -165,7 +169,7 @@ def _small(plan: StudyPlan, wanted: Sequence[str], stand_ins: StandIns) -> Study
 
 
 def _small_block(block: Block, stand_ins: StandIns) -> Block:
-    """A block with few test prompts and short answers, or with few pairs."""
+    """Reduce a block to few test prompts and short answers, or to few pairs."""
     if block.pairs is not None:
         return block.model_copy(update={"pairs": stand_ins.data(block.pairs), "limit": PROMPTS})
     assert block.prompts is not None
@@ -175,7 +179,7 @@ def _small_block(block: Block, stand_ins: StandIns) -> Block:
 
 
 def _part(plan: StudyPlan, wanted: Sequence[str]) -> StudyPlan:
-    """The plan reduced to some of its arms."""
+    """Reduce the plan to the arms `wanted`, and to the figures, comparisons and questions about them."""
     arms = {name: plan.arms[name] for name in wanted}
     answers = plan.answers
     if answers is not None:
@@ -193,7 +197,7 @@ def _part(plan: StudyPlan, wanted: Sequence[str]) -> StudyPlan:
 
 @contextmanager
 def _offline(cache: Path) -> Iterator[None]:
-    """Forbid the hub, and let caches grow in a folder of the rehearsal."""
+    """Disable access to the hub inside the block, and use `cache` as the folder of caches."""
     wanted = {**dict.fromkeys(OFFLINE, "1"), "XDG_CACHE_HOME": str(cache)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

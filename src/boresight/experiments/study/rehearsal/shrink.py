@@ -1,4 +1,4 @@
-"""The recipe of an arm for a rehearsal: two steps of two rows, everything else as small as it can be."""
+"""Shrink the recipe of an arm for a rehearsal: two steps of two rows, and other sizes as small."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST = {
     "evaluate.kl_rows": 2,
     "check.probes": 2,
 }
-"""Upper limits of numbers in a rehearsal."""
+"""Maximum values of settings in a rehearsal, by recipe key."""
 SET: dict[str, object] = {
     "data.limit": 24,
     "data.eval_half": None,
@@ -37,18 +37,22 @@ SET: dict[str, object] = {
     "train.trackers": [],
     "train.guard": None,
 }
-"""Settings that a rehearsal replaces: no network, no second machine, no early end."""
+"""Settings that a rehearsal replaces, so that it needs no network and no second machine and never ends
+early."""
 
 
 def shrunk(recipe: Recipe, stand_ins: StandIns, base: str, start: str | None = None) -> Recipe:
-    """The recipe with stand-ins and two steps; no finding stops it, as too few steps would.
+    """Return the recipe with two steps, and with stand-ins for its model and data.
+
+    All findings that can be allowed are allowed, since for example two steps are too few for a real run.
 
     Args:
-        base: the model that the arm, or the first one of those that it starts from, trains.
-        start: folder of the run that it starts from in the rehearsal.
+        base: name of the model in the plan: that of the arm or, if it starts from another arm, that of the
+            first arm in this chain.
+        start: folder of the run that the arm starts from in the rehearsal.
 
     Raises:
-        UserError: a model or data set for which nothing can stand in.
+        UserError: a model or data set has no stand-in.
     """
     raw = recipe.to_dict()
     for key, most in MOST.items():
@@ -63,7 +67,7 @@ def shrunk(recipe: Recipe, stand_ins: StandIns, base: str, start: str | None = N
             put(raw, key, found or stand_ins.data(source))
     put(raw, "model.name", start or stand_ins.model(base))
     if base != countdown_tiny.NAME:
-        put(raw, "data.max_length", MAX_TOKENS)  # bytes, and not tokens
+        put(raw, "data.max_length", MAX_TOKENS)  # a token of the stand-in is a byte
     if raw["optim"]["lr"] == "auto":
         put(raw, "optim.lr", 1e-4)
     put(raw, "check.allow", [name for name in finding_names() if name not in STOPS.values()])

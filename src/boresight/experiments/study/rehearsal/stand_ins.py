@@ -1,4 +1,4 @@
-"""Stand-ins for the models and data sets that a plan names."""
+"""Create small stand-ins for the models and data sets that a plan names."""
 
 from __future__ import annotations
 
@@ -20,23 +20,26 @@ from boresight.models.embedded import countdown_tiny
 from boresight.models.source import EMBEDDED
 
 ROWS = 60
-"""Rows of a data set that is a stand-in."""
+"""Number of rows of a data set that is a stand-in."""
 MADE_LATER = "runs"
-"""Folder of files that other commands create before a plan is run."""
+"""Folder of files that other commands create before a plan is run; they may not exist yet."""
 
 
 class StandIns:
-    """Stand-ins, built in `folder` when first needed. `missing` are files that other commands make."""
+    """Builds stand-ins in `folder` when they are first needed.
+
+    `missing` has the names of files that do not exist yet, since other commands create them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.missing: dict[str, None] = {}
 
     def model(self, name: str) -> str:
-        """The model in place of `name`; the tiny embedded model is used as it is.
+        """Return the folder of the stand-in for the model `name`; the tiny embedded model stays as it is.
 
         Raises:
-            UserError: `name` is neither an embedded model nor a folder, and has not the form of a hub id.
+            UserError: `name` is neither an embedded model nor a folder nor a hub id.
         """
         if name == countdown_tiny.NAME:
             return name
@@ -50,10 +53,10 @@ class StandIns:
         return str(folder)
 
     def data(self, source: str) -> str:
-        """The data in place of `source`. Local files and generated data are used as they are.
+        """Return the stand-in for the data `source`. Local files and generated data stay as they are.
 
         Raises:
-            UserError: no such file, or a data set on the hub whose columns are not known here.
+            UserError: no such file, or a data set on the hub that is not in `HUB_SHAPES`.
         """
         name, _ = split_name(source)
         if source.startswith(PREFIX) or data_path(source).exists():
@@ -70,7 +73,10 @@ class StandIns:
         return f"{self._saved(name)}{source.removeprefix(name)}"
 
     def head(self, source: str, rows: int) -> str:
-        """A file with the first rows of the result of `data`; generated data are returned as they are."""
+        """Write the first rows of the stand-in for `source` to a file and return its path.
+
+        Generated data stay as they are.
+        """
         found = self.data(source)
         if found.startswith(PREFIX):
             return found
@@ -94,8 +100,10 @@ class StandIns:
         return str(target)
 
     def _saved(self, name: str) -> Path:
-        """The data set as `datasets` saves one, with all its splits, so that a wrong split is still
-        refused."""
+        """Save the stand-in for a data set on the hub with the package `datasets`; return its folder.
+
+        It has all splits of the data set, so that a wrong split in the plan is still an error.
+        """
         datasets = import_extra("datasets", "datasets", f"--rehearse: {name}")
         shape = HUB_SHAPES[name.partition(":")[0]]
         target = self.folder / "data" / _as_file_name(name)
@@ -112,7 +120,7 @@ def _as_file_name(source: str) -> str:
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """Without the progress bars of `datasets`."""
+    """Disable the progress bars of `datasets` inside the block."""
     datasets = import_extra("datasets", "datasets", "--rehearse")
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()

@@ -1,4 +1,4 @@
-"""The settings of an arm as one line of text."""
+"""Format the settings of an arm as one line of text."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from boresight.core.wording import plural
 
 
 def settings_in_words(recipe: Recipe, chosen: float | None = None, trained: float | None = None) -> str:
-    """Settings as text: `dpo, LoRA, lr 0.0002, beta 0.1, 30 steps of 4`.
+    """Format the settings of a recipe, as `dpo, LoRA, lr 0.0002, beta 0.1, 30 steps of 4`.
 
-    `chosen` is the rate that a ramp gave, `trained` the number of steps: means over seeds, None if unknown.
+    With `optim.lr: auto`, `chosen` is the learning rate that a ramp chose and `trained` the number of steps,
+    as means over seeds; None if unknown.
     """
     own = {k: v for k, v in recipe.method.model_dump().items() if k in ("beta", "tau", "alpha")}
     trains = "LoRA" if recipe.model.lora else "all weights"
@@ -28,5 +29,5 @@ def settings_in_words(recipe: Recipe, chosen: float | None = None, trained: floa
 
 
 def rate_in_words(recipe: Recipe) -> str:
-    """The learning rate, or `auto` for one that a ramp chooses."""
+    """Format the learning rate of a recipe; `auto` if a ramp chooses it."""
     return recipe.optim.lr if isinstance(recipe.optim.lr, str) else f"{recipe.optim.lr:g}"

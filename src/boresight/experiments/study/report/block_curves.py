@@ -1,4 +1,4 @@
-"""Held-out rewards of a block's arms over their verifier calls or steps, from the files of results."""
+"""Draw held-out rewards of a block's arms over verifier calls or steps, from the files of results."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ COLORS = ("run-1", "run-2", "run-3", "run-4", "run-5", "run-6")
 
 
 def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
-    """One curve per arm that has evaluations, a faint line per seed; None where no arm has any.
+    """Draw the held-out reward over verifier calls, one curve per arm; None if no arm has evaluations.
 
-    Arms that a reward model rewards are in `judged_curves`: its score is no reward of the verifier.
+    Arms that are rewarded by a reward model are drawn by `judged_curves` instead, since their reward is a
+    score of that model and not of the verifier.
     """
     verified = [arm for arm in found.arms if plan.arms[arm.arm].rewarded_by is None]
     having = [arm for arm in verified if any(file.curve for file in arm.files)]
@@ -41,10 +42,10 @@ def block_curves(plan: StudyPlan, found: BlockResults) -> DrawnFigure | None:
 
 
 def judged_curves(plan: StudyPlan, found: BlockResults) -> list[DrawnFigure]:
-    """Scores of the reward models that reward arms, and the verifier's on the same answers, a figure each.
+    """Draw the rewards of arms that a reward model rewards: one figure with its score, one per verifier.
 
-    Where the first rises and the second does not, the model is over-optimized (Gao et al. 2022, arXiv
-    2210.10760).
+    If the score of the reward model rises and the reward of the verifier does not, the reward model is
+    over-optimized (Gao et al. 2022, arXiv 2210.10760).
     """
     judged = [arm for arm in found.arms if plan.arms[arm.arm].rewarded_by is not None]
     names = sorted({name for arm in judged for file in arm.files for name in file.parts}, key=_judge_first)
@@ -56,7 +57,7 @@ def _judge_first(name: str) -> tuple[bool, str]:
 
 
 def _part_figure(plan: StudyPlan, found: BlockResults, judged: Sequence[ArmResult], name: str) -> DrawnFigure:
-    """One reward of the arms that a reward model rewards, over steps."""
+    """Draw one of the rewards, `name`, of arms that a reward model rewards, over steps."""
     heights = [value for arm in judged for file in arm.files for _, value in file.parts.get(name, [])]
     percent = name != JUDGED and all(0 <= value <= 1 for value in heights)
     curves = _curves_of(plan, judged, lambda file: file.parts.get(name, []), 100 if percent else 1)
@@ -78,7 +79,10 @@ def _curves_of(
     points: Callable[[OutcomeFile], list[tuple[int, float]]],
     factor: int,
 ) -> list[ArmCurve]:
-    """One curve per arm, a line per seed that has `points`; colors first, then dashes distinguish them."""
+    """Return one curve per arm, with a line for each seed that has `points`.
+
+    Curves differ by color; when the colors are exhausted, also by dash.
+    """
     dashes = list(DASHES)
     return [
         ArmCurve(
@@ -96,7 +100,7 @@ def _line(curve: list[tuple[int, float]], factor: int) -> SeedLine:
 
 
 def _start(having: list[ArmResult], factor: int) -> Guide | None:
-    """The start model's value, where all runs measured the same before their first verifier call."""
+    """Return a guide at the start model's value; None unless all runs begin with this value at 0 calls."""
     first = {file.curve[0] for arm in having for file in arm.files if file.curve}
     at = {value for calls, value in first if calls == 0}
     return Guide(at=factor * at.pop(), label="start") if len(first) == len(at) == 1 else None

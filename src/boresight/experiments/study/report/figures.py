@@ -1,4 +1,4 @@
-"""Curves of a study's arms, drawn from the logged numbers, for the page and for files."""
+"""Draw curves of a study's arms from the logged numbers, for the page and for files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ colors."""
 
 @dataclass(frozen=True)
 class SeedLine:
-    """One arm with one seed: its steps and values."""
+    """The curve of one run, an arm with one seed: steps `x` and values `y`."""
 
     x: list[int]
     y: list[float]
@@ -34,7 +34,7 @@ class SeedLine:
 
 @dataclass(frozen=True)
 class ArmCurve:
-    """One arm: a color and a dash, `solid`, `dash` or `dot`, and one line per seed."""
+    """The curve of one arm: a color, a dash (`solid`, `dash` or `dot`), and one line per seed."""
 
     label: str
     color: str
@@ -44,7 +44,7 @@ class ArmCurve:
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """One figure ready for page and file; `missing` names arms that have not been trained."""
+    """A figure with its data; `missing` are the titles of arms that have no values."""
 
     name: str
     figure: PlannedFigure
@@ -64,7 +64,7 @@ class DrawnFigure:
 
 
 def study_figures(study: Study) -> list[DrawnFigure]:
-    """Figures of the plan for which at least one arm has numbers."""
+    """Draw the figures of the plan, without those for which no arm has values."""
     found = [_draw(study, name, figure) for name, figure in study.plan.figures.items()]
     return [figure for figure in found if figure.curves]
 
@@ -92,7 +92,7 @@ def _line(study: Study, run: ArmRun, figure: PlannedFigure) -> SeedLine:
 
 
 def colors_of(plan: StudyPlan, arms: Sequence[str]) -> dict[str, str]:
-    """A color for each arm: by role, in order."""
+    """Return the color of each arm: the next one of its role."""
     used = dict.fromkeys(COLORS, 0)
     found = {}
     for arm in arms:
@@ -103,9 +103,10 @@ def colors_of(plan: StudyPlan, arms: Sequence[str]) -> dict[str, str]:
 
 
 def study_plot(figure: PlannedFigure, curves: Sequence[ArmCurve], x_axis: str = STEPS) -> Plot:
-    """Plot of curves and a horizontal guide: logged values faint, the mean over seeds strong.
+    """Plot curves and a horizontal guide: faint lines for the logged values, a strong one for their mean.
 
-    Training values are also averaged over neighboring steps; evaluations are few and averaged over many rows.
+    The mean over seeds is smoothed over neighboring steps for training values. Evaluations are not smoothed,
+    since they are few and each is a mean over many rows.
     """
     guide = (figure.guide.at, figure.guide.label) if figure.guide else None
     lines = [line for curve in curves for line in curve.lines]
@@ -135,16 +136,16 @@ def _drawn_lines(curve: ArmCurve, is_noisy: bool) -> list[PlotLine]:
 
 
 def mean_line(lines: Sequence[SeedLine]) -> tuple[list[int], list[float]]:
-    """The mean over seeds at the steps that all of them have."""
+    """Return the steps that all lines have, and the mean of the lines at these steps."""
     tables = [dict(zip(line.x, line.y, strict=True)) for line in lines]
     steps = [step for step in tables[0] if all(step in table for table in tables)]
     return steps, [sum(table[step] for table in tables) / len(tables) for step in steps]
 
 
 def smoothed(y: Sequence[float]) -> list[float]:
-    """Means over about a sixth of the points around each; a dozen points or fewer stay as they are.
+    """Smooth values by a moving average over about a sixth of the points; 12 points or fewer stay unchanged.
 
-    Small batches are noisy, and these figures are to show trends of a hundredth of a nat.
+    Values of small batches are noisy, and the figures are meant to show trends of a hundredth of a nat.
     """
     if len(y) <= 12:
         return list(y)
@@ -154,7 +155,7 @@ def smoothed(y: Sequence[float]) -> list[float]:
 
 
 def standalone(d: DrawnFigure) -> str:
-    """The figure as a file: title and legend inside, in the reader's light or dark mode."""
+    """Render the figure as an SVG file with its title and legend, in the reader's light or dark mode."""
     legend, y = [], 44 + d.plot.height
     for curve in d.curves:
         dashes = f";stroke-dasharray:{DASHES[curve.dash]}" if DASHES[curve.dash] else ""

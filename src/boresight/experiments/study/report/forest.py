@@ -1,6 +1,6 @@
-"""A forest plot: differences with their intervals on one scale, grouped, with the margin of equivalence.
+"""Draw forest plots: differences with their intervals on one scale, grouped, with the margin of equivalence.
 
-The drawing has the colors of the study's figures: better blue, worse orange, equivalent green, the rest gray.
+The colors are those of the study's figures: better blue, worse orange, equivalent green, all others gray.
 """
 
 from __future__ import annotations
@@ -25,16 +25,20 @@ from boresight.stats.units import Unit, unit_named
 
 WIDTH, ROW, HEAD, FOOT = 900, 26, 30, 44
 CHARACTER, BOLD_CHARACTER, GAP, LEAST = 6.6, 7.3, 28, 300
-"""Pixels: width of a character, space around the names and the numbers, least width of the axis."""
+"""Sizes in pixels: width of a character, width of a bold character, space beside names and numbers, minimum
+width of the axis."""
 AIR = 0.04
-"""Share of the axis that is free at its ends."""
+"""Free space at each end of the axis, as a share of the range of the values."""
 COLORS = {"better": "run-1", "worse": "run-2", "equivalent": "run-3", "not worse": "run-3"}
 UNDECIDED = "muted"
 
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One difference: its name, its interval, and the verdict that colors it. `margin` is drawn as a band."""
+    """One row: a difference with its interval, and a verdict, which sets the color.
+
+    `margin`, if any, is drawn as a band from -margin to margin.
+    """
 
     label: str
     interval: Interval
@@ -52,7 +56,10 @@ class ForestGroup:
 
 @dataclass(frozen=True)
 class Frame:
-    """The width of a plot and the place of its axis in pixels, and the values at the ends of the axis."""
+    """Width and axis of a plot.
+
+    `width`, `left` and `right` are in pixels; `low` and `high` are the values at the two ends of the axis.
+    """
 
     width: float
     left: float
@@ -61,20 +68,20 @@ class Frame:
     high: float
 
     def across(self, x: float) -> float:
-        """Pixels of a value; values beyond the axis are at its ends."""
+        """Return the horizontal position of a value in pixels; values beyond the axis are put at its end."""
         share = (min(self.high, max(self.low, x)) - self.low) / (self.high - self.low)
         return self.left + share * (self.right - self.left)
 
 
 @dataclass(frozen=True)
 class Forest:
-    """A plot ready for page and file. Values are not yet multiplied by the factor of `unit`."""
+    """A forest plot. Values are not yet multiplied by the factor of `unit`."""
 
     title: str
     groups: Sequence[ForestGroup]
     unit: Unit
     frame: Frame | None = None
-    """Where the axis is and what it spans; by default as much as the rows need."""
+    """Position and range of the axis; None for a range that fits the rows."""
 
     @property
     def svg(self) -> str:
@@ -85,7 +92,7 @@ class Forest:
 
     @property
     def file(self) -> str:
-        """The drawing as a file, in the reader's light or dark mode."""
+        """The plot as an SVG file with its title, in the reader's light or dark mode."""
         body, width, height = self._body()
         heading = '<text x="12" y="20" style="fill:var(--ink);font-size:14px;font-weight:600">'
         return (
@@ -101,7 +108,7 @@ class Forest:
         return [row for group in self.groups for row in group.rows]
 
     def _body(self) -> tuple[str, float, float]:
-        """The drawing with its width and height in pixels."""
+        """Return the SVG elements of the plot, and its width and height in pixels."""
         if not self.rows:
             raise ValueError("a forest plot needs at least one row")
         frame = self.frame or frame_around([self])
@@ -110,7 +117,7 @@ class Forest:
 
 
 def frame_around(forests: Sequence[Forest]) -> Frame:
-    """An axis with room for the names, numbers, limits and margins of all plots, and for zero."""
+    """Return an axis that fits the names, numbers, limits and margins of all plots, and zero."""
     rows = [row for forest in forests for row in forest.rows]
     titles = [BOLD_CHARACTER * len(group.title) for forest in forests for group in forest.groups]
     labels = [CHARACTER * len(row.label) for row in rows]
@@ -126,10 +133,10 @@ def frame_around(forests: Sequence[Forest]) -> Frame:
 
 
 def on_one_scale(forests: Sequence[Forest | None], tests: Sequence[str]) -> list[Forest | None]:
-    """The plots with a common axis for those of one unit and one test, so that lengths can be compared.
+    """Give plots with the same unit and the same test data a common axis, so that lengths can be compared.
 
     Args:
-        tests: what each plot was measured on. A point on the prompts of one task is no point on another's.
+        tests: source of the test data of each plot. Differences on different test data are not comparable.
     """
     alike: dict[tuple[Unit, str], list[Forest]] = {}
     for forest, test in zip(forests, tests, strict=True):
@@ -143,7 +150,10 @@ def on_one_scale(forests: Sequence[Forest | None], tests: Sequence[str]) -> list
 
 
 def _drawn_rows(groups: Sequence[ForestGroup], frame: Frame, unit: Unit) -> tuple[str, float]:
-    """Axis and rows, and the height. Limits beyond the scale are cut at its edge and end in an arrow."""
+    """Return the SVG elements of axis and rows, and the height in pixels.
+
+    Limits beyond the axis are cut at its end and drawn as an arrow.
+    """
     rows = sum(len(group.rows) for group in groups)
     height = HEAD + ROW * (rows + sum(bool(group.title) for group in groups)) + FOOT
     parts, y = [_axis(frame, height, unit)], HEAD + ROW / 2
@@ -158,7 +168,7 @@ def _drawn_rows(groups: Sequence[ForestGroup], frame: Frame, unit: Unit) -> tupl
 
 
 def questions_forest(plan: StudyPlan, answered: Sequence[AnsweredQuestion]) -> Forest | None:
-    """The plot of a plan's questions, a group for each; None until they are decided.
+    """Return the plot of a plan's questions, one group for each; None until they are decided.
 
     Raises:
         UserError: the questions have several units, which one scale cannot show.
@@ -176,7 +186,10 @@ def questions_forest(plan: StudyPlan, answered: Sequence[AnsweredQuestion]) -> F
 
 
 def arms_forest(plan: StudyPlan, found: BlockResults) -> Forest | None:
-    """Reward of every arm of a block against its start, by the plan's groups; None without a difference."""
+    """Return the plot of each arm's reward minus that of the start model, by group of the plan.
+
+    None if no arm of the block has a difference yet.
+    """
     groups = [
         ForestGroup(group.title, rows)
         for name, group in plan.groups.items()
@@ -198,7 +211,7 @@ def _row(asked: PlannedQuestion, decision: Decision, titles: Mapping[str, str]) 
 
 
 def _axis(frame: Frame, height: float, unit: Unit) -> str:
-    """Lines at round numbers, a darker one at zero, and the unit below."""
+    """Draw lines at round numbers, a darker line at zero, and the unit below them."""
     marks = ticks(frame.low * unit.factor, frame.high * unit.factor)
     parts = []
     for mark, number in zip(marks, tick_texts(marks), strict=True):
@@ -210,12 +223,12 @@ def _axis(frame: Frame, height: float, unit: Unit) -> str:
 
 
 def _numbers(row: ForestRow, unit: Unit) -> str:
-    """Difference, limits and verdict of a row."""
+    """Format the difference, limits and verdict of a row."""
     return f"{unit.change(row.interval)} {row.verdict}".strip().replace("-", "\N{MINUS SIGN}")
 
 
 def _drawn(row: ForestRow, y: float, frame: Frame, unit: Unit) -> str:
-    """Name, margin, interval, point and numbers of a row."""
+    """Draw the name, margin, interval, point and numbers of a row at the height `y`, in pixels."""
     color, i, across = COLORS.get(row.verdict.partition(",")[0], UNDECIDED), row.interval, frame.across
     parts = [svg_text(24, y + 4, row.label, "start", "ink")]
     if row.margin is not None:

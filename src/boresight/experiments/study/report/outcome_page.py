@@ -1,7 +1,7 @@
-"""The page of a plan with blocks, made from the plan and its files of results alone.
+"""Write the page of a plan with blocks from the plan and its files of results alone.
 
-It is written beside the files of results: index.html, results.md, results.csv and figures. The same files of
-results give the same bytes on every machine.
+The page is written beside the folder of results: index.html, results.md, results.csv and figures. The same
+files of results give the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ COST_COLUMNS = ("block", "runs", "time", "verifier calls", "trained tokens")
 
 
 def page_folder(plan: StudyPlan) -> Path:
-    """Folder of the page: the one that holds the folder of results."""
+    """Return the folder of the page: the parent of the folder of results."""
     return Path(str(plan.outcomes)).parent
 
 
 def write_outcome_page(plan: StudyPlan, here: Path, changes: Sequence[str] = ()) -> Path:
-    """Write the page of all results that are there; returns its path.
+    """Write the page with all results that exist so far; return its path.
 
     Args:
         here: folder of the plan, to which its recipes are relative.
-        changes: changes of the plan by the command line; shown on the page.
+        changes: changes of the plan from the command line, which the page lists.
 
     Raises:
-        UserError: a file of results is torn or lacks something, or the plan's text is not there.
+        UserError: a file of results is torn or lacks something, or the plan's protocol does not exist.
     """
     plans.refuse_missing_protocol(plan)
     folder = page_folder(plan)
@@ -50,18 +50,18 @@ def write_outcome_page(plan: StudyPlan, here: Path, changes: Sequence[str] = ())
 
 
 def outcome_page_files(plan: StudyPlan, here: Path, changes: Sequence[str] = ()) -> dict[str, str | None]:
-    """The content of all files of the page by relative path; None for a file that must not exist."""
+    """Return the contents of all files of the page by relative path; None for a file to be deleted."""
     report = outcome_report(plan, here, changes)
     return {
         **{f"figures/{name}.svg": svg for name, svg in _figures(report).items()},
         "results.csv": results_csv_text(report.tables),
         "results.md": outcome_markdown(plan, report),
-        "index.html": render_outcome_page(plan, report),  # last: by the page all is there
+        "index.html": render_outcome_page(plan, report),  # last, so that all files it links to exist
     }
 
 
 def _figures(report: OutcomeReport) -> Mapping[str, str | None]:
-    """All figures by name; None where there is nothing to draw yet."""
+    """Return the SVG text of all figures by name; None for a figure without data."""
     figures = {"questions": report.forest.file if report.forest else None}
     for part in report.blocks:
         name = part.results.name
@@ -72,7 +72,7 @@ def _figures(report: OutcomeReport) -> Mapping[str, str | None]:
 
 
 def render_outcome_page(plan: StudyPlan, report: OutcomeReport) -> str:
-    """The page as HTML."""
+    """Render the page as HTML."""
     return page(
         "outcomes.html.j2",
         title=plan.title,
@@ -87,7 +87,7 @@ def render_outcome_page(plan: StudyPlan, report: OutcomeReport) -> str:
 
 
 def _protocol(plan: StudyPlan) -> tuple[str, str, str] | None:
-    """Path, link from the page, and content of the plan's text."""
+    """Return path, link from the page, and content of the plan's protocol; None if it has none."""
     if plan.protocol is None:
         return None
     path = Path(plan.protocol)
@@ -96,7 +96,7 @@ def _protocol(plan: StudyPlan) -> tuple[str, str, str] | None:
 
 
 def outcome_markdown(plan: StudyPlan, report: OutcomeReport) -> str:
-    """The tables and figures, for places that show Markdown."""
+    """Format the results as Markdown: sentences, tables, and links to the figures."""
     parts = [f"# {plan.title}\n", f"**{report.headline}**\n", f"{plan.about}\n"]
     parts += [f"- {note}" for note in report.notes] + [""] * bool(report.notes)
     if report.questions:

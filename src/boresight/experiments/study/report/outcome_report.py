@@ -1,4 +1,4 @@
-"""The content of the page of a plan with blocks, from the plan and its files of results alone."""
+"""Compute the contents of the page of a plan with blocks, from the plan and its files of results alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ from boresight.stats.units import format_number
 
 @dataclass(frozen=True)
 class ShownPrompt:
-    """A prompt with the answers of a block's arms: title, answer, and reward and cut of each in words."""
+    """A prompt with the answers of a block's arms.
+
+    Each answer is `(title of the arm, text, reward in words)`. The last one also states whether the token
+    limit cut the answer.
+    """
 
     prompt: str
     answers: list[tuple[str, str | None, str]]
@@ -56,13 +60,13 @@ class BlockPart:
     forest: Forest | None
     curves: DrawnFigure | None
     judged: list[DrawnFigure]
-    """Curves of arms that a reward model rewards."""
+    """Figures of arms that are rewarded by a reward model."""
     samples: list[ShownPrompt]
 
 
 @dataclass(frozen=True)
 class OutcomeReport:
-    """Everything on the page."""
+    """All contents of the page."""
 
     headline: str
     notes: list[str]
@@ -76,12 +80,12 @@ class OutcomeReport:
 
     @property
     def tables(self) -> list[ResultTable]:
-        """All tables: the questions, then the arms of each block."""
+        """All tables: that of the questions, then one per block with its arms."""
         return [self.table, *(part.table for part in self.blocks)]
 
 
 def outcome_report(plan: StudyPlan, here: Path, changes: Sequence[str] = ()) -> OutcomeReport:
-    """The contents of the page."""
+    """Compute the contents of the page."""
     outcomes = Outcomes(plan)
     answered, found = answer_questions(outcomes), [block_results(outcomes, name) for name in plan.blocks]
     tests = [str(each.block.prompts or each.block.pairs) for each in found]
@@ -120,7 +124,7 @@ def _planned(found: Sequence[BlockResults]) -> int:
 
 
 def _notes(outcomes: Outcomes, found: Sequence[BlockResults], changes: Sequence[str]) -> list[str]:
-    """Notes shown before the numbers: missing runs, files of no arm, and changes of the plan."""
+    """Return the notes above the numbers: missing runs, unplanned files of results, changes of the plan."""
     notes = [
         f"Missing in {each.block.title}: {'; '.join(gone)}."
         for each in found
@@ -135,7 +139,10 @@ def _notes(outcomes: Outcomes, found: Sequence[BlockResults], changes: Sequence[
 
 
 def _missing(plan: StudyPlan, arm: ArmResult) -> str:
-    """`DPO, seeds 1 (stopped by the guard at step 4: …), 2`; every run is named, since none may be hidden."""
+    """Format the missing runs of an arm, as `DPO, seeds 1 (stopped by the guard at step 4: …), 2`.
+
+    Every missing run is named or, if none was stopped and all are missing, `all seeds`.
+    """
     if arm.arm == START:
         return "the start model"
     title = plan.arms[arm.arm].title
@@ -158,7 +165,7 @@ def _part(plan: StudyPlan, found: BlockResults, forest: Forest | None) -> BlockP
 
 
 def _about(plan: StudyPlan, found: BlockResults) -> str:
-    """The start model of a block, its test prompts and how they are answered, in words."""
+    """Describe the start model of a block, its test prompts or pairs, and how prompts are answered."""
     block, start = found.block, plan.arms.get(found.block.start)
     if block.pairs is not None:
         asked = f"{found.prompts:,} held-out pairs" if found.prompts else "held-out pairs"
@@ -176,7 +183,7 @@ def _about(plan: StudyPlan, found: BlockResults) -> str:
 
 
 def _samples(plan: StudyPlan, found: BlockResults) -> list[ShownPrompt]:
-    """The kept answers of the first measured seed of each arm, prompt by prompt."""
+    """Return the stored answers of each arm's first measured seed, prompt by prompt."""
     first = [(title_of(plan, found, arm), arm.files[0]) for arm in found.lines if arm.files]
     prompts = {shown.id: shown.prompt for _, file in first for shown in file.answers}
     return [
@@ -198,14 +205,14 @@ def _samples(plan: StudyPlan, found: BlockResults) -> list[ShownPrompt]:
 
 
 def _reward(file: OutcomeFile, prompt: str) -> str:
-    """The reward of the first sample to a prompt, as text."""
+    """Format the reward of the first sample for a prompt."""
     found = next((result for result in file.prompts if result.id == prompt), None)
     value = found.rewards.get(REWARD, [None])[0] if found else None
     return "no reward" if value is None or math.isnan(value) else f"reward {format_number(value)}"
 
 
 def _costs(found: Sequence[BlockResults]) -> list[tuple[str, ...]]:
-    """Runs, time, verifier calls and tokens of each block, then of all."""
+    """Return a row per block and one for all blocks: title, runs, time, verifier calls, trained tokens."""
     rows = [(each.block.title, each.arms) for each in found]
     if len(rows) > 1:
         rows.append(("all", [arm for each in found for arm in each.arms]))
@@ -230,7 +237,7 @@ def _settings(plan: StudyPlan, here: Path, arm: ArmResult) -> str:
 
 
 def _machines(found: Sequence[BlockResults]) -> list[tuple[str, str]]:
-    """Machines of the runs, each with the number of its runs."""
+    """Return the machines of the runs, each with its number of runs."""
     counts = Counter(_machine(file) for each in found for arm in each.arms for file in arm.files)
     return [(machine, plural(n, "run")) for machine, n in sorted(counts.items())]
 

@@ -1,4 +1,4 @@
-"""The report of a study: index.html, results.md, results.csv and the figures."""
+"""Write the report of a study: index.html, results.md, results.csv and the figures."""
 
 from __future__ import annotations
 
@@ -69,7 +69,11 @@ class ComparedLine:
 
 @dataclass(frozen=True)
 class CheckLine:
-    """The preflight check of an arm: forecasts as run here and at full size, and the first finding here."""
+    """The preflight check of an arm as a line of the report.
+
+    `here` is the forecast for the recipe as run, `there` that for the published recipe at full size, and
+    `finding` the first finding for the recipe as run.
+    """
 
     title: str
     here: str
@@ -91,7 +95,7 @@ class SetupLine:
 
 @dataclass(frozen=True)
 class StudyReport:
-    """Everything in the report, as text."""
+    """All contents of the report."""
 
     headline: str
     sentences: list[str]
@@ -105,7 +109,7 @@ class StudyReport:
 
 
 def write_study_report(study: Study) -> Path:
-    """Write the report of all runs that have finished so far; returns the path of the page."""
+    """Write the report of all runs that have finished so far; return the path of the page."""
     data = read_study(study)
     results = compared(data.measured, study.plan.comparisons)
     report = study_report(study, data, results)
@@ -120,7 +124,7 @@ def write_study_report(study: Study) -> Path:
 
 
 def study_report(study: Study, data: StudyData, results: Sequence[Compared]) -> StudyReport:
-    """The contents of the report."""
+    """Compute the contents of the report."""
     plan = study.plan
     titles = {name: arm.title for name, arm in plan.arms.items()}
     return StudyReport(
@@ -142,14 +146,15 @@ def _headline(study: Study, results: Sequence[Compared]) -> str:
 
 
 def _progress(study: Study) -> str:
-    """The sentence at the top of a study that compares nothing outside of its blocks."""
+    """Return the headline of a study with blocks and no other comparisons: the number of finished runs."""
     outcomes = [study.outcome(run) for run in arm_runs(study.plan)]
     finished = sum(outcome is not None and outcome.finished for outcome in outcomes)
     return f"{finished} of {len(outcomes)} runs have finished."
 
 
 def _notes(study: Study) -> list[str]:
-    """One sentence for each run that failed or was stopped, and one that counts the open ones."""
+    """Return one note for each run that failed or was stopped, one that counts the open runs, and one with
+    the path of the page of blocks."""
     outcomes = {run: study.outcome(run) for run in arm_runs(study.plan)}
     notes = [
         f"{study.plan.arms[run.arm].title}, seed {run.seed}, {outcome.why}"
@@ -167,7 +172,7 @@ def _notes(study: Study) -> list[str]:
 
 
 def _group_table(study: Study, data: StudyData, group: str) -> GroupTable:
-    """The arms of a group with their metrics; the start model first if it has answered."""
+    """Return the table of a group: its arms with their metrics, below the start model if it has answered."""
     section = study.plan.groups[group]
     lines = []
     if study.plan.answers and group in study.plan.answers.groups and START in data.measured:
@@ -247,7 +252,7 @@ def _environment(study: Study) -> list[tuple[str, str]]:
 
 
 def render_study_page(study: Study, data: StudyData, report: StudyReport) -> str:
-    """The page as HTML."""
+    """Render the page as HTML."""
     samples, columns = _shown_answers(study, data)
     return page(
         "study.html.j2",
@@ -270,7 +275,10 @@ def render_study_page(study: Study, data: StudyData, report: StudyReport) -> str
 
 
 def _shown_answers(study: Study, data: StudyData) -> tuple[list[dict[str, Any]], list[str]]:
-    """Held-out prompts with the answers of the start model and of the arms that the plan shows."""
+    """Return the held-out prompts with the answers that the plan shows, and the names of their models.
+
+    The models are the start model and the arms in `answers.shown`, each with its first seed.
+    """
     from boresight.tasks.constraints.evaluation import check_answer, checkable
 
     section = study.plan.answers
@@ -301,7 +309,7 @@ def _shown_answers(study: Study, data: StudyData) -> tuple[list[dict[str, Any]],
 
 
 def study_markdown(study: Study, report: StudyReport) -> str:
-    """The report without its drawings, for places that show Markdown."""
+    """Format the report as Markdown, with links to the figures."""
     parts = [f"# {study.plan.title}\n", f"**{report.headline}**\n", f"{study.plan.about}\n"]
     parts += [f"- {note}" for note in report.notes] + ["## Comparisons\n"]
     rows = [[c.title, c.label, interval_text(c.cell), c.over, c.p, c.verdict] for c in report.comparisons]
@@ -326,8 +334,10 @@ def study_markdown(study: Study, report: StudyReport) -> str:
 
 
 def results_csv(study: Study, data: StudyData, results: Sequence[Compared]) -> str:
-    """One line per arm and metric, then one per comparison, unrounded, then one per run that the guard
-    stopped, which has no value."""
+    """Format the results as CSV, unrounded: one line per arm and metric, then one per comparison.
+
+    Runs that the guard stopped come last, one line each, without a value.
+    """
     head = ["kind", "name", "metric", "unit", "value", "low", "high", "prompts", "missing", "seeds", "p"]
     arms = [
         ["arm", plain_text(arm), metric, METRICS[metric].unit, *numbers(mean.mean), mean.seeds, ""]

@@ -1,4 +1,4 @@
-"""The tables of a plan with blocks: its questions, and the arms of each block, as text and as numbers.
+"""Build the tables of a plan with blocks: its questions, and the arms of each block.
 
 Page, Markdown and CSV are made from the same cells, so that they agree.
 """
@@ -23,12 +23,12 @@ from boresight.stats.units import Unit, unit_named
 
 SECONDS, INFORMATIVE, ROWS, TOKENS = "seconds", "informative_prompts", "training_rows", "trained_tokens"
 DIGITS = 9
-"""Significant digits of a number in the CSV; further digits differ between machines."""
+"""Number of significant digits in the CSV; further digits differ between machines."""
 
 
 @dataclass(frozen=True)
 class ResultCell:
-    """A cell of a table: as printed, and unrounded if it is a number or an interval."""
+    """A cell of a table: its text `shown`, and the unrounded number (`value`) or interval, if it has one."""
 
     shown: Cell
     interval: Interval | None = None
@@ -39,7 +39,7 @@ class ResultCell:
 
     @property
     def numbers(self) -> list[str]:
-        """Value, limits, n and missing prompts for the CSV; empty where there are none."""
+        """Value, low, high, n and number of missing prompts for the CSV; empty for those that it lacks."""
         i = self.interval
         if i is None:
             return ["" if self.value is None else _digits(self.value), "", "", "", ""]
@@ -48,7 +48,7 @@ class ResultCell:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A line of a table; `name` is the arm's, `group` the title under which it stands."""
+    """A row of a table. `name` is that of the arm, `group` the title of the arm's group."""
 
     name: str
     title: str
@@ -67,7 +67,7 @@ class ResultTable:
 
 
 def questions_table(answered: Sequence[AnsweredQuestion], plan: StudyPlan) -> ResultTable:
-    """The questions with their verdicts."""
+    """Return the table of the questions with their verdicts."""
     columns = [
         "verdict",
         "difference",
@@ -107,7 +107,7 @@ def _verdict(each: AnsweredQuestion) -> list[ResultCell | None]:
 
 
 def block_table(found: BlockResults, plan: StudyPlan) -> ResultTable:
-    """The start model and all arms of a block, measured or not."""
+    """Return the table of a block: its start model and all arms, also those without results."""
     columns = ["seeds"]
     for metric in found.metrics:
         columns += [metric_label(metric), f"{metric_label(metric)} against the start"]
@@ -120,12 +120,13 @@ def block_table(found: BlockResults, plan: StudyPlan) -> ResultTable:
 
 
 def metric_label(metric: str) -> str:
-    """A metric as the head of a column."""
+    """Return the name of a metric as the head of a column."""
     return metric.rsplit(":", 1)[-1].replace("_", " ")
 
 
 def title_of(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> str:
-    """The title of an arm; the start model by the arm that trains it, or by its name."""
+    """Return the title of an arm. For the start model, this is the title of the arm that trains it, or its
+    name."""
     if arm.arm != START:
         return plan.arms[arm.arm].title
     start = plan.arms.get(found.block.start)
@@ -133,12 +134,12 @@ def title_of(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> str:
 
 
 def group_of(plan: StudyPlan, arm: ArmResult) -> str:
-    """The title of an arm's group; empty for the start model."""
+    """Return the title of an arm's group; empty for the start model."""
     return plan.groups[arm.group].title if arm.group else ""
 
 
 def metric_unit(found: BlockResults, metric: str) -> Unit:
-    """Shares are written as percentages, margins in nats, other rewards as they are."""
+    """Return the unit of a metric: percentages for shares, nats for margins, no unit for other rewards."""
     return unit_named("share" if metric in found.shares else "nats" if metric == MARGIN else "")
 
 
@@ -162,19 +163,19 @@ def _arm(plan: StudyPlan, found: BlockResults, arm: ArmResult) -> list[ResultCel
 
 
 def _ties_all(arm: ArmResult) -> bool:
-    """Whether all pairs are ties, as they are for a start model that is the reference."""
+    """Whether the means show that all pairs are ties, as for a start model that is the reference model."""
     expected = {REWARD: AT_THE_REFERENCE["accuracy"], MARGIN: AT_THE_REFERENCE["margin"]}
     return {name: mean.value for name, mean in arm.means.items() if name in expected} == expected
 
 
 def _constant(mean: Interval | None, unit: Unit) -> ResultCell | None:
-    """A value without limits, which is known without a measurement."""
+    """Return a cell with a value and no limits, for a value that follows from the construction."""
     shown = constant_cell(mean, unit)
     return None if mean is None or shown is None else ResultCell(shown, value=mean.value)
 
 
 def _seeds(arm: ArmResult) -> ResultCell:
-    """`2 of 4, 1 stopped`, and whether the intervals beside it hold the noise of prompts alone."""
+    """Format the seeds of an arm, as `2 of 4, 1 stopped`, with a note if its intervals omit seed noise."""
     measured = len(arm.files)
     if arm.arm == START:
         return _text("not trained here" if measured else "missing")
@@ -185,8 +186,12 @@ def _seeds(arm: ArmResult) -> ResultCell:
 def _interval(
     interval: Interval | None, unit: Unit, *, signed: bool = False, prompts: int | None = None
 ) -> ResultCell | None:
-    """The interval as a cell, with its missing prompts, and with n where it is not the number of `prompts`
-    that the text around the table gives; None for a number that is not of prompts."""
+    """Return an interval as a cell, or None without an interval.
+
+    Args:
+        prompts: number of prompts in the text above the table; the cell of a mean shows its n if it differs.
+            None for a metric with one number per run, for which missing prompts are not shown either.
+    """
     if interval is None:
         return None
     if math.isinf(interval.low) and math.isinf(interval.high):
@@ -199,7 +204,7 @@ def _interval(
 
 
 def _p(p: float) -> ResultCell:
-    """A p-value, of which the digits beyond the third are those of a root finder."""
+    """Return a p-value as a cell, rounded to three digits, since more depend on a root finder."""
     return _text("< 0.001" if p < 0.001 else f"{p:.2g}", float(f"{p:.3g}"))
 
 
@@ -208,7 +213,7 @@ def _text(shown: str, value: float | None = None) -> ResultCell:
 
 
 def results_csv_text(tables: Sequence[ResultTable]) -> str:
-    """One CSV line per cell: block, row, column, unrounded numbers, and the printed text."""
+    """Format tables as CSV, one line per cell: block, row, column, numbers, and the printed text."""
     head = ["block", "name", "title", "column", "value", "low", "high", "n", "missing", "text"]
     rows = [
         [t.block, plain_text(row.name), plain_text(row.title), column, *cell.numbers, plain_text(str(cell))]
@@ -221,7 +226,7 @@ def results_csv_text(tables: Sequence[ResultTable]) -> str:
 
 
 def table_markdown(table: ResultTable) -> str:
-    """The table with pipes; empty columns are skipped."""
+    """Format a table as Markdown, without empty columns."""
     used = used_columns(table)
     cells = [
         [row.title, *(NOTHING if row.cells[i] is None else str(row.cells[i]) for i in used)]
@@ -231,7 +236,7 @@ def table_markdown(table: ResultTable) -> str:
 
 
 def used_columns(table: ResultTable) -> list[int]:
-    """Columns with at least one entry."""
+    """Return the indices of the columns that have at least one entry."""
     return [i for i in range(len(table.columns)) if any(row.cells[i] is not None for row in table.rows)]
 
 

@@ -28,9 +28,10 @@ def attend_static(
     rollout: StaticCache | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The registered function: a prefill without `rollout`, a decode step with it.
+    """Compute attention as transformers' registered function: for a prefill without `rollout`, else for a
+    decoding step.
 
-    `query` `(rows, heads, tokens, d)`, result `(rows, tokens, heads, d)`.
+    `query` is `(rows, heads, tokens, d)`, and the result is `(rows, tokens, heads, d)`.
     """
     refuse_unhandled(attention_mask, kwargs)
     if rollout is None:
@@ -42,9 +43,10 @@ def attend_static(
 def step_attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scaling: float, softcap: float | None
 ) -> Tensor:
-    """Attention of one new token per row: `query` `(n, heads, 1, d)`, result `(n, 1, heads, d)`.
+    """Compute the attention of one new token per row.
 
-    `key` and `value` are `(n, kv heads, tokens, d)`, `bias` is `(n, 1, 1, tokens)`.
+    `query` is `(n, heads, 1, d)`, and the result is `(n, 1, heads, d)`. `key` and `value` are
+    `(n, kv heads, tokens, d)`, and `bias` is `(n, 1, 1, tokens)`.
 
     Query heads that share a kv head are rows of one product, so that keys are not repeated in memory.
     """

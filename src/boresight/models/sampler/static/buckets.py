@@ -10,23 +10,25 @@ from dataclasses import dataclass
 
 FEWEST_ROWS, FEWEST_TOKENS = 8, 64
 TOKEN_PARTS = 4
-"""Numbers of tokens per doubling: attention reads at most a quarter more than it needs."""
+"""Number of bucket sizes in tokens per doubling; with 4, attention reads at most a quarter more than it
+needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeBucket:
-    """Shape of a decode step: `rows` of the batch, each over the first `tokens` of its keys and values."""
+    """Shape of a decoding step: it computes `rows` rows, each over the first `tokens` of its keys and
+    values."""
 
     rows: int
     tokens: int
 
 
 def bucket_of(rows: int, tokens: int) -> DecodeBucket:
-    """The smallest bucket that holds `rows` rows of `tokens` tokens."""
+    """Return the smallest bucket with at least `rows` rows and `tokens` tokens."""
     return DecodeBucket(_rounded(rows, FEWEST_ROWS, 1), _rounded(tokens, FEWEST_TOKENS, TOKEN_PARTS))
 
 
 def _rounded(count: int, least: int, parts: int) -> int:
-    """`count` rounded up to a multiple of `least`, and to one of `parts` numbers per doubling."""
+    """Round `count` up to a multiple of `least`, and to one of `parts` numbers per doubling."""
     step = max(least, (1 << (count - 1).bit_length()) // (2 * parts))
     return -(-count // step) * step

@@ -1,7 +1,8 @@
-"""Inputs and outputs of decode steps at fixed addresses.
+"""Inputs and outputs of decoding steps at fixed addresses.
 
-The host loads them, launches up to `MOST_STEPS` steps without waiting, and reads what these have drawn. A
-step finds its random numbers, and the place of its results, by a counter that it advances itself.
+The host loads the inputs, launches up to `MOST_STEPS` steps without waiting, and reads the tokens that these
+have sampled. A step finds its random numbers, and the place for its results, by a counter that it increments
+itself.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from boresight.models.sampler.draw import MaskedSettings
 from boresight.models.sampler.params import RunningSample, SamplingParams, record
 
 MOST_STEPS = 16
-"""Steps between two reads by the host. A row that ends is idle until the next one."""
+"""Maximum number of steps between two reads by the host. A row that ends is idle until the next read."""
 NO_TOKEN = -1
 
 
 class StepBuffers:
-    """Buffers for up to `rows` rows; `params` are those of all samples that will be loaded."""
+    """Buffers for up to `rows` rows.
+
+    Args:
+        params: settings of all samples that will be loaded.
+    """
 
     def __init__(
         self, rows: int, params: Sequence[SamplingParams], vocabulary: int, device: torch.device
@@ -44,7 +49,7 @@ class StepBuffers:
         self.drawn = torch.zeros(3, MOST_STEPS, rows, dtype=torch.float64, device=device)
 
     def settings(self, rows: int) -> MaskedSettings:
-        """Sampling settings of the first `rows` rows."""
+        """Return the sampling settings of the first `rows` rows."""
         return MaskedSettings(
             self.temperature[:rows],
             self.top_p[:rows],
@@ -55,7 +60,8 @@ class StepBuffers:
         )
 
     def load(self, running: Sequence[RunningSample], steps: int) -> None:
-        """Put these samples, which have drawn a token, into the first rows; the other rows idle."""
+        """Load these samples, each of which has at least one token, into the first rows; the other rows are
+        idle."""
         rows, stops = self.stops.shape
         lines = np.zeros((7 + stops + MOST_STEPS, rows))
         lines[3:5] = 1  # temperature and top-p
@@ -84,10 +90,11 @@ class StepBuffers:
         self.step.zero_()
 
     def put(self, tokens: Tensor, logps: Tensor) -> None:
-        """Record what a step has drawn for the first rows, `(n,)` each, and prepare the next step.
+        """Record the tokens and log-probabilities of a step for the first rows, `(n,)` each, and prepare the
+        next step.
 
-        A row ends with a stop token, with its last allowed token, or where its logits are not numbers. What
-        such a row draws further is marked as not alive, and does not advance its length.
+        A row ends with a stop token, with its last allowed token, or if its log-probability is NaN. Tokens
+        that are sampled for it afterwards are marked as not alive, and do not increase its length.
         """
         n = len(tokens)
         left, own = self.left[:n], self.tokens[:n]
@@ -101,10 +108,10 @@ class StepBuffers:
         self.step.add_(1)
 
     def collect(self, running: Sequence[RunningSample], steps: int) -> None:
-        """Append what the rows drew in the last `steps` steps to their samples; waits for the device.
+        """Append the tokens of the last `steps` steps to their samples; waits for the device.
 
         Raises:
-            UserError: the logits of a row were not finite numbers.
+            UserError: the log-probability of a sampled token is NaN.
         """
         for tokens, logps, alive in self.drawn[:, :steps, : len(running)].transpose(0, 1).tolist():
             drew = [row for row, lives in enumerate(alive) if lives]
@@ -112,7 +119,8 @@ class StepBuffers:
 
 
 def numbers_of(sample: RunningSample, vocabulary: int) -> tuple[float, ...]:
-    """Newest token, position of it, tokens left to draw, temperature, top-p, top-k, and whether greedy."""
+    """Return newest token, its position, number of tokens left to sample, temperature, top-p, top-k, and
+    whether greedy."""
     params, done = sample.params, len(sample.ids)
     greedy = params.temperature == 0
     return (
@@ -127,6 +135,7 @@ def numbers_of(sample: RunningSample, vocabulary: int) -> tuple[float, ...]:
 
 
 def candidates(params: Sequence[SamplingParams], vocabulary: int) -> int:
-    """Number of most likely tokens that include all that `params` may draw; 0 if none of them truncates."""
+    """Return the number of most likely tokens that include all that `params` allow; 0 if none of them
+    truncates."""
     truncated = [p for p in params if p.temperature > 0 and (p.top_p < 1 or 0 < p.top_k < vocabulary)]
     return max((min(p.top_k or vocabulary, vocabulary) for p in truncated), default=0)

@@ -1,8 +1,8 @@
-"""Keys and values of the rows of a batch in tables that are allocated once.
+"""Keys and values of the rows of a batch, in tables that are allocated once.
 
-Each row holds its prompt and its own tokens one after the other, so that one number per row, its length,
-describes it. A prompt that several samples continue is computed once and copied to each of their rows: the
-copies cost memory, and make the shape of a step a matter of rows and tokens alone.
+Each row contains its prompt and its own tokens one after the other, so one number per row, its length,
+describes it. A prompt that several samples continue is computed once and copied to each of their rows. The
+copies cost memory, but with them the shape of a step depends only on the numbers of rows and tokens.
 
     (rows, kv heads, tokens, d)
 """
@@ -21,21 +21,22 @@ from boresight.models.sampler.kv_cache import Moves, SamplingLayer, dense_moves
 from boresight.models.sampler.static.buckets import DecodeBucket
 
 Filled = Sequence[tuple[Tensor, Tensor]]
-"""Keys and values of a prefill, of each layer."""
+"""Keys and values of a prefill, one pair per layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaticStep:
-    """One decode step of a bucket; `lengths` `(rows,)` counts the tokens before the new one of each row."""
+    """One decoding step of a bucket; `lengths` `(rows,)` is the number of tokens of each row before the new
+    one."""
 
     bucket: DecodeBucket
     lengths: Tensor
     _biases: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
 
     def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """Attention bias: 0 where a row may attend and -inf elsewhere, `(rows, 1, 1, tokens)`.
+        """Return the attention bias, 0 where a row may attend and -inf elsewhere, `(rows, 1, 1, tokens)`.
 
-        A row attends to its tokens up to the new one; with a sliding `window` only to the last `window` of
+        A row attends to its tokens up to the new one; with a sliding `window`, only to the last `window` of
         them.
         """
         if (window, dtype) not in self._biases:
@@ -47,7 +48,7 @@ class StaticStep:
 
 
 class StaticLayer(SamplingLayer["StaticCache"]):
-    """One layer's share of a `StaticCache`."""
+    """The tables of one model layer in a `StaticCache`."""
 
     keys: Tensor
     values: Tensor
@@ -57,7 +58,8 @@ class StaticLayer(SamplingLayer["StaticCache"]):
         self.keys = self.values = torch.empty(0, 0, 0, 0)
 
     def allocate(self, size: DecodeBucket, keys: Tensor, values: Tensor) -> None:
-        """Tables for rows and tokens of `size`; `keys` and `values` give heads, width, dtype and device."""
+        """Allocate tables for rows and tokens of `size`; heads, width, dtype and device are those of `keys`
+        and `values`."""
         self.keys, self.values = (
             like.new_zeros(size.rows, like.shape[1], size.tokens, like.shape[3]) for like in (keys, values)
         )
@@ -75,7 +77,7 @@ class StaticLayer(SamplingLayer["StaticCache"]):
 
 
 class StaticCache(Cache):
-    """Tables for rows and tokens of `size`; the rows in use are the first ones."""
+    """A cache with tables for rows and tokens of `size`; the rows in use are the first ones."""
 
     def __init__(self, layers: int, size: DecodeBucket, device: torch.device) -> None:
         self.tables = [StaticLayer(self) for _ in range(layers)]
@@ -86,16 +88,17 @@ class StaticCache(Cache):
         self._prompts: dict[int, tuple[Filled, int]] = {}
 
     def admit_prompts(self, prompts: Sequence[int], lengths: Sequence[int], filled: Filled) -> None:
-        """Keep a prefill, padded on the right, until the rows of its prompts have been admitted."""
+        """Keep a prefill, padded on the right, until the rows of its prompts have been added."""
         if not self.tables[0].keys.numel():
             for layer, (keys, values) in zip(self.tables, filled, strict=True):
                 layer.allocate(self.size, keys, values)
         self._prompts |= {prompt: (filled, place) for place, prompt in enumerate(prompts)}
 
     def admit_rows(self, prompts: Sequence[int]) -> None:
-        """Append a row for each of `prompts`, all admitted before, with a copy of the prompt.
+        """Append a row for each of `prompts`, with a copy of the prompt's keys and values; prompts must be
+        added before.
 
-        What a prefill has after the end of a shorter prompt is copied as well, and hidden until the row's own
+        Padding of the prefill after a shorter prompt is copied as well, and is masked until the row's own
         tokens replace it.
         """
         batches: dict[int, list[tuple[int, int]]] = {}
@@ -111,7 +114,7 @@ class StaticCache(Cache):
         self._rows += len(prompts)
 
     def drop_rows(self, rows: Sequence[int]) -> Moves:
-        """Free `rows`; returns the moves that made the rest dense again."""
+        """Remove `rows`; return the moves that made the remaining ones contiguous."""
         moves = dense_moves(self._rows, rows)
         self._rows -= len(rows)
         if moves:
@@ -122,5 +125,5 @@ class StaticCache(Cache):
         return moves
 
     def drop_prompts(self, retain: set[int]) -> None:
-        """Free all prefills except those of `retain`."""
+        """Remove all prefills except those of the prompts in `retain`."""
         self._prompts = {prompt: held for prompt, held in self._prompts.items() if prompt in retain}

@@ -1,4 +1,4 @@
-"""Capture of decode steps as CUDA graphs; the only calls of CUDA in this folder."""
+"""Capture decoding steps as CUDA graphs; no other file in this folder calls CUDA."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 
 Step = Callable[[], None]
 Capture = Callable[[Step], Step]
-"""Records a step without running it, and returns a function that runs it."""
+"""Function that records a step without running it, and returns a function that runs it."""
 
 
 def capture_of(device: torch.device) -> Capture:
-    """Capture by CUDA graphs on a GPU; elsewhere the step itself is returned, which runs operation by
-    operation."""
+    """Return a function that captures CUDA graphs on a GPU; elsewhere it returns the step itself
+    unchanged."""
     return _GraphCapture(device) if device.type == "cuda" else _uncaptured
 
 
@@ -22,11 +22,11 @@ def _uncaptured(step: Step) -> Step:
 
 
 class _GraphCapture:
-    """Graphs that share one pool of memory for what is computed within a step.
+    """Capture graphs that share one pool of memory for intermediate results.
 
-    They may, since they run one after the other and leave their results in buffers outside of it. torch
-    captures on the current device, by a stream of the device where the process captured first, unless it is
-    given others.
+    They can share it, since they run one after the other and write their results to buffers outside of it. By
+    default, torch captures on the current device, with a stream of the device where the process captured
+    first; so device and stream are passed.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class _GraphCapture:
         self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
 
     def __call__(self, step: Step) -> Step:
-        """The kernels that `step` launches, recorded and not run; they must have run once before."""
+        """Record the kernels that `step` launches, without running them; they must have run once before."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self.device), torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
             step()

@@ -1,9 +1,9 @@
-"""Decoding by steps of few shapes that are captured and replayed (`model.kernels: fast`).
+"""Decoding in steps of few shapes, which are captured and replayed (`model.kernels: fast`).
 
-Nothing in a step depends on the host: it reads tokens, positions, settings and random numbers from buffers,
-draws inside, and writes its results into buffers. The host loads samples, launches several steps, and reads.
-The first step of a bucket is launched operation by operation, which loads its kernels; the second one is
-captured, and replayed from then on.
+A step does not depend on the host: it reads tokens, positions, settings and random numbers from buffers,
+samples tokens, and writes its results into buffers. The host loads samples, launches several steps, and reads
+the results. The first step of a bucket is launched operation by operation, which loads its kernels; the
+second one is captured, and replayed from then on.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 
 class StaticRollout(ContinuousBatch):
-    """A batch whose steps have the shapes of buckets; each draws what `Rollout` draws.
+    """A batch whose steps have the shapes of buckets; it samples the same tokens as `Rollout`.
 
     Args:
-        capture: records a step for replay; by default a CUDA graph on a GPU, and none elsewhere.
+        capture: function that records a step for replay; by default a CUDA graph on a GPU, and none
+            elsewhere.
     """
 
     attention = STATIC
@@ -51,7 +52,7 @@ class StaticRollout(ContinuousBatch):
         self.buffers = StepBuffers(self.size.rows, params, config.vocab_size, model.device)
         self.capture = capture or capture_of(model.device)
         self.replays: dict[DecodeBucket, Step | None] = {}
-        """How to run a step of a bucket; None where it has run once and is not captured."""
+        """Function that runs a step of each bucket; None if the step has run once and is not captured yet."""
 
     def _continue_rows(self) -> None:
         left = [row.params.max_new_tokens - len(row.ids) for row in self.rows]
@@ -73,13 +74,13 @@ class StaticRollout(ContinuousBatch):
             return
         replay = self.replays[bucket]
         if replay is None:
-            # By a weak reference: `replays` would keep this rollout, and so its tables, alive.
+            # A weak reference: otherwise `replays` would keep this rollout, and so its tables, alive.
             step = functools.partial(StaticRollout._step, weakref.proxy(self), bucket)
             replay = self.replays[bucket] = self.capture(step)
         replay()
 
     def _step(self, bucket: DecodeBucket) -> None:
-        """Draw one token more for each of the first rows, on the device alone."""
+        """Sample one more token for each of the first rows, without the host."""
         buffers, n = self.buffers, bucket.rows
         lengths = buffers.lengths[:n]
         self.cache.step = StaticStep(bucket, lengths)
