@@ -41,7 +41,7 @@ def tables() -> Iterator[str]:
     rows = ((", ".join(names), why) for why, names in reasons.items())
     yield from table(HEADINGS["unneeded"], ("TRL", "why"), rows)
     rows = ((f"`{name}`", trainers(name), values(o), o.note) for name, o in of("missing"))
-    yield from table(HEADINGS["missing"], ("TRL", "trainers", "makes no difference at", "here"), rows)
+    yield from table(HEADINGS["missing"], ("TRL", "trainers", "accepted values", "here"), rows)
     old = sorted(renamed_options().items())
     rows = ((f"`{name}`", f"`{new}`") for name, new in old)
     yield from table("Names of earlier versions", ("name", "read as"), rows)

@@ -57,6 +57,8 @@ def curve_of(run: RunData, data: str) -> dict:
         raise UserError(
             f"{run.name}: no held-out margin was logged; give a preference run with held-out rows."
         )
+    if all(margin <= 0 for _, margin, _ in points):
+        raise UserError(f"{run.name}: no held-out margin is above 0, so there is no curve to forecast from.")
     return {
         "model": recipe.model.name,
         "parameters": size_of(recipe, make_skeleton(recipe, make_tokenizer(recipe))),

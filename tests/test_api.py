@@ -245,6 +245,15 @@ def test_a_dataset_its_held_out_rows_and_a_model_in_memory(place, tmp_path):
     assert run.config["model"]["name"] == str(tmp_path / "run-model")
 
 
+def test_another_model_in_memory_needs_another_folder(tmp_path):
+    """The model that is there already would be trained, without a word."""
+    GivenObjects(tmp_path / "run", model=tiny_model(), tokenizer=tiny_tokenizer()).write()
+    GivenObjects(tmp_path / "run", model=tiny_model(), tokenizer=tiny_tokenizer()).write()
+    with pytest.raises(boresight.UserError, match="run-model: holds another model; give another folder"):
+        GivenObjects(tmp_path / "run", model=tiny_model(seed=1), tokenizer=tiny_tokenizer()).write()
+    assert [path.name for path in tmp_path.iterdir()] == ["run-model"]
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -7,7 +7,9 @@ given.write()
 
 from __future__ import annotations
 
+import filecmp
 import json
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +54,8 @@ class GivenObjects:
         """Write the rows and the model; the folder of a model that was written before is kept as it is.
 
         Raises:
-            UserError: a row is no mapping or contains a value that JSON does not have, there is no row, the
-                file exists with other rows, or a model has no tokenizer.
+            UserError: a row is no mapping or holds what JSON does not, there is no row, the file holds other
+                rows, the folder another model, or a model has no tokenizer.
         """
         if self.model is not None and self.tokenizer is None:
             raise UserError("model: a model in memory needs its tokenizer; give it as tokenizer=….")
@@ -84,9 +86,18 @@ def _write_rows(rows: GivenRows, place: Path) -> None:
 
 
 def _write_model(model: Policy, tokenizer: Tokenizer | None, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
     if not place.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
         lora.save(model, place, tokenizer)
+        return
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        lora.save(model, again := Path(folder) / "model", tokenizer)
+        if any(_differs(file, place / file.name) for file in again.iterdir()):
+            raise UserError(f"{place}: holds another model; give another folder as run.")
+
+
+def _differs(file: Path, other: Path) -> bool:
+    return not other.is_file() or not filecmp.cmp(file, other, shallow=False)
 
 
 def _line(number: int, row: object) -> str:

@@ -232,16 +232,19 @@ def test_files_are_matched_by_prompt(tmp_path):
         read_duels(tmp_path / "a.jsonl", tmp_path / "a.jsonl")
 
 
-def test_one_run_competes_with_its_start_model(tmp_path):
-    run = tmp_path / "mine"
+@pytest.mark.parametrize("name", ["mine", "start model"])
+def test_one_run_competes_with_its_start_model(tmp_path, name):
+    """Also one whose folder has the name of the other system."""
+    run = tmp_path / name
     run.mkdir()
     rows = [{"id": f"{i}", "prompt": f"q{i}", "before": f"old{i}", "after": f"new{i}"} for i in range(3)]
     (run / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = read_duels(run, None)
-    assert found.names == ("start model", "mine") and len(found.duels) == 3
+    tuned = name if name == "mine" else str(run)
+    assert found.names == ("start model", tuned) and len(found.duels) == 3
     for duel in found.duels:
         number = duel.prompt.id
-        assert dict((duel.left, duel.right)) == {"start model": f"old{number}", "mine": f"new{number}"}
+        assert dict((duel.left, duel.right)) == {"start model": f"old{number}", tuned: f"new{number}"}
     (run / "samples.jsonl").write_text(json.dumps({"prompt": "q", "after": "a"}) + "\n")
     with pytest.raises(UserError, match=r"row 1: the start model's answer \(`before`\) is missing"):
         read_duels(run, None)

@@ -103,6 +103,16 @@ def test_runs_of_one_model_are_pooled_and_near_points_averaged(tmp_path):
     assert (alone.lora, alone.own_answers, alone.points) == (False, False, ((1e-3, 1.0, None),))
 
 
+def test_a_curve_without_a_margin_above_0_is_not_used(tmp_path):
+    line = {"model": "m", "parameters": 10**8, "lora": True, "data": "d", "pairs": ["p"], "source": "one"}
+    flat = line | {"points": [[1e-3, 0.0, 0.5], [2e-3, -0.4, 0.4]]}
+    file = tmp_path / "curves.jsonl"
+    file.write_text(
+        "".join(json.dumps(raw) + "\n" for raw in (flat, line | {"data": "e", "points": [[1e-3, 1.0, None]]}))
+    )
+    assert [one.data for one in calibration_curves(file)] == ["e"]
+
+
 def test_evidence_is_of_the_same_pairs_and_own_answers_of_the_same_model():
     hub = curve((1e-3, 1.0, None), pairs=frozenset({"p"}))
     own = replace(hub, own_answers=True)

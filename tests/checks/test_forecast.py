@@ -373,7 +373,15 @@ def test_the_only_step_of_sampled_answers_is_in_the_singular():
     recipe = b.recipe("rloo", reward=[{"function": "countdown"}])
     drawn = f"{64 * recipe.rollout.k:,}"
     why = few_rollouts(MethodSetting(recipe, methods.get("rloo"), None, 1)).why
-    assert why.startswith(f"The run draws {drawn} answers in 1 step of {drawn};")
+    assert why.startswith(f"The run draws {drawn} answers in 1 rollout of {drawn};")
+
+
+def test_answers_are_counted_once_though_several_updates_use_them():
+    """120 steps of 4 updates a rollout are 30 rollouts of 16 prompts with 8 answers each: 3,840."""
+    settings = {"rollout": {"k": 8, "updates": 4}, "train": {"batch": 16}}
+    recipe = b.recipe("rloo", reward=[{"function": "countdown"}], **settings)
+    found = few_rollouts(MethodSetting(recipe, methods.get("rloo"), None, 120))
+    assert found.count == 3840 and "3,840 answers in 30 rollouts of 128;" in found.why
 
 
 @pytest.mark.parametrize("rows", [1, 31, 33, 96, 240, 961])

@@ -1,8 +1,13 @@
 """A value that is refused: the sentence says what the field takes, in the words of YAML."""
 
+import importlib
+from collections.abc import Iterator
+
 import pytest
 
+from boresight import methods
 from boresight.config.recipe import DataSection, Recipe
+from boresight.config.section import Section
 from boresight.core.errors import UserError
 
 MINIMAL = {"method": {"name": "dpo"}, "data": {"train": "x.jsonl"}, "optim": {"lr": 1e-5}}
@@ -101,3 +106,30 @@ def test_what_the_sentences_advise_is_accepted(section, values):
 
 def test_the_shares_of_the_advice_are_the_shares_of_the_rows():
     assert DataSection(train={"a.jsonl": 0.5, "b.jsonl": 0.5}).sources == {"a.jsonl": 0.5, "b.jsonl": 0.5}
+
+
+def sections(of: type = Section) -> Iterator[type[Section]]:
+    for section in of.__subclasses__():
+        yield section
+        yield from sections(section)
+
+
+def test_what_a_share_means_begins_with_a_noun():
+    """The error for a value above 1 reads "it is the share of the steps over which …"."""
+    for name in ("evaluation.recipe", "synthesis.recipe", "experiments.sweep.recipe", "config.recipe"):
+        importlib.import_module(f"boresight.{name}")
+    for name in methods.names():
+        methods.get(name)
+    shares = {
+        f"{section.__name__}.{name}": info.description
+        for section in sections()
+        for name, info in section.model_fields.items()
+        if any(getattr(bound, kind, None) == 1 for bound in info.metadata for kind in ("le", "lt"))
+    }
+    assert len(shares) > 10
+    first = {name: (text or "").partition(" ")[0] for name, text in shares.items()}
+    assert {name: word for name, word in first.items() if word not in NOUNS} == {}
+
+
+NOUNS = {"Decay", "Largest", "Lead", "Rate", "Share", "Similarity", "Smallest", "Total", "Weight"}
+"""First words of what has been read as "it is the …"."""

@@ -338,6 +338,16 @@ def test_steps_of_the_file_count_and_its_epochs_do_not():
     assert (found.train.steps, found.train.epochs) == (None, 1.5)
 
 
+@pytest.mark.parametrize(("steps", "rollouts", "differs"), [(100, 25, False), (101, 26, True)])
+def test_several_steps_on_each_rollout(steps, rollouts, differs):
+    """TRL counts optimizer steps, `num_iterations` on each rollout; train.steps counts rollouts."""
+    options = {"max_steps": steps, "num_iterations": 4, "reward_funcs": "accuracy_reward", "epsilon": 0.2}
+    found = converted(BASE | options, trainer="grpo")
+    written = as_recipe(found.settings)
+    assert written["train"]["steps"] == rollouts and written["rollout"]["updates"] == 4
+    assert ("max_steps" in dict(found.lists["differs"])) == differs
+
+
 def test_evaluations_and_checkpoints_by_steps_shares_and_epochs():
     options = BASE | {"eval_strategy": "steps", "eval_steps": 0.1, "save_steps": 25, "max_steps": 200}
     found = recipe(options, trainer="dpo")

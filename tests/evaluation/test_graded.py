@@ -306,3 +306,12 @@ def test_failures_and_declined_scores_are_missing_with_a_reason():
     assert lines[4]["failure"] == "there is no completion" and lines[2]["failure"] is None
     assert [line["reading"] and line["reading"]["answer"] for line in lines] == ["f", "d", "f", None, None]
     assert "a: the reading function raised on 1 of 5 completions." in compared(system, correct_at=4.0).notes
+
+
+def test_without_a_threshold_systems_are_compared_by_the_reward():
+    """Rewards of 2 define no right answer; the form of the answers is not what they are compared by."""
+    a, b = (graded([[r]] * 4, [["x"]] * 4, name=name) for name, r in (("a", 2.0), ("b", 1.5)))
+    found = compared(a, b)
+    assert found.threshold is None
+    assert [metric.name for metric in found.metrics] == ["reward", "format_rate"]
+    assert found.measured["b"][0].difference.value == -0.5

@@ -422,3 +422,19 @@ def test_samples_that_learn_to_end_have_no_length_to_drift_from(cut, now, found)
 def test_a_part_that_is_right_from_the_start_is_not_neglected(level, found):
     log = {"reward_form": [level] * 40, "reward_right": risen(0, 0.5)}
     assert bool(says(checks.reward_hacking, log)) == found
+
+
+def test_a_penalty_improves_as_it_falls():
+    """With a negative weight: falling is the aim, rising is what a policy gives up for the easy part."""
+
+    def hacked(right, penalty):
+        log = logged({"reward_right": right, "reward_repeats": penalty})
+        log.penalties = frozenset({"reward_repeats"})
+        found = checks.reward_hacking(log)
+        return found.why if found else ""
+
+    falls, rises = risen(0.4, -0.35), risen(0.1, 0.3)
+    assert hacked(risen(0, 0.5), falls) == ""
+    assert hacked(risen(0, 0.5), [0.0] * 40) == "", "nothing to avoid"
+    assert "reward_right has risen by 0." in hacked(risen(0, 0.5), rises)
+    assert hacked([0.2] * 40, falls).startswith("reward_repeats has fallen by 0.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 
 from boresight.core.errors import UserError
-from boresight.findings.trl_log import derived_beta, read_trainer_state
+from boresight.findings.trl_log import derived_beta, read_trainer_state, trainer_state_in
 
 
 def written(tmp_path, history, **more):
@@ -183,3 +184,39 @@ def test_logs_of_samples_have_parts_kl_and_entropy(tmp_path):
 def test_groups_without_a_spread_in_older_and_newer_logs(tmp_path, more, share):
     ((_, _, numbers),), _ = read_trainer_state(written(tmp_path, [{"step": 1, "reward": 0.5} | more]))
     assert numbers["zero_variance"] == share
+
+
+def test_rewards_of_methods_without_a_reference_are_no_log_ratios(tmp_path):
+    """CPO logs 0.1 times log-probabilities of -200: no answer is 200 nats less likely than before."""
+
+    def line(step, chosen, rejected, prefix=""):
+        numbers = {"logps/chosen": chosen, "logps/rejected": rejected, "rewards/chosen": 0.1 * chosen,
+                   "rewards/rejected": 0.1 * rejected, "rewards/margins": 0.1 * (chosen - rejected),
+                   "rewards/accuracies": 0.7}  # fmt: skip
+        return {"step": step} | {prefix + name: value for name, value in numbers.items()}
+
+    log = [line(1, -200.0, -210.0), line(2, -199.0, -212.0), line(2, -201.0, -211.0, "eval_")]
+    lines, facts = read_trainer_state(written(tmp_path, log))
+    assert facts.without_reference and facts.beta is None
+    assert lines[0][2] == {"accuracy": 0.7, "chosen_logps": -200.0, "rejected_logps": -210.0}
+    assert lines[2][2] == lines[0][2] | {"chosen_logps": -201.0, "rejected_logps": -211.0}
+
+
+@pytest.mark.parametrize("first", [(0.0, 0.0), (0.02, -0.05), (-0.004, -0.0041)])
+def test_rewards_of_log_ratios_are_kept(tmp_path, first):
+    """At its first step DPO's rewards are about 0, with a log-probability of -200."""
+    chosen, rejected = first
+    log = {"step": 1, "logps/chosen": -200.0, "logps/rejected": -250.0, "rewards/chosen": chosen,
+           "rewards/rejected": rejected, "rewards/margins": chosen - rejected}  # fmt: skip
+    ((_, _, numbers),), facts = read_trainer_state(written(tmp_path, [log]))
+    assert not facts.without_reference and numbers["chosen_logratio"] == chosen
+
+
+def test_the_latest_checkpoint_is_that_of_the_last_step(tmp_path):
+    """Also where a copy of the folder has other times."""
+    for number, step in enumerate((1000, 500)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text("{}")
+        os.utime(folder / "trainer_state.json", (number, number))
+    assert trainer_state_in(tmp_path).parent.name == "checkpoint-1000"

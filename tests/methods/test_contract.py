@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from boresight import methods
+from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.methods.base import MethodConfig
 from boresight.methods.inputs import LossOutput
@@ -211,3 +212,62 @@ def test_nothing_to_average_is_zero_not_nan(name, options, batches):
     out = loss(x, cfg)
     out.loss.backward()
     assert (out.loss.item(), out.weight) == (0.0, 0.0)
+
+
+OWN_LOSS = """
+from boresight.methods import dpo
+from boresight.methods.inputs import LossOutput, PairLogps
+
+class Config(dpo.Config):
+    clip: float = 10.0
+
+def loss(x: PairLogps, cfg: Config) -> LossOutput:
+    return dpo.loss(x, cfg)
+"""
+
+
+def own(tmp_path, monkeypatch, text):
+    """Name of a module of one's own, in a package that no other test imports."""
+    package = tmp_path / f"own_{tmp_path.name}"
+    package.mkdir()
+    (package / "variant.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    return f"{package.name}.variant"
+
+
+def test_a_loss_of_ones_own_with_settings_of_its_own(tmp_path, monkeypatch):
+    name = own(tmp_path, monkeypatch, OWN_LOSS)
+    method = methods.get(name)
+    assert methods.name_of(method.Config()) == name and method.loss.__module__ == name
+    recipe = Recipe.parse(
+        {
+            "method": {"name": name, "clip": 5.0},
+            "model": {"name": "starter"},
+            "data": {"train": "pairs.jsonl"},
+            "optim": {"lr": 1e-5},
+        }
+    )
+    assert recipe.method.clip == 5.0, "of another meaning than rloo's"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "class Config(dpo.Config):\n    clip: float = 10.0",
+            "Config = dpo.Config",
+            "is that of boresight.methods.dpo",
+        ),
+        ("loss(x: PairLogps", "loss(batch: PairLogps", "must be called x and annotated"),
+        ("loss(x: PairLogps", "loss(x", "must be called x and annotated"),
+        ("loss(x: PairLogps", "loss(x: int", "must be called x and annotated"),
+        ("loss(x: PairLogps", "loss(x: 'Unknown'", "must be called x and annotated"),
+    ],
+    ids=["settings of dpo", "another name", "no annotation", "no input", "not imported"],
+)
+def test_a_loss_of_ones_own_that_cannot_be_called_as_one_is_refused(tmp_path, monkeypatch, old, new, said):
+    """With dpo's settings the method would be known as dpo, and dpo's loss be trained."""
+    assert old in OWN_LOSS
+    name = own(tmp_path, monkeypatch, OWN_LOSS.replace(old, new))
+    with pytest.raises(UserError, match=said):
+        methods.get(name)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from boresight.core.errors import UserError
 from boresight.models.head import head_of
 
 FILES = {
@@ -24,3 +25,12 @@ def test_the_head_is_read_off_the_files(tmp_path, what):
 
 def test_a_folder_that_says_nothing_holds_a_language_model(tmp_path):
     assert head_of(tmp_path) == head_of(tmp_path / "nowhere") == "lm"
+
+
+@pytest.mark.parametrize("content", ['{"arch', "[1]", "null"])
+@pytest.mark.parametrize("name", ["config.json", "adapter_config.json"])
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    """`serve` and `chat` look at the head before anything else of the folder."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name} is damaged: it contains no JSON object"):
+        head_of(tmp_path)

@@ -11,7 +11,7 @@ from boresight.config.lora import LoraConfig
 from boresight.core.errors import UserError
 from boresight.models import lora
 from boresight.models.load import load_model, load_tokenizer
-from boresight.models.source import HUB_TIMEOUT, ModelSource, locate
+from boresight.models.source import HUB_TIMEOUT, ModelSource, embedded_in, locate
 from tests.tiny import tiny_model, tiny_tokenizer
 
 
@@ -212,3 +212,20 @@ def test_capped_attention_is_never_left_to_sdpa(tmp_path):
     """transformers before 5.21 offers SDPA for Gemma 2 and computes it without the cap."""
     tiny_model("gemma2", attn_logit_softcapping=1.5).save_pretrained(tmp_path)
     assert load_model(str(tmp_path)).config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(
+    ("base", "embedded"),
+    [
+        ("/home/else/.cache/boresight/starter-c7b80d5b", "starter"),
+        ("starter-c7b80d5b", "starter"),
+        ("/cache/countdown-tiny-2-seed0", "countdown-tiny"),
+        ("me/starter-sft", None),
+        ("starter-dpo", None),
+        ("/runs/countdown-tiny-rloo", None),
+        ("me/countdown-tiny-2-seed0-dpo", None),
+    ],
+)
+def test_only_cache_folders_are_embedded_models(base, embedded):
+    """A fine-tuned starter is another model, whatever its name begins with."""
+    assert embedded_in(base) == embedded

@@ -70,6 +70,10 @@ def test_arrow_keys_and_pointer_read_values(page):
     assert "optimizer step 200" in by_key and "held out" in by_key
     page.keyboard.press("ArrowLeft")
     assert "optimizer step 199" in plot.locator(".readout").inner_text()
+    page.keyboard.press("Home")
+    assert plot.locator(".readout").inner_text().splitlines()[0] == "optimizer step 0"
+    page.keyboard.press("ArrowRight")
+    assert plot.locator(".readout").inner_text().splitlines()[0] == "optimizer step 1"
     page.keyboard.press("Escape")
     assert not plot.locator(".readout.shown").count()
     box = plot.locator("svg").first.bounding_box()

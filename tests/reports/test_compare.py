@@ -276,3 +276,22 @@ def test_two_runs_in_the_terminal_have_their_values_and_the_paired_difference():
     lone = replace(checked[1], metrics=[replace(checked[1].metrics[0], name="other")])
     first, other = metrics_of_two([checked[0], lone], 0)
     assert (first.after, first.difference, other.before, other.difference) == (None, None, None, None)
+
+
+def test_metrics_of_different_units_have_rows_of_their_own():
+    """A margin in nats and one in nats per token share a name; no value stands under the unit of another."""
+    margins = [
+        Metric("margin", "margin of chosen over rejected", None, share_interval([1.0, 0.0]), None, unit=unit)
+        for unit in ("nats", "nats per token")
+    ]
+    a, b = (RunData(name, None, True, metrics=[metric]) for name, metric in zip("ab", margins, strict=True))
+    table = comparison_table([a, b])
+    assert [(row.unit, [interval is not None for interval in row.intervals]) for row in table.rows] == [
+        ("nats", [True, False, False]),
+        ("nats per token", [False, True, False]),
+    ]
+    assert len(shared_metrics([a, b])) == 2
+    assert [(m.unit, m.before is None, m.after is None) for m in metrics_of_two([a, b], 0)] == [
+        ("nats", False, True),
+        ("nats per token", True, False),
+    ]

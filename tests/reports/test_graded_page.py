@@ -72,6 +72,19 @@ def test_prompts_are_filtered_by_who_is_better():
     assert (tags.count("better"), tags.count("alike"), tags.count("missing")) == (30, 9, 1)
 
 
+def test_without_a_threshold_no_answer_of_a_single_system_is_right():
+    """A reward of -0.3 is not "never right", and 1.2 not "always right"."""
+    rewards = (1.2, -0.3, None)
+    asked = tuple(Prompt([{"role": "user", "content": f"q{i}"}], f"p{i}") for i in range(3))
+    by_prompt = tuple((GradedResponse(Response("text"), reward, {}, None, None),) for reward in rewards)
+    alone = RewardComparison([GradedSystem("one", asked, by_prompt)], [1], None, {})
+    html = render_graded(alone)
+    payload = json.loads(re.search(r'id="payload">(.*?)</script>', html, re.DOTALL)[1])
+    assert payload["kinds"] == [["No score", "missing"]]
+    assert [sample["tags"] for sample in payload["samples"]] == [[], [], ["missing"]]
+    assert ["outcome" in sample for sample in payload["samples"]] == [False, False, True]
+
+
 def test_curves_over_k():
     curves = {
         line.label: (line.x, line.y)

@@ -143,6 +143,12 @@ def test_a_run_without_evaluation_says_how_far_it_came():
     assert headline(_run()).title == "This run has not been evaluated."
 
 
+def test_one_held_out_prompt_is_an_evaluation_without_an_interval():
+    one = Metric("reward", "reward of greedy answers to held-out prompts", None, None, None)
+    found = headline(_run(one))
+    assert found.title == "There is no interval: fewer than two held-out prompts have a value."
+
+
 def test_rows_of_the_table():
     up, flat, worse, bare = metric_rows([UP, FLAT, WORSE, Metric("x", "x", None, None, None)])
     assert (up.before.value, up.after.limits, up.difference.value) == (
@@ -178,3 +184,9 @@ def test_differences_are_drawn_around_no_difference():
     (mark,) = drawn.marks
     assert (drawn.left, drawn.right, drawn.null) == ("-10", "10", 50.0)
     assert (mark.low, mark.at, mark.high) == pytest.approx((20.0, 59.5, 98.5))
+
+
+def test_equal_values_are_a_dot_on_the_line_of_no_difference():
+    drawn = draw_intervals({"after": Interval(0.0, 0.0, 0.0, 40)}, unit_named("words"), null=0.0)
+    (mark,) = drawn.marks
+    assert (mark.low, mark.at, mark.high) == (50.0, 50.0, 50.0)

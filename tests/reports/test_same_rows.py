@@ -9,7 +9,7 @@ import pytest
 
 from boresight.reports.compare import verdicts
 from boresight.reports.read_run import Metric, RunData, RunSample, read_run
-from boresight.reports.same_rows import differences_by_row
+from boresight.reports.same_rows import differences_by_row, paired_with_first
 from boresight.stats.paired import SamePrompts
 
 FILE = {"eval": {"sha256": "5e1f"}}
@@ -47,6 +47,24 @@ def test_rows_of_one_prompt_are_one_unit():
     assert "b against a +2.0 nats [-0.48, 4.5], n = 3, paired by prompt: " in said
     (said,) = differences_by_row([a, replace(b, same_prompts=None)])  # of an earlier version
     assert "n = 6, paired by row" in said
+
+
+def test_different_rewards_are_not_compared_and_that_is_said():
+    """With ten times the weight every reward is ten times as large, which makes no model better."""
+    reward = Metric("reward", "reward of greedy answers to held-out prompts", None, None, None, unit="reward")
+    a, b = (
+        run(
+            name,
+            [weight, 2 * weight, weight],
+            reward,
+            config={"reward": [{"function": "math", "weight": weight}]},
+        )
+        for name, weight in (("a", 1.0), ("b", 10.0))
+    )
+    (said,) = differences_by_row([a, b])
+    assert said.startswith("Rewards of b and a are of different functions, options or weights")
+    assert paired_with_first([a, b], reward) == [None]
+    assert paired_with_first([a, replace(b, config=a.config)], reward) != [None]
 
 
 def test_shares_that_all_agree_are_not_certainty():

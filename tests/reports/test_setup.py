@@ -102,6 +102,8 @@ def test_data_and_environment():
         ({"batch": 32}, 4, "112 (1 epoch)"),  # the last batch has 16 rows
         ({"batch": 32, "epochs": 2.0}, 7, "112 (2 epochs)"),
         ({"batch": 32, "epochs": 2.0}, 1, "32 (0.29 epochs)"),  # stopped
+        ({"batch": 112, "steps": 125}, 125, "112 (125 epochs)"),
+        ({"batch": 112, "steps": 1200}, 1200, "112 (1,200 epochs)"),
         ({}, 4, None),
     ],
 )

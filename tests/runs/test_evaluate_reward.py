@@ -126,7 +126,7 @@ def test_completions_made_elsewhere(place, capsys):
     assert after == pytest.approx({**expected, "format_rate": 1.0, "truncated": 0.0})
     assert (metrics["accuracy"]["after"]["n"], metrics["accuracy"]["after"]["missing"]) == (5, 1)
     out = capsys.readouterr().out
-    assert "elsewhere: 1 completions are of none of the prompts and are dropped." in out
+    assert "elsewhere: 1 completion is of none of the prompts and is dropped." in out
     assert all(f"\n{line}" in out for line in ("accuracy", "format rate", "pass@2", "maj@4", "truncated"))
     lines = [
         json.loads(line) for line in (place / "out" / "completions-elsewhere.jsonl").read_text().splitlines()
@@ -228,6 +228,23 @@ def test_a_folder_of_an_earlier_version_goes_on(place, models):
     jsonl(place / "out" / "problems-one.jsonl", [{**kept, "scores": [None, None]}])
     (accuracy, *_) = run_quietly(made, place / "out").metrics["one"]
     assert (accuracy.after.value, accuracy.after.missing) == (1.0, 1)
+
+
+@pytest.mark.parametrize("name", ["documents-one.jsonl", "answers-one.jsonl", "completions-one.jsonl"])
+def test_no_folder_of_an_evaluation_is_a_run(place, name):
+    """Of tasks, or one that was interrupted."""
+    (place / "out").mkdir()
+    for file in ("config.yaml", "environment.json", "evaluation.json", name):
+        (place / "out" / file).write_text("")
+    with pytest.raises(UserError, match="holds an evaluation and no training run"):
+        write_report(place / "out")
+
+
+def test_a_study_is_no_run(place):
+    (place / "out").mkdir()
+    (place / "out" / "environment.json").write_text("{}")
+    with pytest.raises(UserError, match="is not a run folder"):
+        write_report(place / "out")
 
 
 def test_the_page_is_not_written_over_by_a_runs_report(place, capsys):

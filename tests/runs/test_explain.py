@@ -200,6 +200,54 @@ def test_report_and_explanation_have_one_limit_of_a_small_margin(share, too_shor
     assert bool(kept) == too_short
 
 
+@pytest.mark.parametrize(
+    ("margin", "curves"),
+    [
+        (0.0, {"margin": 8.0, "accuracy": 1.0, "held_accuracy": 0.5}),
+        (-5.0, {"held_accuracy": 0.2}),
+        (-0.3, {"held_accuracy": 0.3}),
+        (0.2, {"reward": 0.6}),
+    ],
+    ids=["memorized", "reversed", "worse than chance", "sampled pairs"],
+)
+def test_a_sum_of_rates_that_moved_the_policy_elsewhere_is_not_too_small(margin, curves):
+    history = History(steps=200, eval_rows=400)
+    for split in ("train", "eval"):
+        prefix = "held_" if split == "eval" else ""
+        numbers = {
+            n.removeprefix("held_"): v for n, v in curves.items() if n.startswith("held_") == bool(prefix)
+        }
+        history.add(200, split, numbers | ({"lr_sum": 1e-4} if split == "train" else {}))
+    assert spent_budget(history, margin) is None
+    assert spent_budget(logged_sum(), margin) is not None or margin < -1
+
+
+def logged_sum():
+    history = History(steps=200)
+    history.add(200, "train", {"lr_sum": 1e-4})
+    return history
+
+
+def test_margins_of_another_unit_are_no_nats(tmp_path):
+    """SimPO's margin is in nats per token, of which 3 is absurd."""
+    log = b.log(60, lr_sum=lambda t: 1e-4 * t, held_margin=lambda t: 0.2 * t, held_accuracy=lambda t: 0.5)
+    for name, expected in (("dpo", True), ("simpo", False)):
+        found = explain(write_run(tmp_path / name, b.recipe(name, "optim.lr=2e-7"), log)).findings
+        assert ("at this pace" in " ".join(f.fix.lower() for f in found)) == expected
+
+
+def test_a_run_that_was_stopped_is_not_taken_for_a_short_one(tmp_path):
+    """5,000 rows at batch 32 are 157 steps, of which the guard let 20 pass."""
+    recipe = b.recipe("dpo", "train.batch=32")
+    log = b.log(20, loss=lambda t: 0.69, lr_sum=lambda t: 1e-4 * t)
+    run = write_run(tmp_path / "run", recipe, log)
+    assert recipe.train.steps is None
+    names = {finding.name for finding in explain(run).findings}
+    assert "few-steps" not in names and not any("ahead" in name for name in names)
+    (run / "data.json").unlink()
+    assert "few-steps" in {finding.name for finding in explain(run).findings}
+
+
 def zero_log(steps=200):
     """A log in which no token of an answer is scored: all log-probabilities are exactly 0."""
     names = ("chosen_logps", "rejected_logps", "chosen_logratio", "rejected_logratio", "margin", "accuracy")

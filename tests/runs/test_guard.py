@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
 from boresight.findings.monitor import read_findings
+from boresight.models.sampler.generate import generate
 from boresight.reports.facts import facts
 from boresight.reports.headline import headline
 from boresight.reports.read_run import read_run
@@ -90,6 +92,57 @@ def test_the_model_that_is_left_is_measured_again_as_it_was(place):
     before = (run / "evaluation.json").read_text()
     evaluate_run(run, QUIET)
     assert (run / "evaluation.json").read_text() == before
+
+
+def test_the_start_model_that_is_left_is_measured_again_as_such(place):
+    """Stopped at the first evaluation: step 0 is not "no step". The run can still be continued."""
+    run = place / "run"
+    run_training(recipe(place, lr=10.0), run, QUIET)
+    assert read_end(run)["step"] == 0
+    before = {name: (run / name).read_bytes() for name in ("evaluation.json", "probes.jsonl", "end.json")}
+    evaluate_run(run, QUIET)
+    assert {name: (run / name).read_bytes() for name in before} == before
+    run_training(recipe(place, lr=10.0, guard=None), run, QUIET, resume=True)
+    assert read_end(run)["step"] == STEPS
+
+
+def test_answers_that_were_logged_are_not_rewritten(place, monkeypatch):
+    """Measured on another device, answers may differ, and a checkpoint holds the hash of their log."""
+    run = place / "run"
+    run_training(recipe(place), run, QUIET)
+    before = (run / "probes.jsonl").read_bytes()
+    monkeypatch.setattr("boresight.training.probes.generations.generate", other_answers)
+    evaluate_run(run, QUIET)
+    assert (run / "probes.jsonl").read_bytes() == before
+
+
+def other_answers(policy, tokenizer, prompts, params, **more):
+    return [
+        [replace(sample, text="another") for sample in group]
+        for group in generate(policy, tokenizer, prompts, params, **more)
+    ]
+
+
+def test_a_run_that_cannot_be_continued_keeps_its_model(place):
+    """The log was edited, which is found before anything is removed."""
+    run = place / "run"
+    run_training(recipe(place), run, QUIET)
+    with (run / "metrics.jsonl").open("r+b") as file:
+        file.write(b" ")
+    kept = {path.name for path in run.iterdir()}
+    with pytest.raises(UserError, match="this log was changed"):
+        run_training(recipe(place, guard=None), run, QUIET, resume=True)
+    assert {path.name for path in run.iterdir()} == kept and {"model", "end.json", "report.html"} <= kept
+
+
+def test_a_run_whose_only_checkpoint_is_damaged_does_not_begin_again(place):
+    run = place / "run"
+    run_training(recipe(place), run, QUIET)
+    (stop,) = (run / "checkpoints").iterdir()
+    next(stop.rglob("*.safetensors")).write_bytes(b"")
+    with pytest.raises(UserError, match="not the checkpoint that was written, and there is no other"):
+        run_training(recipe(place, guard=None), run, QUIET, resume=True)
+    assert (run / "model").is_dir() and stop.is_dir()
 
 
 def test_going_on_in_spite_of_it_is_the_run_without_a_guard(place):

@@ -9,7 +9,7 @@ from boresight.tasks.constraints.rewards import meets_constraint, whole_answer
 from boresight.tasks.text.form import has_form
 from boresight.tasks.text.gold import gold_texts
 from boresight.tasks.text.length import length_score
-from boresight.tasks.text.matching import contains_answer, exact_match
+from boresight.tasks.text.matching import contains_answer, exact_match, exact_reading
 
 PARIS = {"answer": "Paris"}
 
@@ -72,6 +72,15 @@ def test_what_is_not_the_answer_alone_is_not_exact(completion, options):
 
 def test_a_gold_answer_of_punctuation_is_missing_where_that_is_ignored():
     assert one(exact_match, "", {"answer": "?!"}, ignore_punctuation=True) is None
+
+
+def test_a_tag_in_a_thought_is_no_answer_before_the_last():
+    """One answer after the thought; of two answers the last decides."""
+    said = "<think><answer>1</answer></think><answer>2</answer>"
+    alone = exact_reading(said, {"answer": "2"}, tag="answer")
+    assert (alone.answer, alone.decided_by) == ("2", ())
+    two = exact_reading("<answer>1</answer><answer>2</answer>", {"answer": "2"}, tag="answer")
+    assert two.decided_by == ("the last of several <answer> counts",)
 
 
 @pytest.mark.parametrize("value", ["", "  ", None, {}, [], ["a", ""], True, "solution without a number ####"])

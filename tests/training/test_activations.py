@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from boresight.core.errors import UserError
 from boresight.training import activations
 from boresight.training.loop import run_steps
 from tests.tiny import tiny_model
@@ -39,6 +40,14 @@ def test_the_choice(mode, free, recompute, tmp_path, monkeypatch):
     assert any(getattr(m, "gradient_checkpointing", False) for m in model.modules()) is recompute
     assert ("set by train.activations" in str(choice)) == (mode != "auto")
     assert activations.activation_choice(task.recipe, tiny_model(), tokens=10).kept_gb < choice.kept_gb
+
+
+def test_a_model_that_cannot_recompute_is_refused(tmp_path):
+    model = tiny_model()
+    model.supports_gradient_checkpointing = False
+    task = make_task(tmp_path, "dpo", "train.activations=recompute")
+    with pytest.raises(UserError, match=r"train\.activations: LlamaForCausalLM cannot recompute its"):
+        activations.activation_choice(task.recipe, model, tokens=10)
 
 
 @pytest.mark.parametrize(

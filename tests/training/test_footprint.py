@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from boresight.config.lora import LoraConfig
 from boresight.config.recipe import OptimSection
@@ -195,3 +196,12 @@ def test_every_family_has_a_shape(family):
     found = Shape.of(config_of(family))
     assert min(found.layers, found.hidden, found.intermediate, found.kv, found.vocabulary) > 0
     assert Footprint(found, parameters=10**6, trained=10**6).peak_gb(512, recompute=True) > 0
+
+
+def test_layers_of_several_widths_count_as_the_widest():
+    """Gemma 3n's config has a width per layer."""
+    layers = {"num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = LlamaConfig(**layers, intermediate_size=16, vocab_size=32)
+    assert Shape.of(config).intermediate == 16
+    vars(config)["intermediate_size"] = [16, 24]
+    assert Shape.of(config).intermediate == 24

@@ -14,7 +14,7 @@ from boresight import methods
 from boresight.core.errors import UserError
 from boresight.findings.monitor import read_findings, watch
 from boresight.training.forward import INPUT_KINDS
-from boresight.training.loop import accumulate, evaluate_rows, run_steps
+from boresight.training.loop import accumulate, evaluate_rows, is_due, run_steps
 from tests.tiny import tiny_model
 from tests.training.fixtures import make_task
 
@@ -158,3 +158,21 @@ def test_final_weights_load_elsewhere(tmp_path):
         "step-2",
     ]  # train.keep is 2
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.bin"))
+
+
+@pytest.mark.parametrize(
+    ("every", "updates", "expected"),
+    [(5, 1, [5, 10, 15]), (5, 4, [8, 12, 16]), (4, 4, [4, 8, 12, 16]), (2, 4, [4, 8, 12, 16]), (9, 4, [12])],
+)
+def test_what_is_wanted_every_few_steps_is_due_at_the_end_of_a_rollout(every, updates, expected):
+    assert [step for step in range(1, 17) if is_due(step, every, updates)] == expected
+
+
+def test_a_run_with_several_updates_evaluates_and_saves_at_the_end_of_rollouts(tmp_path):
+    """16 steps, 4 on each rollout: what is wanted every 5 steps is due at 8, 12 and 16."""
+    often = ("train.steps=16", "train.eval_every=5", "train.save_every=5", "train.keep=9")
+    task, measured = make_task(tmp_path, "rloo", "rollout.updates=4", *often, policy=tiny_model()), []
+    task.probes = [lambda step: measured.append(step) or {"reward": {"a": 0.0}}]
+    run_steps(task)
+    assert [step for step in measured if step] == [8, 12, 16]
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} >= {"step-8", "step-12"}

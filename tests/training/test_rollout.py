@@ -10,7 +10,7 @@ import torch
 
 from boresight.config.lora import LoraConfig
 from boresight.config.recipe import RolloutSection
-from boresight.config.reward import RewardConfig
+from boresight.config.reward import RewardConfig, short_names
 from boresight.core.errors import UserError
 from boresight.core.schema import Prompt
 from boresight.data.batching import plan
@@ -26,7 +26,6 @@ from boresight.training.forward import INPUT_KINDS
 from boresight.training.initial_loss import check_fresh, check_sampler
 from boresight.training.loop import Batch, accumulate, run_steps
 from boresight.training.metrics import row_metrics
-from boresight.training.rollouts.rewards import short_names
 from boresight.training.rollouts.rollout import (
     GroupRollouts,
     OnlinePrompt,
@@ -223,6 +222,7 @@ def test_rewards_are_logged_over_the_policys_samples_alone():
     rewards = [RewardConfig(function=f"{__name__}:{name}", weight=w) for name, w in functions.items()]
     source = replace(rollouts(tiny_model()), sampler=saying("green", "red"), rewards=RewardSum(rewards))
     numbers = PairRollouts(source, reference_sampler=saying("red")).batch(0).numbers
+    assert numbers["truncated"] == 1 - numbers["stopped_share"]
     assert (numbers["reward"], numbers["reference_reward"]) == pytest.approx((1.1, 0.1))
     assert (numbers["reward_says_green"], numbers["reward_always_formed"]) == (1.0, 1.0)
     assert numbers["verifier_calls"] == 8

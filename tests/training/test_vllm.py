@@ -247,6 +247,12 @@ def test_what_is_no_token_or_no_log_probability_is_refused(ids, logps, why):
         parse_choice(choice, 0, PARAMS)
 
 
+def test_a_completion_that_the_server_aborted_is_no_truncated_one():
+    choice = {"token_ids": [1, 3], "logprobs": {"token_logprobs": [-1.0, -1.0]}, "finish_reason": "abort"}
+    with pytest.raises(UserError, match="broke a completion off \\(finish_reason abort\\)"):
+        parse_choice(choice, 0, PARAMS)
+
+
 def test_answers_that_cannot_be_used_are_refused(server):
     ours = VllmServer(server.url, pause=0.0)
     server.stop_ids = tuple(range(320))

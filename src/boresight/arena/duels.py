@@ -107,7 +107,7 @@ def make_duels(prompts: Sequence[Prompt], systems: tuple[System, System], seed: 
 def _names(a: Path, b: Path | None) -> tuple[str, str]:
     """Return the names of both systems: short names, or the paths if the short names are equal."""
     if b is None:
-        return START_MODEL, short_name(a)
+        return START_MODEL, short_name(a) if short_name(a) != START_MODEL else str(a)
     names = (short_name(a), short_name(b))
     if names[0] == names[1]:
         names = (str(a), str(b))

@@ -58,8 +58,12 @@ class Votes:
         self._lock = FileLock(folder / ".lock")
         if not self._lock.acquire():
             raise UserError(f"{folder}: another arena is writing there; close it or choose another --out.")
-        self._read()  # another arena may have written until the lock was free
-        self._files = {name: _open(folder / name) for name in FILES}
+        try:
+            self._read()  # another arena may have written until the lock was free
+            self._files = {name: _open(folder / name) for name in FILES}
+        except BaseException:
+            self._lock.release()
+            raise
 
     def close(self) -> None:
         """Close the files and release the lock on the folder."""

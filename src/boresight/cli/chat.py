@@ -10,6 +10,7 @@ Ctrl-C stops an answer and keeps its beginning; at the prompt it exits.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -204,6 +205,8 @@ def chat(name: str, settings: Settings) -> None:
     from boresight.models.source import note_on_base
 
     watched = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):  # in place of bytes that are not text
+        sys.stdin.reconfigure(errors="replace")
     talker = Talker(name, settings)
     talk = Conversation(talker, _out, settings.system)
     if note := note_on_base(name):

@@ -208,7 +208,7 @@ def check(
     if found.closing:
         exits.print_sentence(found.closing, "red")
     outcome = None
-    if overfit:
+    if overfit and not found.refused_input:
         from boresight.runs.check.overfit import overfit as overfit_rows
 
         outcome = overfit_rows(chosen, overfit, console)

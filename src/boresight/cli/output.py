@@ -73,7 +73,7 @@ def with_result(
                 if only_result:
                     stack.enter_context(_showing_only_warnings())
                 if starts_with:
-                    print_start(verb.__name__, next(given[name] for name in starts_with if given[name]))
+                    print_start(verb.__name__, next((given[name] for name in starts_with if given[name]), ""))
                 result, text = verb(**given), None
                 if is_first_process():
                     text = json_text(result.keys()) if as_json else result.line if only_result else None

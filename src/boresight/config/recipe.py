@@ -209,7 +209,7 @@ class TrainSection(Section):
     epochs: float | None = Field(default=None, gt=0, le=10**6)
     """Passes over the training rows; one when neither this nor `steps` is given."""
     steps: int | None = Field(default=None, gt=0, le=10**8)
-    """Optimizer steps, instead of epochs."""
+    """Optimizer steps, instead of epochs; rollouts, if `rollout.updates` takes several steps on each."""
     tokens_per_forward: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"
     """Micro-batches are filled up to this many tokens. It changes memory and speed, never the result.
     `auto` is 1024 on a CPU and 4096 elsewhere."""
@@ -224,7 +224,8 @@ class TrainSection(Section):
     trackers: list[Literal["wandb", "tensorboard", "trackio"]] = []
     """Where metrics are logged besides the run folder; each needs the extra of the same name."""
     eval_every: int | None = Field(default=None, gt=0)
-    """Steps between evaluations on held-out rows; null makes eight to fifteen, at most one per step."""
+    """Steps between evaluations on held-out rows; null makes eight to fifteen, at most one per step. With
+    `rollout.updates` they come at the end of a rollout."""
     save_every: int | None = Field(default=None, gt=0)
     """Steps between checkpoints; null writes one every five minutes, or 50 times what one takes if that is
     longer, and removes them when the run is finished."""
@@ -304,10 +305,11 @@ class Recipe(BaseRecipe):
                 "train.steps and train.epochs are both set; keep one: train.epochs=null or train.steps=null "
                 "removes the other"
             )
-        if self.data.weight and issubclass(methods.get(self.method_name).Input, SAMPLED):
+        kind = methods.get(self.method_name).Input
+        if self.data.weight and issubclass(kind, SAMPLED):
             raise ValueError("data.weight has no effect where answers are sampled; remove it")
         chosen = [name for name in ("clip", "clip_high") if _is_chosen(self.method, name)]
-        if chosen and self.rollout.updates == 1:
+        if chosen and issubclass(kind, GroupLogps) and self.rollout.updates == 1:
             raise ValueError(
                 f"method.{chosen[0]} has no effect with one update per rollout; set rollout.updates or "
                 "remove it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, model_validator
@@ -47,4 +48,24 @@ def as_reward_list(value: object) -> list[Any]:
 
 
 RewardList = Annotated[list[RewardConfig], BeforeValidator(as_reward_list)]
-"""Type of the rewards of a recipe: a list or a single reward; a text is the name of a reward function."""
+"""Rewards of a recipe: a list, or one alone; a name stands for its function."""
+
+
+def short_names(functions: Sequence[str]) -> list[str]:
+    """Names of reward functions in the log: without their module, unless two would share one.
+
+    >>> short_names(["countdown", "mine:score", "checks:length", "other:length"])
+    ['countdown', 'score', 'checks:length', 'other:length']
+    """
+    last = [name.rsplit(":", 1)[-1] for name in functions]
+    taken = {"failures", *functions}
+    return [
+        short if last.count(short) == 1 and (short == name or short not in taken) else name
+        for name, short in zip(functions, last, strict=True)
+    ]
+
+
+def penalty_names(rewards: Sequence[RewardConfig]) -> frozenset[str]:
+    """Names in the log of the rewards with a negative weight."""
+    names = short_names([reward.name for reward in rewards])
+    return frozenset(f"reward_{name}" for name, one in zip(names, rewards, strict=True) if one.weight < 0)

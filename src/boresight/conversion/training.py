@@ -57,7 +57,7 @@ def translate_training(t: Translation, grouped: bool) -> None:
     )
     t.put("train.batch", batch, *options, why=batch_factors(t, grouped))
     if t["max_steps"] > 0:
-        t.put("train.steps", t["max_steps"], "max_steps")
+        _steps(t, updates)
         t.remark("num_train_epochs", "unneeded", "max_steps is set, so TRL ignores it")
     else:
         t.put("train.epochs", t["num_train_epochs"], "num_train_epochs")
@@ -68,6 +68,15 @@ def translate_training(t: Translation, grouped: bool) -> None:
     _checkpoints(t, steps, epoch)
     t.put("train.guard", None, why="TRL stops no run that moves too far")
     _trackers(t)
+
+
+def _steps(t: Translation, updates: int) -> None:
+    """Set `train.steps`, which counts rollouts if several steps are taken on each."""
+    steps, rollouts = int(t["max_steps"]), math.ceil(t["max_steps"] / updates)
+    why = f"{rollouts} rollouts of {updates} steps" if updates > 1 else ""
+    t.put("train.steps", rollouts, "max_steps", why=why)
+    if rollouts * updates != steps:
+        t.remark("max_steps", "differs", f"{rollouts * updates} steps, the end of a rollout, for {steps}")
 
 
 def _schedule(t: Translation, steps: int | None) -> None:
@@ -137,7 +146,7 @@ def _memory(t: Translation) -> None:
 def _evaluations(t: Translation, steps: int | None, epoch: int | None) -> None:
     strategy = t["eval_strategy"]
     if strategy == "steps":
-        every = t["logging_steps"] if t["eval_steps"] is None else t["eval_steps"]
+        every = t["eval_steps"] or t["logging_steps"]  # 0 is unset
         count = _every(t, "eval_steps", every, steps)
         t.put("train.eval_every", count, "eval_steps", "eval_strategy")
         t.exact("eval_strategy")

@@ -189,7 +189,8 @@ def _of_pairs(pairs: Sequence[Preference]) -> list[Count]:
 
 def _repeats_prompt(pair: Preference) -> bool:
     said = pair.prompt[-1]["content"].strip()
-    return any(answer[0]["content"].lstrip().startswith(said) for answer in (pair.chosen, pair.rejected))
+    answers = (answer[0]["content"].lstrip() for answer in (pair.chosen, pair.rejected))
+    return bool(said) and any(answer.startswith(said) for answer in answers)
 
 
 def _characters(turns: Sequence[Message]) -> int:

@@ -80,7 +80,7 @@ class GenerateSection(Section):
     temperature: float = Field(default=0.0, ge=0)
     """Sampling temperature; 0 is greedy decoding."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Sample from the smallest set of tokens with at least this total probability (top-p); 1 keeps all."""
+    """Total probability that the most likely tokens to choose from reach together (top-p); 1 keeps all."""
     top_k: int = Field(default=0, ge=0)
     """Number of tokens to choose from (top-k); 0 keeps all."""
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -69,8 +69,8 @@ def export(
         else:
             write_adapter(plan, folder)
         write_card(plan, readback, folder, to.name)
-        for file in folder.iterdir():
-            file.chmod(0o644)  # weights are written for their owner alone
+        for file in folder.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)  # weights are written for their owner alone
     for note in notes(plan):
         console.print(note, markup=False, highlight=False)
     console.print(f"exported: {to} ({size_in_mb(to):,.0f} MB)", markup=False, highlight=False)

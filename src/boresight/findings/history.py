@@ -39,6 +39,8 @@ class History:
         default_factory=lambda: {"train": {}, "eval": {}}
     )
     eval_prompts: int = 0
+    penalties: frozenset[str] = frozenset()
+    """Names of the parts of the reward with a negative weight, which improve as they fall."""
     broken: dict[str, int] = field(default_factory=dict)
     """First step at which a training number was NaN, infinite or missing, by its name."""
 

@@ -143,22 +143,29 @@ def steps_skipped(h: History) -> Finding | None:
 def reward_hacking(h: History) -> Finding | None:
     """Return the finding `reward-hacking` if one part of the reward rises while another part does not."""
     parts = [n for n in h.series["train"] if n.startswith("reward_") and n != "reward_failures"]
-    gains = {name: gain for name in parts if (gain := h.gain(name)) is not None}
-    up = [name for name, (gain, noise) in gains.items() if gain > max(0.05, 3 * noise)]
-    flat = [n for n, (gain, noise) in gains.items() if gain < max(0.02, noise) and not _saturated(h, n)]
+    moved = {name: gain for name in parts if (gain := h.gain(name)) is not None}
+    sign = {name: -1 if name in h.penalties else 1 for name in parts}
+    up = [n for n, (gain, noise) in moved.items() if sign[n] * gain > max(0.05, 3 * noise)]
+    flat = [
+        n for n, (gain, noise) in moved.items() if sign[n] * gain < max(0.02, noise) and not _saturated(h, n)
+    ]
     if not up or not flat:
         return None
+    way = "fallen" if up[0] in h.penalties else "risen"
     return warning(
         "reward-hacking",
-        f"{up[0]} has risen by {gains[up[0]][0]:.2f} while {flat[0]} has moved by {gains[flat[0]][0]:+.2f}: "
-        "the policy optimizes the easy part only.",
+        f"{up[0]} has {way} by {abs(moved[up[0]][0]):.2f} while {flat[0]} has moved by "
+        f"{moved[flat[0]][0]:+.2f}: the policy optimizes the easy part only.",
         "Lower the weight of the easy part, or give it only together with the other.",
     )
 
 
 def _saturated(h: History, name: str) -> bool:
-    """Whether a part of the reward cannot rise much: it is above one half and near its highest value."""
+    """Whether a part of the reward cannot rise much: it is as high as it ever was, and above one half. A
+    penalty cannot fall much where it is a tenth of what it was at most."""
     late = mean(h.recent(name, 20))
+    if name in h.penalties:
+        return late <= 0.1 * max(h.values(name))
     return late >= 0.5 and late >= 0.9 * max(h.values(name))
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from boresight.config.reward import penalty_names
 from boresight.core.files import append_jsonl, read_jsonl, write_jsonl
 from boresight.core.strict_model import is_count
 from boresight.findings import live_checks
@@ -118,8 +119,8 @@ def report(finding: Finding, folder: Path, tracker: Log) -> None:
 def watch(
     folder: Path, tracker: Log, recipe: Recipe, steps: int, eval_rows: int, eval_prompts: int = 0
 ) -> None:
-    """Attach a monitor to `tracker`, which then receives all numbers that it logs."""
-    history = History(steps, eval_rows, eval_prompts=eval_prompts)
+    """Attach a monitor to everything that `tracker` logs."""
+    history = History(steps, eval_rows, eval_prompts=eval_prompts, penalties=penalty_names(recipe.reward))
     tracker.listeners.append(Watch(folder, history, tracker, stop=recipe.check.stop))
 
 

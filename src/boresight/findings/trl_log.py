@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,16 +50,15 @@ TrlLine = tuple[int, str, dict[str, float]]
 
 @dataclass(frozen=True)
 class TrlFacts:
-    """Facts about a TRL run besides the lines of its log.
-
-    `beta` is None if it is neither given nor derivable. `eval_sets` are the names of the evaluation sets if
-    the run has several; only lines of the first one are read.
-    """
+    """Facts of the run besides its log. `beta` is None if it is neither given nor derivable. `eval_sets`:
+    names of its evaluation sets if it has several; only lines of the first are read. `without_reference`:
+    the method has no reference model, so that margins and log-ratios are not in the log."""
 
     steps: int
     eval_rows: int
     beta: float | None
     eval_sets: tuple[str, ...] = ()
+    without_reference: bool = False
 
 
 def name_in_trl(ours: str) -> str:
@@ -73,7 +72,13 @@ def trainer_state_in(folder: Path) -> Path | None:
     if (own := folder / "trainer_state.json").is_file():
         return own
     states = folder.glob("checkpoint-*/trainer_state.json")
-    return max(states, key=lambda state: state.stat().st_mtime, default=None)
+    return max(states, key=lambda state: (_step_of(state.parent), state.stat().st_mtime), default=None)
+
+
+def _step_of(checkpoint: Path) -> int:
+    """The step in the name of a checkpoint; -1 without one. Copied files may have other times."""
+    step = checkpoint.name.rpartition("-")[2]
+    return int(step) if step.isdecimal() else -1
 
 
 def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlLine], TrlFacts]:
@@ -93,7 +98,11 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
         raise UserError(f"{file}: not a trainer_state.json, it has no log_history.") from None
     sets = list(dict.fromkeys(_eval_set(entry) for entry in history if _is_evaluation(entry)))
     history = [entry for entry in history if not _is_evaluation(entry) or _eval_set(entry) == sets[0]]
-    beta = derived_beta(history) if beta is None else beta
+    without_reference = _without_reference(history)
+    if without_reference:
+        beta = None
+    elif beta is None:
+        beta = derived_beta(history)
     lines: list[TrlLine] = []
     rate_sum, before = 0.0, 0
     for entry in history:
@@ -103,6 +112,8 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
         if split == "eval" and sets[0]:
             # transformers names the set before its loss; TRL's own metrics are `eval_rewards/…` in each set.
             numbers |= _ours(entry, f"eval_{sets[0]}_", beta)
+        if without_reference:
+            numbers = {name: value for name, value in numbers.items() if name not in SCALED}
         if "lr" in numbers:
             # A line covers all steps since the line before.
             rate_sum, before = rate_sum + numbers["lr"] * (step - before), step
@@ -111,7 +122,23 @@ def read_trainer_state(file: Path, beta: float | None = None) -> tuple[list[TrlL
             lines.append((step, split, numbers))
     planned = raw.get("max_steps")
     steps = planned if is_count(planned) and planned else max((step for step, _, _ in lines), default=0)
-    return lines, TrlFacts(steps, ASSUMED_EVAL_ROWS, beta, tuple(sets) if len(sets) > 1 else ())
+    known_sets = tuple(sets) if len(sets) > 1 else ()
+    return lines, TrlFacts(steps, ASSUMED_EVAL_ROWS, beta, known_sets, without_reference)
+
+
+def _without_reference(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the rewards of both answers are their log-probabilities times one positive number, as of TRL's
+    CPO, SimPO and ORPO. With a reference the first rewards are about 0."""
+    first = [entry for entry in history if "rewards/chosen" in entry][:5]
+    ratios = [[_ratio(entry, side) for side in ("chosen", "rejected")] for entry in first]
+    return bool(first) and all(
+        a is not None and b is not None and a > 0 and math.isclose(a, b, rel_tol=0.01) for a, b in ratios
+    )
+
+
+def _ratio(entry: Mapping[str, Any], side: str) -> float | None:
+    reward, logps = (_number(entry.get(f"{name}/{side}")) for name in ("rewards", "logps"))
+    return reward / logps if reward and logps else None
 
 
 def _is_evaluation(entry: Mapping[str, Any]) -> bool:

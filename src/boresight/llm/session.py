@@ -1,7 +1,7 @@
 """Provide a synchronous interface to a run's ledger, endpoints and budget.
 
-    with Session(folder / "ledger.sqlite", endpoints, ceilings) as session:
-        replies = session.complete(requests)
+with Session(folder / "ledger.sqlite", endpoints, ceilings) as session:
+    replies = session.complete(requests)
 """
 
 from __future__ import annotations

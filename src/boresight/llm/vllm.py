@@ -28,6 +28,7 @@ import numpy as np
 
 from boresight.core.errors import UserError, named_first_line
 from boresight.llm.replies.failures import one_line, redacted
+from boresight.llm.replies.reply import INTERRUPTED
 from boresight.models.sampler.params import Sample, SamplingParams, within_context
 
 CONCURRENCY = 64
@@ -172,7 +173,9 @@ class VllmServer:
                 f"{self._section}.base_url: {self.url}{path} sent more than {MOST_BYTES:,} bytes."
             )
         text = content.decode("utf-8")
-        return json.loads(text) if text[:1] in "{[" else text  # the replies about adapters are plain text
+        return (
+            json.loads(text) if text.startswith(("{", "[")) else text
+        )  # adapters are answered with a plain sentence
 
     def _refusal(self, path: str, status: int, said: str, hint: str) -> str:
         if status in (401, 403):
@@ -229,6 +232,11 @@ def parse_choice(
         raise UserError(
             f"{section}.base_url: the log-probabilities are not all finite numbers up to 0; serve the model "
             "in a precision that holds its logits."
+        )
+    if choice["finish_reason"] in INTERRUPTED:
+        raise UserError(
+            f"{section}.base_url: the server broke a completion off (finish_reason "
+            f"{choice['finish_reason']}), which is no whole answer; run this again when it serves."
         )
     stopped = ids[-1] in params.stop_token_ids
     if choice["finish_reason"] == "stop" and not stopped:

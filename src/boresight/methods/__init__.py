@@ -8,10 +8,11 @@ A loss in your own project is selected by its import path: `get("my_project.my_l
 from __future__ import annotations
 
 import pkgutil
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from boresight.core.errors import UserError
 from boresight.core.plugins import import_user_module
@@ -68,5 +69,28 @@ def _load(name: str, path: str) -> Method:
     missing = [part for part in ("Config", "loss") if not hasattr(module, part)]
     if missing:
         raise UserError(f"method.name: {path} has no {' and no '.join(missing)}; a method's file needs both.")
-    kind = typing.get_type_hints(module.loss)["x"]
-    return Method(name, module.Config, module.loss, kind)
+    loss, owner = module.loss, module.Config.__module__
+    is_owned = getattr(sys.modules.get(owner), "loss", None) is loss
+    if not is_owned:
+        raise UserError(
+            f"method.name: Config of {path} is that of {owner}, by which the method would be known; define "
+            "`class Config(…)` in the file of the loss, by inheritance for the same settings."
+        )
+    return Method(name, module.Config, loss, _input_of(loss, path))
+
+
+def _input_of(loss: Callable[..., Any], path: str) -> type[LossInput]:
+    """The type of the loss's `x`. Raises `UserError` if it is no class of `boresight.methods.inputs`."""
+    from boresight.methods import inputs
+
+    try:
+        kind = typing.get_type_hints(loss)["x"]
+    except (KeyError, NameError, TypeError):
+        kind = None
+    known = isinstance(kind, type) and issubclass(kind, typing.get_args(inputs.LossInput))
+    if not known or kind.__module__ != inputs.__name__:
+        raise UserError(
+            f"method.name: the first argument of {path}.loss must be called x and annotated with a class of "
+            "boresight.methods.inputs, such as PairLogps, that the file imports at run time."
+        )
+    return kind

@@ -44,7 +44,7 @@ class Config(rloo.Config):
     """Weight of the KL to the reference, per token. The paper uses 0.04; with a verifier 0 is usual."""
 
     clip: float = Field(default=0.2, gt=0, lt=1)
-    """Clip ratios to 1 -/+ clip, as in PPO. Has an effect only with rollout.updates above 1."""
+    """Largest distance of a ratio from 1, as in PPO. Has an effect only with rollout.updates above 1."""
 
     clip_high: float | None = Field(default=None, gt=0)
     """Clip ratios at 1 + clip_high above 1, if it differs: DAPO uses 0.28. Null takes `clip`."""

@@ -35,7 +35,7 @@ class Config(MethodConfig):
     """Reward lost per nat of KL to the reference. The paper uses 0.03; with a verifier 0.001 is common."""
 
     clip: float | None = Field(default=None, gt=0, lt=1)
-    """Clip pi/pi_old to 1 -/+ clip, for several updates per rollout. Off: plain REINFORCE."""
+    """Largest distance of pi/pi_old from 1, for several updates per rollout. Off: plain REINFORCE."""
 
     mask_truncated: bool = False
     """Treat completions cut by the token limit as unscorable: no loss, and not in the baseline."""

@@ -9,9 +9,10 @@ position in their config.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from boresight.core.files import read_json, write_json
+from boresight.core.files import write_json
+from boresight.models.checkpoint.damaged import read_object
 from boresight.models.policy import Policy
 from boresight.models.source import recipe_of_run
 
@@ -31,12 +32,13 @@ def head_of(folder: Path) -> OutputHead:
     else `lm`."""
     if _read(folder / "adapter_config.json").get("task_type") == "SEQ_CLS":
         return "score"
-    architectures = _read(folder / "config.json").get("architectures") or []
-    return "score" if any(name.endswith("ForSequenceClassification") for name in architectures) else "lm"
+    architectures = _read(folder / "config.json").get("architectures")
+    names = map(str, architectures) if isinstance(architectures, list) else ()
+    return "score" if any(name.endswith("ForSequenceClassification") for name in names) else "lm"
 
 
-def _read(file: Path) -> dict[str, Any]:
-    return dict(read_json(file)) if file.is_file() else {}
+def _read(file: Path) -> dict[str, object]:
+    return read_object(file) if file.is_file() else {}
 
 
 def mark_reading(model: Policy | PreTrainedModel) -> None:

@@ -219,10 +219,15 @@ def _allowed_by(recipe: dict[str, Any]) -> tuple[str, ...]:
         return ()
 
 
+CACHED = re.compile(r"(starter)-[0-9a-f]{8}|(countdown-tiny)-\d+-seed\d+")
+"""Names of the cache folders of embedded models."""
+
+
 def embedded_in(base: str) -> str | None:
-    """Return the name of the embedded model whose cache folder, on this machine or another, is `base`, else
-    None."""
-    return next((name for name in EMBEDDED if Path(base).name.startswith(f"{name}-")), None)
+    """Name of the embedded model whose cache folder, on this machine or another, is `base`; None for other
+    folders and for hub ids, such as `me/starter-sft`, which may be anything."""
+    found = CACHED.fullmatch(Path(base).name)
+    return found and (found[1] or found[2])
 
 
 def _embedded(name: str) -> Path:

@@ -112,18 +112,17 @@ def write_comparison(runs: Sequence[Path], path: Path) -> Comparison:
 
 
 def comparison_table(runs: Sequence[RunData]) -> Table:
-    """Return a table of metrics after training: a column per run and per difference to the first run."""
-    order = {metric.name: metric for run in reversed(runs) for metric in reversed(run.metrics)}
+    """Every metric after training, a column per run and per paired difference to the first."""
     rows = [
         TableRow(
             metric.label,
             metric.unit,
             [
-                *(_after(run, name) for run in runs),
-                *(found and found.interval for found in paired_with_first(runs, name)),
+                *(_after(run, metric) for run in runs),
+                *(found and found.interval for found in paired_with_first(runs, metric)),
             ],
         )
-        for name, metric in reversed(order.items())
+        for metric in _quantities(runs)
     ]
     differences = tuple(f"{run.name} - {runs[0].name}" for run in runs[1:])
     return Table("metric", [*(run.name for run in runs), *differences], rows, differences)
@@ -139,15 +138,14 @@ def metrics_of_two(runs: Sequence[RunData], number: int) -> list[Metric]:
         number: number of the later run, from 0.
     """
     baseline, run = runs[0], runs[1 + number]
-    known = {metric.name for metric in baseline.metrics}
     found = []
-    for metric in [*baseline.metrics, *(m for m in run.metrics if m.name not in known)]:
-        paired = paired_with_first(runs, metric.name)[number]
+    for metric in _quantities([baseline, run]):
+        paired = paired_with_first(runs, metric)[number]
         found.append(
             replace(
                 metric,
-                before=_after(baseline, metric.name),
-                after=_after(run, metric.name),
+                before=_after(baseline, metric),
+                after=_after(run, metric),
                 difference=paired and paired.interval,
                 better=metric.better if paired and paired.is_resolved else "neither",
             )
@@ -155,8 +153,17 @@ def metrics_of_two(runs: Sequence[RunData], number: int) -> list[Metric]:
     return found
 
 
-def _after(run: RunData, name: str) -> Interval | None:
-    return next((metric.after for metric in run.metrics if metric.name == name), None)
+def _quantities(runs: Sequence[RunData]) -> list[Metric]:
+    """The first metric of every quantity that any run has."""
+    found: dict[object, Metric] = {}
+    for metric in (metric for run in runs for metric in run.metrics):
+        found.setdefault(metric.quantity, metric)
+    return list(found.values())
+
+
+def _after(run: RunData, metric: Metric) -> Interval | None:
+    """The value after training of the same quantity; None where the run has none."""
+    return next((own.after for own in run.metrics if own.quantity == metric.quantity), None)
 
 
 def render_comparison(runs: Sequence[RunData]) -> str:
@@ -216,17 +223,15 @@ def _readable(key: str, values: Sequence[object]) -> list[str]:
 
 
 def shared_metrics(runs: Sequence[RunData]) -> list[SharedMetric]:
-    """Return every metric that any run has, with the value of each run after training."""
-    first = {metric.name: metric for run in reversed(runs) for metric in run.metrics}
-    order = dict.fromkeys(metric.name for run in runs for metric in run.metrics)
+    """Every metric that any run has, with the value after training of each."""
     found = []
-    for name in order:
-        unit = unit_named(first[name].unit)
-        after = [_after(run, name) for run in runs]
+    for metric in _quantities(runs):
+        unit = unit_named(metric.unit)
+        after = [_after(run, metric) for run in runs]
         cells = [interval_cell(interval, unit, n=True) for interval in after]
         marks = {run_color(number): interval for number, interval in enumerate(after, start=1)}
-        differences = [d and _difference_cell(first[name], d) for d in paired_with_first(runs, name)]
-        found.append(SharedMetric(first[name].label, cells, differences, draw_intervals(marks, unit)))
+        differences = [d and _difference_cell(metric, d) for d in paired_with_first(runs, metric)]
+        found.append(SharedMetric(metric.label, cells, differences, draw_intervals(marks, unit)))
     return found
 
 

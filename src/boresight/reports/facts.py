@@ -76,7 +76,7 @@ def _visits(run: RunData) -> str | None:
     visits, epochs = run.model_step * batch, lookup(run.config, "train", "epochs")
     if not lookup(run.config, "train", "steps"):  # the last batch may be short
         visits = min(visits, round(kept * (epochs if isinstance(epochs, int | float) else 1)))
-    passes = f"{visits / kept:.2g}"
+    passes = f"{visits / kept:.2g}" if visits < 10 * kept else f"{visits / kept:,.0f}"
     return f"{min(visits, kept):,} ({passes} {'epoch' if passes == '1' else 'epochs'})"
 
 

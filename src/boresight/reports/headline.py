@@ -80,7 +80,7 @@ def comparison_headline(runs: Sequence[RunData]) -> str:
     """
     baseline, *others = runs
     for metric in sorted(baseline.metrics, key=_rank):
-        found = paired_with_first(runs, metric.name)
+        found = paired_with_first(runs, metric)
         if any(found):
             ways = [_compared(metric, difference) for difference in found]
             parts = [
@@ -178,6 +178,8 @@ def _other_change(change: Change) -> str:
 
 def _unevaluated(run: RunData) -> Headline:
     title = "This run has not been evaluated." if run.finished else "This run has not finished."
+    if run.finished and run.metrics:
+        title = "There is no interval: fewer than two held-out prompts have a value."
     if not run.train:
         return Headline(title, "No training step has been logged.", [])
     last = run.train[-1]

@@ -57,6 +57,12 @@ class Metric:
         """The label without counts in parentheses, which differ between runs."""
         return self.label.partition(" (")[0]
 
+    @property
+    def quantity(self) -> tuple[str, str, str]:
+        """Name, subject and unit. Only metrics of one quantity can be compared: a margin is in nats, in nats
+        per token or in log-odds, by the method."""
+        return self.name, self.subject, self.unit
+
 
 @dataclass(frozen=True)
 class RunSample:
@@ -207,9 +213,13 @@ def without_refuted_forecast(findings: Sequence[Finding], log: Sequence[LogLine]
     return [found for found in findings if not (refuted and found.name == "learning-rate-budget")]
 
 
+OF_EVALUATIONS = ("comparisons.jsonl", "completions-*.jsonl", "documents-*.jsonl", "answers-*.jsonl")
+"""Files that the folder of an evaluation has, finished or not, and the folder of a run has not."""
+
+
 def refuse_evaluation(folder: Path) -> None:
-    """Raise a `UserError` if the folder is that of an evaluation, which has a `config.yaml` as well."""
-    if (folder / "comparisons.jsonl").exists() or any(folder.glob("completions-*.jsonl")):
+    """Raise a `UserError` for the folder of an evaluation, which has a `config.yaml` as well."""
+    if any(found for pattern in OF_EVALUATIONS for found in folder.glob(pattern)):
         recipe, run = (shlex.quote(str(path)) for path in (folder / "config.yaml", folder))
         raise UserError(
             f"{folder}: holds an evaluation and no training run; `boresight evaluate {recipe} --run {run}` "
@@ -232,7 +242,7 @@ def read_run(folder: Path) -> RunData:
             f"{folder}: there is no such run folder; give the folder that `boresight train` wrote."
         )
     refuse_evaluation(folder)
-    if not any((folder / name).exists() for name in FILES):
+    if not any((folder / name).exists() for name in FILES if name != "environment.json"):  # studies have one
         if trainer_state_in(folder):
             raise UserError(
                 f"{folder}: this is a folder of transformers' Trainer and no run folder; read its log with "

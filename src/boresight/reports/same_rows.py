@@ -52,7 +52,7 @@ def differences_by_row(runs: Sequence[RunData]) -> list[str]:
     baseline, *others = runs
     sentences = []
     for metric in baseline.metrics:
-        for run, found in zip(others, paired_with_first(runs, metric.name), strict=True):
+        for run, found in zip(others, paired_with_first(runs, metric), strict=True):
             if found is not None:
                 said = _sentence(metric, baseline, run, found.interval)
                 sentences.append(
@@ -62,14 +62,11 @@ def differences_by_row(runs: Sequence[RunData]) -> list[str]:
     return [*sentences, *alone, *_not_compared(baseline, others)]
 
 
-def paired_with_first(runs: Sequence[RunData], name: str) -> list[PairedDifference | None]:
-    """Return the paired difference of a metric for each later run against the first.
-
-    An entry is None if the runs do not share the metric, its file, or at least two rows (or prompts).
-    """
+def paired_with_first(runs: Sequence[RunData], metric: Metric) -> list[PairedDifference | None]:
+    """The difference of a metric for each later run; None where both do not have its quantity, the same file
+    and two rows of it."""
     baseline, *others = runs
-    metric = next((metric for metric in baseline.metrics if metric.name == name), None)
-    if metric is None:
+    if all(own.quantity != metric.quantity for own in baseline.metrics):
         return [None for _ in others]
     found = [_difference(metric, baseline, run) for run in others]
     adjusted = iter(holm([d.p for d in found if d is not None]))
@@ -77,11 +74,8 @@ def paired_with_first(runs: Sequence[RunData], name: str) -> list[PairedDifferen
 
 
 def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
-    """Return the difference b - a of a metric over the rows that both runs have.
-
-    Returns None if the runs do not share the metric, its file, or at least two rows (or prompts).
-    """
-    alike = any((m.name, m.subject, m.unit) == (metric.name, metric.subject, metric.unit) for m in b.metrics)
+    """b minus a of a metric over the rows of both; None where they share no metric, file or two rows."""
+    alike = any(own.quantity == metric.quantity for own in b.metrics) and _same_reward(metric.name, a, b)
     ours, theirs = (rows_of(run, metric.name) for run in (a, b))
     same_rows = _source(a, metric.name) == _source(b, metric.name) is not None
     known = [id for id in ours if id in theirs and not math.isnan(ours[id] + theirs[id])]
@@ -95,6 +89,12 @@ def _difference(metric: Metric, a: RunData, b: RunData) -> OverSeeds | None:
         if len(shared[0]) < 2:
             return None
     return difference_over_seeds(shared[:1], shared[1:], bounds=DIFFERENCE if graded else None)
+
+
+def _same_reward(metric: str, a: RunData, b: RunData) -> bool:
+    """Whether the numbers of a metric are of the same reward, where they are rewards: functions, options and
+    weights."""
+    return metric != "reward" or a.config.get("reward") == b.config.get("reward")
 
 
 def _same_prompts(metric: str, a: RunData, b: RunData) -> DuplicatePrompts:
@@ -134,6 +134,11 @@ def _not_compared(baseline: RunData, others: Sequence[RunData]) -> Iterator[str]
             yield (
                 f"Held-out numbers of {run.name} and {baseline.name} are of different files and are not "
                 "paired; give both runs the same data.eval and evaluate.prompts."
+            )
+        if not all(_same_reward(name, baseline, run) for name in names):
+            yield (
+                f"Rewards of {run.name} and {baseline.name} are of different functions, options or weights "
+                "and are not compared; `boresight evaluate eval-reward` measures both models by one reward."
             )
 
 

@@ -124,11 +124,21 @@ def _file_name(system: str) -> str:
 
 
 def _without_budgets(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe without `budget` and `judge.budget`."""
-    kept = {key: value for key, value in recipe.items() if key != "budget"}
-    if isinstance(judge := kept.get("judge"), Mapping):
-        kept["judge"] = {key: value for key, value in judge.items() if key != "budget"}
+    """The recipe without its own budget and those of its judges."""
+    kept = _without_budget(recipe)
+    for name in ("judge", "rank_by"):
+        if name in kept:
+            kept[name] = _without_budget(kept[name])
+    if isinstance(rewards := kept.get("reward"), list):
+        kept["reward"] = [one | {"judge": _without_budget(one.get("judge"))} for one in rewards]
     return kept
+
+
+def _without_budget(section: Any) -> Any:
+    """A section without its own budget; what is no section as it is."""
+    if not isinstance(section, Mapping):
+        return section
+    return {key: value for key, value in section.items() if key != "budget"}
 
 
 def _finite(value: Any) -> Any:

@@ -23,6 +23,7 @@ from boresight.checks.inputs import size_of
 from boresight.checks.run import method
 from boresight.checks.run.method import MethodSetting
 from boresight.config.recipe import Recipe
+from boresight.config.reward import penalty_names
 from boresight.core.console import RESULT_WIDTH, at_most
 from boresight.core.errors import UserError
 from boresight.core.printable import Printable
@@ -46,6 +47,7 @@ from boresight.findings.trl_log import (
     trainer_state_in,
 )
 from boresight.methods.foreign_logs import method_of_log
+from boresight.reports.facts import lookup
 from boresight.reports.headline import direction
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.runs.check.beside_ramp import beside_the_ramp
@@ -119,13 +121,16 @@ def explain(path: Path, *, beta: float | None = None) -> Explanation:
     if beta is not None:
         raise UserError(NOT_OF_TRL)
     recipe = _recipe(run)
-    monitor = _replayed(run)
+    planned = _planned_steps(run, recipe)
+    monitor = _replayed(run, recipe, planned)
     history, ramp = monitor.history, run.ramp
     found = [*monitor.at_end(), *run_checks(log_checks, history)]
     found += [*read_findings(path), *_lost_rows(run.data), *_unresolved(run.metrics)]
     if recipe and run.last_step:
-        found += _settings(recipe, run.last_step, ramp)
-    found = in_order(with_measured_budget(found, history))
+        found += _settings(recipe, planned, ramp, ended=run.last_step >= planned)
+    if recipe is None or recipe.method.margin_unit == NATS:
+        found = with_measured_budget(found, history)
+    found = in_order(found)
     foretold = beside_the_ramp(run, ramp) if ramp else []
     commands = _commands(found, _source_of(run, recipe))
     return Explanation(run.name, [*_outcome(run), *foretold], found, looked_for(history, found), commands)
@@ -182,15 +187,16 @@ def with_measured_budget(findings: Sequence[Finding], history: History) -> list[
 def spent_budget(history: History, margin: float) -> Finding | None:
     """Return the finding `learning-rate-budget` if the sum of learning rates was too small, else None.
 
-    It was too small if the margin is below `SMALL_MARGIN` and the accuracy does not show that the run has
-    learned. Small margins grow in proportion to the sum of learning rates, which gives the sum for a good
-    margin.
-
-    Args:
-        margin: the margin at the end of the run, nats.
+    A small margin grows in proportion to the sum of rates, which gives the sum needed for a good margin. None
+    if the sum was large enough to move the policy elsewhere: on the training rows alone, or away from the
+    labels. Pairs that the policy samples are new at every step, so their margin does not measure the sum.
     """
     budget, held = history.recent("lr_sum", 1), history.held_out_share()
     if not budget or not budget[0] or margin >= SMALL_MARGIN or (held and held.low > 0.55):
+        return None
+    seen_rows = _in_nats(history, history.recent("margin", 20))
+    elsewhere = (seen_rows or 0.0) >= SMALL_MARGIN or margin <= -SMALL_MARGIN or (held and held.high < 0.5)
+    if elsewhere or history.values("reward"):
         return None
     seen = f"; held-out accuracy is {held.value:.2f} [{held.low:.2f}, {held.high:.2f}]" if held else ""
     if history.unit != NATS:
@@ -214,13 +220,17 @@ def spent_budget(history: History, margin: float) -> Finding | None:
 
 
 def _final_margin(history: History) -> float | None:
-    """Return the margin at the end of a run in nats; None if none was logged.
+    """The margin at the end of a run, nats, of the held-out rows or else of its last rows; None if none was
+    logged."""
+    held = history.held_out("margin")
+    return _in_nats(history, history.recent("margin", 20) if held is None else [held])
 
-    It is the margin of the held-out rows or, without any, the mean over the last 20 logged training steps.
-    """
-    held, recent = history.held_out("margin"), history.recent("margin", 20)
-    bought = held if held is not None else mean(recent) if recent else None
-    return bought / USUAL_BETA if bought is not None and history.unit != NATS else bought
+
+def _in_nats(history: History, margins: list[float]) -> float | None:
+    """The mean of margins of a log in nats; None without margins."""
+    if not margins:
+        return None
+    return mean(margins) / USUAL_BETA if history.unit != NATS else mean(margins)
 
 
 def not_resolved(metric: Metric) -> Finding | None:
@@ -278,6 +288,8 @@ def _outcome_in_trl(h: History, facts: TrlFacts) -> Iterator[str]:
         yield f"Learning rates sum to about {rates[0]:.1e}."
     if facts.beta:
         yield f"Beta is {facts.beta:g}; margins are in nats."
+    elif facts.without_reference:
+        yield "Rewards are beta times log-probabilities, as of CPO, SimPO and ORPO: margins are not read."
     elif h.values("margin"):
         yield f"Beta is not in the log: nats are for TRL's usual {USUAL_BETA:g}; --beta sets another."
     if facts.eval_sets:
@@ -350,11 +362,22 @@ def _recipe(run: RunData) -> Recipe | None:
         return None
 
 
-def _replayed(run: RunData) -> Monitor:
+def _planned_steps(run: RunData, recipe: Recipe | None) -> int:
+    """Optimizer steps of the whole run, of which one that was stopped has logged the first; those in the log
+    where the plan is not known."""
+    from boresight.runs.check.preflight import steps_of
+
+    kept = lookup(run.data, "train", "kept")
+    planned = steps_of(recipe, kept) if recipe and is_count(kept) and kept else None
+    return max(planned or 0, run.last_step)
+
+
+def _replayed(run: RunData, recipe: Recipe | None, steps: int) -> Monitor:
     held = run.data.get("eval")
     counts = [held.get(key) for key in ("kept", "prompts")] if isinstance(held, Mapping) else [0, 0]
     rows, prompts = (count if is_count(count) else 0 for count in counts)
-    monitor = Monitor(History(run.last_step, rows, eval_prompts=prompts))
+    penalties = penalty_names(recipe.reward if recipe else ())
+    monitor = Monitor(History(steps, rows, eval_prompts=prompts, penalties=penalties))
     for line in sorted([*run.train, *run.eval], key=lambda line: int(line["step"])):
         monitor.see(int(line["step"]), str(line["split"]), _numbers(line))
     return monitor
@@ -364,11 +387,15 @@ def _numbers(line: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name not in ("step", "split")}
 
 
-def _settings(recipe: Recipe, steps: int, ramp: Ramp | None) -> list[Finding]:
+def _settings(recipe: Recipe, steps: int, ramp: Ramp | None, *, ended: bool) -> list[Finding]:
+    """Findings on the settings of a run of `steps` steps. A forecast is for all of them, so there is none for
+    a run that has not taken them."""
     from boresight import methods
 
-    found = run_checks(forecast, forecast.forecast(recipe, steps, size_of(recipe, None), ramp=ramp))
-    return found + run_checks(method, MethodSetting(recipe, methods.get(recipe.method_name), None, steps))
+    found = run_checks(method, MethodSetting(recipe, methods.get(recipe.method_name), None, steps))
+    if ended:
+        found += run_checks(forecast, forecast.forecast(recipe, steps, size_of(recipe, None), ramp=ramp))
+    return found
 
 
 def _lost_rows(data: Mapping[str, Any]) -> list[Finding]:

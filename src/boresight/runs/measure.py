@@ -130,7 +130,8 @@ def load_same_run(
 
 
 def _measured_numbers(loaded: LoadedRun, folder: TrainingFolder) -> ByRow:
-    step = trained.step_of_model(folder.path) or folder.last_step
+    step = trained.step_of_model(folder.path)
+    step = folder.last_step if step is None else step  # 0 is the start model, which the guard may keep
     numbers = measure_again(loaded.task, step)
     if collectives.is_first():
         trained.write_numbers(folder.path, numbers, step)

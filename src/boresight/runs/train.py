@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from boresight.checks.forecast.ramp import Ramp
-from boresight.checks.forecast.ramp_file import write_ramp
+from boresight.checks.forecast.ramp_file import read_ramp, write_ramp
 from boresight.config.recipe import Recipe
 from boresight.core.console import Terminal, print_warning
 from boresight.core.interrupt import Interrupted
@@ -144,6 +144,8 @@ def _run(
 ) -> None:
     recipe, ramp = choose_rate(recipe, folder.recipe(), console, arguments)
     place = find_place(folder, recipe, resume)
+    if ramp is None and place.stage is not Stage.NOTHING:
+        ramp = read_ramp(folder.path)
     if place.stage is not Stage.EVALUATED:
         if place.stage is Stage.TRAINED:
             console.print(f"{folder.path}: resuming the run there {place}.", highlight=False)

@@ -42,7 +42,7 @@ from boresight.training.checkpoints.checkpoint import (
     step_of,
     stopped_by_guard,
 )
-from boresight.training.checkpoints.rewind import rewind, rewind_to_start
+from boresight.training.checkpoints.rewind import refuse_changed_logs, rewind, rewind_to_start
 from boresight.training.checkpoints.trained import (
     end_file,
     is_trained,
@@ -179,13 +179,11 @@ class TrainingFolder(LockedFolder):
             )
         self.refuse_other_run(recipe)
         found = latest_sound(self.path)
-        if in_spite:
-            return Place(Stage.UNDER_WAY, found)
-        if self.evaluated:
+        if self.evaluated and not in_spite:
             return Place(Stage.EVALUATED)
         if self.trained or found:
-            self._known_data()  # raises without data.json, by which a change of the data is noticed
-        if self.trained:
+            self._known_data()  # by which other data are noticed: without it, the run is not resumed
+        if self.trained and not in_spite:
             refuse_changed_model(self.path)
             return Place(Stage.TRAINED)
         if found is None and (damaged := newest_first(self.path)):
@@ -248,9 +246,11 @@ class TrainingFolder(LockedFolder):
         The model, metrics and report of a run that the guard stopped are deleted, too.
 
         Raises:
-            UserError: the run had other data (named in the message), or a log was changed.
+            UserError: the run had other data (named in the message), or a log was changed. Nothing was
+                removed then.
         """
         self.refuse_other_data(data)
+        refuse_changed_logs(self.path, checkpoint)
         for file in (self.report, self.evaluation):
             file.unlink(missing_ok=True)
         take_back(self.path)

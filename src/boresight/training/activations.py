@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from boresight.config.recipe import Recipe
+from boresight.core.errors import UserError
 from boresight.core.wording import format_size
 from boresight.data.rows import Row
 from boresight.models.kernels.compact import count_parameters
@@ -125,6 +126,10 @@ def activation_choice(
         why=why,
     )
     if choice.recompute:
+        if not base.supports_gradient_checkpointing:
+            raise UserError(
+                f"train.activations: {type(base).__name__} cannot recompute its activations; set it to keep."
+            )
         recompute_activations(base)
     return choice
 

@@ -266,7 +266,8 @@ def _remaining_steps(
         numbers = take_step(task, optimizer, step, rate) | {"lr": rate, "lr_sum": progress["lr_sum"]}
         task.tracker.log(step + 1, "train", numbers)
         ending = collectives.any_process(task.tracker.stopping)
-        if ending or step + 1 == steps or (step + 1) % task.eval_every == 0:
+        evaluating = is_due(step + 1, task.eval_every, recipe.rollout.updates)
+        if ending or step + 1 == steps or evaluating:
             after = _evaluate_and_decide(task, progress)
         stopping = collectives.any_process(stop.made)
         if _save_due(recipe, progress, stopping or _time_to_save(recipe, timer)):
@@ -359,7 +360,22 @@ def _save_due(recipe: Recipe, progress: dict[str, Any], wanted: bool) -> bool:
     """
     step, every = progress["step"], recipe.train.save_every
     wanted = wanted or progress.get("best_step") == step or progress.get(STOPPED_BY_GUARD, False)
-    return step % recipe.rollout.updates == 0 and (wanted or (every is not None and step % every == 0))
+    updates = recipe.rollout.updates
+    return step % updates == 0 and (wanted or (every is not None and is_due(step, every, updates)))
+
+
+def is_due(step: int, every: int, updates: int) -> bool:
+    """Whether an evaluation or checkpoint that is wanted every `every` steps is due after `step`.
+
+    It waits for the end of a rollout, which is used for `updates` steps: the guard and checkpoints act at no
+    other step.
+
+    >>> [step for step in range(1, 17) if is_due(step, 5, 1)]
+    [5, 10, 15]
+    >>> [step for step in range(1, 17) if is_due(step, 5, 4)]
+    [8, 12, 16]
+    """
+    return step % updates == 0 and step // every > (step - updates) // every
 
 
 def _save(task: Task, optimizer: torch.optim.Optimizer, done: dict[str, Any]) -> None:
@@ -421,12 +437,17 @@ def take_step(task: Task, optimizer: torch.optim.Optimizer, step: int, rate: flo
         | {
             "grad_norm": norm,
             "clipped": float(clipped),
-            "truncated_share": sum(row.truncated for row in batch.rows) / len(batch.rows),
+            **({} if task.kind.online else {"truncated_share": _share_truncated(batch.rows)}),
             "tokens_per_second": sum(row.tokens for row in batch.rows) / seconds,
             "seconds": seconds,
             "peak_memory_gb": peak_memory_gb(task.policy.device),
         }
     )
+
+
+def _share_truncated(rows: Sequence[Row]) -> float:
+    """Share of the rows that were cut at `data.max_length`."""
+    return sum(row.truncated for row in rows) / len(rows)
 
 
 def _without_loss(gathered: Gathered) -> dict[str, float]:

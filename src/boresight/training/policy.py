@@ -185,7 +185,7 @@ def describe_policy(
     print_note_on_base(recipe.model.name, console)
     trained = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     total = count_parameters(causal_model(policy))
-    steps = batch_plan(recipe, len(data.train.rows)).steps
+    steps = batch_plan(recipe, len(data.train.rows)).steps * recipe.rollout.updates
     how = "LoRA adapters" if recipe.model.lora is not None else "all weights"
     beside = ", with 16 more bits beside each weight" if is_split(causal_model(policy)) else ""
     console.print(

@@ -122,6 +122,8 @@ def test_a_verdict_that_the_number_of_comparisons_undoes_stands_alone():
     found = compared_by_accuracy("y" + 19 * "z", y=few, z=MANY)
     assert found[0].direction == "better" and found[0].difference.p < 0.05 < found[0].p
     assert found[0].verdict == "better, alone"
+    said = comparison_sentence(found[0], {"x": "X", "y": "Y"})
+    assert said.endswith("after Holm's adjustment: not significant among so many comparisons.")
     assert study_headline(found, TUNED) == (
         "The tuned recipes win 0 of 20 comparisons with the published ones; "
         "1 more by its own interval alone; 19 are not significant."

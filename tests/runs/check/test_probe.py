@@ -211,6 +211,27 @@ def test_auto_takes_the_rate_that_a_ramp_suggests_and_keeps_it(place, tmp_path, 
     assert (tmp_path / "run/report.html").is_file()
 
 
+def test_a_run_that_died_before_its_first_checkpoint_keeps_its_ramp(place, tmp_path, monkeypatch):
+    """It is checked again before it begins again: by its ramp, as the first time."""
+    raw = recipe(place, steps=20).to_dict()
+    raw["optim"]["lr"] = "auto"
+    chosen, seen = Recipe.parse(raw), []
+
+    def dies(*_):
+        raise RuntimeError("dies")
+
+    def noted(recipe, console, datasets, ramp, arguments):
+        seen.append(ramp)
+        return []
+
+    monkeypatch.setattr("boresight.runs.train.run_steps", dies)
+    monkeypatch.setattr("boresight.runs.train.preflight_findings", noted)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="dies"):
+            run_training(chosen, tmp_path / "run", QUIET)
+    assert seen[0].points and seen[1].points == seen[0].points == read_ramp(tmp_path / "run").points
+
+
 @pytest.mark.parametrize(
     ("values", "digits", "text"),
     [

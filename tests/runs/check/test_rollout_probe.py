@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from boresight.checks.run.rollouts import SampledStart, rewards_tie
 from boresight.config.recipe import Recipe
 from boresight.data.prepare import DatasetCache
 from boresight.runs.check.probe import check_by_probe
-from boresight.runs.check.rollout_probe import RolloutProbe, probe_rollouts, signal_to_noise
+from boresight.runs.check.rollout_probe import RolloutProbe, probe_rollouts, sampled_start, signal_to_noise
 from boresight.stats.intervals import Interval
+from boresight.training.loop import Batch
 from tests.tiny import tiny_model, tiny_tokenizer
 
 QUIET = Console(quiet=True)
@@ -80,6 +82,24 @@ def test_rewards_that_are_all_equal_are_an_error_before_the_run(place, method):
     assert found.load.measured.source.startswith("rollouts of the start model")
     steps = found.forecast.steps
     assert found.load.measured.seconds / steps > 0 and found.load.memory_gb > 0
+
+
+def test_equal_rewards_can_be_allowed(place):
+    raw = recipe(place, f"{__name__}:pays_nothing").to_dict()
+    raw["check"]["allow"] = ["reward-constant", "rewards-tie"]
+    found = check_by_probe(Recipe.parse(raw), Console(file=io.StringIO(), width=80), ["mine.yaml"])
+    tie = next(finding for finding in found.findings if finding.name == "rewards-tie")
+    assert tie.severity == "warning" and found.stop is None
+
+
+def test_replayed_pairs_are_not_counted_as_drawn(place):
+    """Two rollouts of 32 prompts with 5 unequal pairs each; the second batch repeats the 5 of the first."""
+    row = SimpleNamespace(scores=[0.0, 1.0])
+    numbers = {"verifier_calls": 64.0, "reward": 0.5}
+    first = Batch([row] * 5, numbers, [])
+    second = Batch([row] * 10, numbers | {"verifier_calls": 128.0, "replayed": 5.0}, [])
+    found = sampled_start(recipe(place, "tests.rewards:counts_letters", "xpo"), [first, second])
+    assert (found.unequal.value, found.unequal.n) == (10 / 64, 64)
 
 
 def test_few_unequal_rewards_are_a_warning():

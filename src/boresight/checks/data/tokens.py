@@ -158,11 +158,8 @@ def double_bos(tokens: Tokens) -> Finding | None:
 
 
 def bos_missing(tokens: Tokens) -> Finding | None:
-    """Return the finding `bos-missing` if prompts lack the beginning-of-sequence token, else None.
-
-    They lack it if the tokenizer puts that token before all other text.
-    """
-    without = [row.id for row in tokens.rows if tokens.adds_bos and row.prompt[0] != tokens.bos]
+    """Prompts without the beginning-of-sequence token that the tokenizer puts before all other text."""
+    without = [row.id for row in tokens.rows if tokens.adds_bos and [*row.prompt[:1]] != [tokens.bos]]
     if not without:
         return None
     build = note if tokens.own_template else warning

@@ -164,12 +164,13 @@ class Family:
 
 
 def calibration_curves(file: Path = FILE) -> list[CalibrationCurve]:
-    """Return every measured curve; runs of the same model, method and data are pooled into one."""
+    """Every measured curve with a margin above 0; runs of one model on the same data are pooled."""
     pooled: dict[tuple[str, bool, str, str], list[dict]] = {}
     for raw in read_jsonl(file):
         key = (raw["model"], raw["lora"], raw["data"], raw.get("method", CALIBRATED))
         pooled.setdefault(key, []).append(raw)
-    return [_pool(group) for group in pooled.values()]
+    curves = [_pool(group) for group in pooled.values()]
+    return [curve for curve in curves if any(margin > 0 for _, margin, _ in curve.points)]
 
 
 def choose(

@@ -56,7 +56,7 @@ def suggest(recipe: Recipe, steps: int, budget: float, rows: int | None = None) 
     if recipe.train.steps is None:
         epochs = wanted * recipe.train.batch / rows if rows else (recipe.train.epochs or 1.0) * wanted / steps
         return Suggestion(_rounded_down(rate), f"train.epochs={epochs:.2g}")
-    return Suggestion(_rounded_down(rate), f"train.steps={wanted}")
+    return Suggestion(_rounded_down(rate), f"train.steps={math.ceil(wanted / recipe.rollout.updates)}")
 
 
 def _rounded_down(value: float) -> float:

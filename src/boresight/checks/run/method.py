@@ -264,14 +264,15 @@ def few_rollouts(setting: MethodSetting) -> Finding | None:
     if setting.kind.samples != "group" or setting.steps is None:
         return None
     rollout = setting.recipe.rollout
-    count = setting.steps * setting.recipe.train.batch * rollout.k
+    rollouts = setting.steps // rollout.updates
+    count = rollouts * setting.recipe.train.batch * rollout.k
     if count >= 10_000:
         return None
     return warning(
         "few-rollouts",
-        f"The run draws {plural(count, 'answer')} in {plural(setting.steps, 'step')} of "
-        f"{setting.recipe.train.batch * rollout.k:,}; a "
-        "public 0.5B Countdown run that went from 0.30 to 0.64 correct drew 102,400 in steps of 1,024.",
+        f"The run draws {plural(count, 'answer')} in {plural(rollouts, 'rollout')} of "
+        f"{setting.recipe.train.batch * rollout.k:,}; a public 0.5B Countdown run that went from 0.30 to "
+        "0.64 correct drew 102,400 in rollouts of 1,024.",
         "Raise rollout.k and train.batch first, then the number of steps.",
         count=count,
     )

@@ -153,7 +153,7 @@ def read_source(
         if data.columns is not None:
             raise UserError(f"data.columns: {name} is no file whose columns have names; remove the setting.")
         made = read_generated(name, kind)
-        return made if limit is None else replace(made, examples=made.examples[:limit])
+        return replace(made, examples=made.examples[:limit], rows=made.rows[:limit])
     return read(
         name,
         kind=kind,

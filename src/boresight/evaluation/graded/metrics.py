@@ -107,20 +107,17 @@ def metrics_of(
 ) -> list[GradedMetric]:
     """Return the metrics that can be computed from the completions; `why_undefined` names the others.
 
-    Accuracy and pass@k need a threshold, the format rate needs extracted answers, maj@k needs both, and best
-    of k needs ranks.
-
-    Args:
-        ks: values of k; only those above 1 add metrics.
-        threshold: minimum reward of a right answer; None if there is none.
+    The first, by which systems are compared, is the accuracy, or the reward without a threshold. Accuracy and
+    pass@k need a threshold, maj@k and the format rate need extracted answers, best of k needs ranks.
     """
     graded = [one for system in systems for one in system.all]
     rewards = {one.reward for one in graded if one.reward is not None}
-    found = [] if threshold is None else [_rate("accuracy", "accuracy", right_at(threshold))]
+    total = _rate("reward", "reward", _reward, unit="reward")
+    found = [total] if threshold is None else [_rate("accuracy", "accuracy", right_at(threshold))]
     if any(one.reading is not None for one in graded):
         found.append(_rate("format_rate", "format rate", _formatted))
-    if threshold is None or not rewards <= {0.0, 1.0}:
-        found.append(_rate("reward", "reward", _reward, unit="reward"))
+    if threshold is not None and not rewards <= {0.0, 1.0}:
+        found.append(total)
     parts = list(dict.fromkeys(name for one in graded for name in one.rewards))
     found += [_part(name) for name in parts if len(parts) > 1]
     found += [metric for k in ks if k > 1 for metric in _at_k(k, graded, threshold)]

@@ -21,6 +21,7 @@ from boresight.experiments.study.plan import Arm, ArmComparison
 from boresight.stats.intervals import DIFFERENCE, SHARE, SIGNIFICANCE_LEVEL, Interval, Value, holm
 from boresight.stats.over_seeds import OverSeeds, difference_by_prompt, over_seeds
 from boresight.stats.units import unit_named
+from boresight.stats.verdict import after_holm
 
 ByPrompt = Mapping[str, Value]
 BySeed = Mapping[int, ByPrompt]
@@ -172,7 +173,7 @@ def comparison_sentence(c: Compared, titles: Mapping[str, str]) -> str:
         lead = f"{b} {'beats' if rate else 'is better than'} {a}"
     else:
         lead = f"{b} {'loses to' if rate else 'is worse than'} {a}"
-    return f"{lead}: {size}."
+    return after_holm(f"{lead}: {size}.", c.p, c.direction in ("better", "worse"))
 
 
 def _together(arms: Sequence[str], titles: Mapping[str, str]) -> str:

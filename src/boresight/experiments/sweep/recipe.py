@@ -199,7 +199,7 @@ class SweepRecipe(BaseRecipe):
         if base.train.steps is None:
             return 15  # of 15 steps, since every eighth of the steps is evaluated
         steps = base.train.steps * base.rollout.updates
-        return math.ceil(steps / (base.train.eval_every or max(1, steps // 8)))
+        return min(base.train.steps, math.ceil(steps / (base.train.eval_every or max(1, steps // 8))))
 
     @property
     def label(self) -> str:

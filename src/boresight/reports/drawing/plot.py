@@ -132,7 +132,8 @@ class Plot:
             name: {"low": scale.low, "high": scale.high, "kind": scale.kind, "names": scale.names}
             for name, scale in (("x", self.x), ("y", self.y))
         }
-        axes["x"]["title"], axes["y"]["share"] = self.x_axis, self.y.is_share
+        axes["x"]["title"], axes["x"]["whole"] = self.x_axis, self.x.is_whole
+        axes["y"]["share"] = self.y.is_share
         return f'data-axes="{escape(json.dumps(axes, separators=(",", ":")))}"'
 
     def _body(self) -> str:
@@ -231,7 +232,7 @@ class Plot:
         return f"{self._across(x)},{self._down(y)}"
 
     def _across(self, x: float) -> str:
-        return f"{BOX * self.x.at(x):.2f}".rstrip("0").rstrip(".")
+        return f"{BOX * self.x.at(x):.4f}".rstrip("0").rstrip(".")
 
     def _down(self, y: float) -> str:
         return f"{BOX * (1 - self.y.at(y)):.1f}".removesuffix(".0")

@@ -74,10 +74,18 @@ def render_graded(found: RewardComparison) -> str:
             "columns": names,
             "files": "completions-SYSTEM.jsonl",
             "outcomes": [],
-            "kinds": KINDS if len(names) > 1 else ALONE,
+            "kinds": kinds_of(found),
             "samples": _samples(found),
         },
     )
+
+
+def kinds_of(found: RewardComparison) -> list[tuple[str, str]]:
+    """The outcomes of a prompt by which the page filters, each with its tag. Without a threshold no answer of
+    a single system is right or wrong."""
+    if len(found.systems) > 1:
+        return KINDS
+    return ALONE if found.threshold is not None else ALONE[-1:]
 
 
 def _headline(found: RewardComparison) -> str:
@@ -167,19 +175,20 @@ def _samples(found: RewardComparison) -> list[dict[str, Any]]:
     """Return every prompt with the first completion of each system, and the grades of all completions."""
     metric = found.metrics[0]
     means = [list(metric.by_prompt(system).values()) for system in found.systems]
+    shown = {tag for _, tag in kinds_of(found)}
     rows = []
     for i, prompt in enumerate(found.systems[0].prompts):
         graded = [system.by_prompt[i] for system in found.systems]
         tag = outcome_tag([None if mean[i] is None else float(mean[i] or 0) for mean in means])
+        outcome = {"tags": [tag], "outcome": [tag, BADGES.get(tag, "")]} if tag in shown else {"tags": []}
         rows.append(
-            {
+            outcome
+            | {
                 "id": prompt.id,
                 "prompt": prompt.prompt,
                 "answers": [of_prompt[0].response.text for of_prompt in graded],
                 "cuts": [of_prompt[0].response.cut_mark for of_prompt in graded],
                 "checks": [{} for _ in graded],
-                "tags": [tag],
-                "outcome": [tag, BADGES.get(tag, "")],
                 "notes": [
                     (f"{system.name}: rewards of {len(of_prompt):,}", "\n".join(map(_grade, of_prompt)))
                     for system, of_prompt in zip(found.systems, graded, strict=True)

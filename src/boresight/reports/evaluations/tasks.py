@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from boresight.core.wording import plural
+from boresight.core.wording import is_or_are, plural
 from boresight.evaluation.harness.comparison import Key, TaskComparison, label
 from boresight.evaluation.harness.documents import Document
 from boresight.reports.evaluations.graded import ALONE, BADGES, KINDS, as_metric, outcome_tag
@@ -53,7 +53,8 @@ def render_tasks(found: TaskComparison) -> str:
     names = list(found.systems)
     samples = _samples(found)
     hidden = sum(len(found.values(found.reference, key)) for key in found.deciding) - len(samples)
-    cut = f"{hidden:,} more documents are in documents-{names[0]}.jsonl and its like." if hidden else ""
+    more = plural(hidden, "more document")
+    cut = f"{more} {is_or_are(hidden)} in documents-{names[0]}.jsonl and its like." if hidden else ""
     return page(
         "graded.html.j2",
         title=" · ".join(names),
@@ -84,9 +85,8 @@ def _headline(found: TaskComparison) -> str:
     """
     names = list(found.systems)
     if len(names) != 2:
-        return (
-            f"{len(names)} systems on {len(found.deciding)} tasks" if len(names) > 2 else f"{names[0]} alone"
-        )
+        tasks = plural(len(found.deciding), "task")
+        return f"{len(names)} systems on {tasks}" if len(names) > 2 else f"{names[0]} alone"
     gains = [
         (one.difference if one.better == "higher" else one.difference.scaled(-1))
         for key, one in zip(found.keys, found.measured[names[1]], strict=True)

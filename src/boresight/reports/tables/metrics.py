@@ -120,7 +120,7 @@ def _around(null: float, reach: float) -> tuple[float, float]:
     They are at least `reach` from the middle.
     """
     step = 10 ** math.floor(math.log10(max(reach, 1e-9)))
-    half = math.ceil(reach / step) * step
+    half = max(1, math.ceil(reach / step)) * step
     return null - half, null + half
 
 

@@ -23,7 +23,8 @@
 
   function xText(axis, share) {
     const value = valueAt(axis, share);
-    return axis.names.length ? axis.names[Math.round(value)] : digits(value, 5);
+    if (axis.names.length) return axis.names[Math.round(value)];
+    return axis.whole ? Math.round(value).toLocaleString("en") : digits(value, 5);
   }
 
   function yText(axis, share) {

@@ -126,11 +126,11 @@
   }
 
   const cutOf = (sample, column) => (sample.cuts || [])[column] || "";
-  const characters = (count) => `${count.toLocaleString("en")} characters`;
-  const wordCount = (text) => { const n = (text.match(/\S+/g) || []).length; return n === 1 ? "1 word" : n + " words"; };
+  const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  const wordCount = (text) => plural((text.match(/\S+/g) || []).length, "word");
 
   const lengthOf = (sample, column) =>
-    sample.left_out[column] ? characters(length(sample, column)) : wordCount(sample.answers[column]);
+    sample.left_out[column] ? plural(length(sample, column), "character") : wordCount(sample.answers[column]);
 
   function answerOf(sample, column, pieces) {
     const answer = sample.answers[column];
@@ -138,7 +138,7 @@
     text.dir = "auto";
     const cut = cutOf(sample, column) ? [" ", element("span", "badge", cutOf(sample, column))] : [];
     const head = element("div", "role", element("span", "", payload.columns[column], ...cut), element("span", "", answer === null ? "" : lengthOf(sample, column)));
-    const rest = sample.left_out[column] ? element("div", "absent", `… ${characters(sample.left_out[column])} left out`) : "";
+    const rest = sample.left_out[column] ? element("div", "absent", `… ${plural(sample.left_out[column], "character")} left out`) : "";
     return element("div", "answer", head, text, rest, checksOf(sample.checks[column]));
   }
 
@@ -179,8 +179,8 @@
     state.current = -1;
     byId("samples").replaceChildren();
     byId("count").textContent = state.shown.length === samples.length
-      ? `${samples.length.toLocaleString("en")} prompts`
-      : `${state.shown.length.toLocaleString("en")} of ${samples.length.toLocaleString("en")} prompts`;
+      ? plural(samples.length, "prompt")
+      : `${state.shown.length.toLocaleString("en")} of ${plural(samples.length, "prompt")}`;
     drawMore();
   }
 

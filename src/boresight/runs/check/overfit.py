@@ -200,7 +200,9 @@ def diagnose(start: Start, begin: dict[str, float], now: dict[str, float]) -> li
     from boresight.checks.run import method, model
     from boresight.checks.run.method import MethodSetting
 
-    found = run_checks(model, wiring(start.recipe, start.policy, start.tokenizer))
+    found = []
+    if kind_of(start.recipe).head == "lm":  # a reward model generates nothing
+        found += run_checks(model, wiring(start.recipe, start.policy, start.tokenizer))
     found += run_checks(method, MethodSetting(start.recipe, methods.get(start.recipe.method_name)))
     moved = abs(now["loss"] - begin["loss"])
     if moved == 0:

@@ -106,17 +106,15 @@ class Report(Printable):
         """Sentence with which `boresight train` would stop before its first step; None if it would not."""
         if not self.errors:
             return None
-        if self._refused:
-            return self._refused[0].why
+        if self.refused_input:
+            return self.refused_input[0].why
         return f"check: {self.errors[0].why.rstrip('.')}; {self._way_out}."
 
     @property
     def closing(self) -> str | None:
-        """Last sentence of a command that has printed `before_closing`; None without errors.
-
-        It is the sentence in `stop`, but with only the names of errors that have been printed.
-        """
-        if not self.errors or self._refused:
+        """The last sentence of a command that has printed the findings of `before_closing`. As `stop`, but
+        errors that are printed there are only named."""
+        if not self.errors or self.refused_input:
             return self.stop
         names = [finding.name for finding in self.errors]
         return f"check: {' and '.join(names)} stop{'s' * (len(names) == 1)} the run; {self._way_out}."
@@ -124,14 +122,11 @@ class Report(Printable):
     @property
     def before_closing(self) -> list[Finding]:
         """The findings to print before `closing`: all but an error whose text is `closing` itself."""
-        return [finding for finding in self.findings if finding not in self._refused]
+        return [finding for finding in self.findings if finding not in self.refused_input]
 
     @property
-    def _refused(self) -> list[Finding]:
-        """The first error, as a list, if it is an input that training cannot read; else empty.
-
-        The text of this error is the last sentence of a command, so it is not printed among the findings.
-        """
+    def refused_input(self) -> list[Finding]:
+        """The first error, if training would stop at its input: its sentence is the last of a command."""
         return [finding for finding in self.errors[:1] if finding.name in STOPS.values()]
 
     @property
@@ -397,8 +392,7 @@ def steps_of(recipe: Recipe, rows: int | None) -> int | None:
     """Return the number of optimizer steps; None if neither the recipe nor the data determine it."""
     if rows is None and recipe.train.steps is None:
         return None
-    updates = recipe.rollout.updates if kind_of(recipe).online else 1
-    return batch_plan(recipe, rows or 1).steps * updates
+    return batch_plan(recipe, rows or 1).steps * recipe.rollout.updates
 
 
 def load_of(recipe: Recipe, skeleton: Policy | None, size: int, looked: Looked) -> Load:

@@ -113,15 +113,16 @@ def check_by_probe(recipe: Recipe, console: Console, arguments: Sequence[str]) -
     if kind_of(recipe).online:
         rollouts = probe_rollouts(recipe, DatasetCache(), console)
         rollouts.show(console)
-        return with_rollouts(found, rollouts)
+        return with_rollouts(recipe, found, rollouts)
     probed = probe_run(recipe, console, report=found, arguments=arguments)
     probed.show(console)
     return probed.report
 
 
-def with_rollouts(report: Report, probed: RolloutProbe) -> Report:
-    """Return the report of the preflight with findings, time and memory from rollouts of the start model."""
-    found = [*report.findings, *run_checks(rollouts, probed.start)]
+def with_rollouts(recipe: Recipe, report: Report, probed: RolloutProbe) -> Report:
+    """The preflight's report with the findings on rollouts, and their time and memory."""
+    of_rollouts = (allowed(recipe, finding) for finding in run_checks(rollouts, probed.start))
+    found = [*report.findings, *of_rollouts]
     if report.load is None or report.forecast is None:
         return replace(report, findings=ranked(found))
     load = replace(report.load, measured=use_by_rollouts(report.load, probed, report.forecast.steps))

@@ -125,7 +125,7 @@ def sampled_start(recipe: Recipe, drawn: Sequence[Batch]) -> SampledStart:
     """
     per_prompt = recipe.rollout.k if kind_of(recipe).samples == "group" else 2
     asked = round(drawn[-1].numbers["verifier_calls"]) // per_prompt  # the last batch may be smaller
-    rows = [row for batch in drawn for row in batch.rows]
+    rows = [row for batch in drawn for row in _new_rows(batch)]
     unequal = sum(unequal_scores(row) for row in rows)
     rewards = [score for row in rows for score in row.scores if not math.isnan(score)]
     logged = [batch.numbers["reward"] for batch in drawn if "reward" in batch.numbers]
@@ -134,6 +134,11 @@ def sampled_start(recipe: Recipe, drawn: Sequence[Batch]) -> SampledStart:
         reward=fmean(logged or rewards or [math.nan]),
         per_prompt=per_prompt,
     )
+
+
+def _new_rows(batch: Batch) -> Sequence[Row]:
+    """The rows of a batch without the pairs of earlier rollouts at its end, all of which are unequal."""
+    return batch.rows[: len(batch.rows) - round(batch.numbers.get("replayed", 0.0))]
 
 
 def unequal_scores(row: Row) -> bool:

@@ -12,6 +12,7 @@ from boresight.core.console import print_warning
 from boresight.core.errors import UserError
 from boresight.core.files import refuse_changed_rows
 from boresight.core.schema import Prompt
+from boresight.core.wording import is_or_are, plural
 from boresight.data.reading.same_prompt import prompt_key
 from boresight.data.stored.digests import distinct_ids
 from boresight.evaluation.graded.comparison import RewardComparison
@@ -180,7 +181,8 @@ def _matched(
     """
     responses, others = matched_completions(prompts, rows, section.answers or "")
     if others:
-        said = f"{name}: {others:,} completions are of none of the prompts and are dropped."
+        verb = is_or_are(others)
+        said = f"{name}: {plural(others, 'completion')} {verb} of none of the prompts and {verb} dropped."
         print_warning(console, said)
     return responses
 

@@ -38,7 +38,7 @@ def exact_reading(
     """
     found = tagged(without_thought(completion), tag)
     answer = None if found is None else _spaced(_folded(found, ignore_case, ignore_punctuation))
-    first, closed, _ = completion.partition(f"</{tag}>")
+    first, closed, _ = without_thought(completion).partition(f"</{tag}>")
     grades = exact_match(
         [],
         [completion, first + closed],

@@ -50,9 +50,18 @@ def rewind(folder: Path, saved: Path) -> None:
     Raises:
         UserError: a log is missing, or a part before the checkpoint was changed; nothing is removed then.
     """
-    logs = read_state(saved / "state.json").get("logs")
-    otherwise = f"begin another run with model.name={saved / 'model'}"
-    _rewind_to(folder, logs, checkpoint.step_of(saved), otherwise)
+    refuse_changed_logs(folder, saved)
+    _rewind_to(folder, _logs_at(saved), checkpoint.step_of(saved))
+
+
+def refuse_changed_logs(folder: Path, saved: Path) -> None:
+    """Raise a `UserError` if a log is missing or differs from what it was at the checkpoint `saved`."""
+    _refuse_changed(folder, _logs_at(saved), f"begin another run with model.name={saved / 'model'}")
+
+
+def _logs_at(saved: Path) -> Mapping[str, Mapping[str, Any]] | None:
+    """Size and hash of every log at a checkpoint; None for a checkpoint that holds none."""
+    return read_state(saved / "state.json").get("logs")
 
 
 def rewind_to_start(folder: Path, start: Path | None) -> None:
@@ -64,13 +73,12 @@ def rewind_to_start(folder: Path, start: Path | None) -> None:
         UserError: for the reasons of `rewind`.
     """
     logs = read_state(start).get("logs") if start else {}
-    _rewind_to(folder, logs, 0, "give another folder with --run")
+    _refuse_changed(folder, logs, "give another folder with --run")
+    _rewind_to(folder, logs, 0)
 
 
-def _rewind_to(folder: Path, logs: Mapping[str, Mapping[str, Any]] | None, step: int, otherwise: str) -> None:
-    """Rewind to step `step`, at which the logs had the sizes and hashes `logs`; None if these are unknown."""
-    if logs is not None:
-        _refuse_changed_logs(folder, logs, otherwise)
+def _rewind_to(folder: Path, logs: Mapping[str, Mapping[str, Any]] | None, step: int) -> None:
+    """Go back to step `step`, when the logs were as in `logs`; None is not known."""
     for place in (folder, folder / "checkpoints"):
         remove_leftovers(place)
     for newer in checkpoint.newest_first(folder):
@@ -83,8 +91,8 @@ def _rewind_to(folder: Path, logs: Mapping[str, Mapping[str, Any]] | None, step:
             _cut(folder / name, logs.get(name, {}).get("bytes", 0))
 
 
-def _refuse_changed_logs(folder: Path, logs: Mapping[str, Mapping[str, Any]], otherwise: str) -> None:
-    for name, known in logs.items():
+def _refuse_changed(folder: Path, logs: Mapping[str, Mapping[str, Any]] | None, otherwise: str) -> None:
+    for name, known in (logs or {}).items():
         path = folder / name
         content = path.read_bytes()[: known["bytes"]] if path.is_file() else None
         if content is None or hashlib.sha256(content).hexdigest() != known["sha256"]:

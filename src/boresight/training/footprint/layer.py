@@ -39,12 +39,13 @@ class Shape:
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> Self:
-        """Return the shape of a model from its config, with the widest keys of its layers."""
+        """The shape of a model by its config, with the widest keys and MLP of its layers."""
         text = config.get_text_config()
+        mlp = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
         return cls(
             layers=text.num_hidden_layers,
             hidden=text.hidden_size,
-            intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+            intermediate=max(mlp) if isinstance(mlp, list | tuple) else mlp,  # Gemma 3n has one per layer
             kv=max(key_widths(config)),
             vocabulary=text.vocab_size,
         )

@@ -1,6 +1,6 @@
 """Compare held-out changes against the start model with the bounds of `train.guard`.
 
-    readings(bounds, before, now)      # one per bound that can be tested
+readings(bounds, before, now)      # one per bound that can be tested
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boresight.config.recipe import Recipe
-from boresight.core.files import append_jsonl, read_jsonl, write_jsonl
+from boresight.core.files import append_jsonl, read_jsonl
 from boresight.core.schema import Prompt
 from boresight.data.tokenizer import Tokenizer
 from boresight.models.policy import Policy
@@ -46,13 +46,10 @@ class AnswerProbe:
         return measured(answers)
 
     def _keep(self, step: int, answers: Sequence[tuple[str, Sample]]) -> None:
+        if any(line.get("step") == step for line in read_jsonl(self.folder / FILE)):
+            return  # measured again: a checkpoint holds the hash of the log, which must not change
         lines = [{"step": step, "id": id, "answer": s.text.strip(), "finish": s.finish} for id, s in answers]
-        kept = list(read_jsonl(self.folder / FILE))
-        if any(line.get("step") == step for line in kept):  # measured again
-            others = [line for line in kept if line.get("step") != step]
-            write_jsonl(self.folder / FILE, sorted([*others, *lines], key=lambda line: line["step"]))
-        else:
-            append_jsonl(self.folder / FILE, lines)
+        append_jsonl(self.folder / FILE, lines)
 
 
 def answer_probe(

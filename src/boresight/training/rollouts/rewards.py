@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
+from boresight.config.reward import short_names
 from boresight.core.schema import Prompt
 from boresight.data.tokenizer import Tokenizer
 from boresight.llm.replies.failures import Stopped
@@ -104,20 +105,6 @@ def _groups(
             ],
         }
         for start, end in pairwise(ends)
-    ]
-
-
-def short_names(functions: Sequence[str]) -> list[str]:
-    """Return names of reward functions for the log: without their module, unless two would share a name.
-
-    >>> short_names(["countdown", "mine:score", "checks:length", "other:length"])
-    ['countdown', 'score', 'checks:length', 'other:length']
-    """
-    last = [name.rsplit(":", 1)[-1] for name in functions]
-    taken = {"failures", *functions}
-    return [
-        short if last.count(short) == 1 and (short == name or short not in taken) else name
-        for name, short in zip(functions, last, strict=True)
     ]
 
 

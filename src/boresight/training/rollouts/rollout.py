@@ -156,6 +156,7 @@ class PairRollouts:
                 continue
             rows.append(_labeled(prompt.id, prompt_ids, pair, rewards, self.reference_sampler is not None))
         numbers = _lengths(own) | scored.numbers | weights
+        numbers |= {"truncated": 1.0 - numbers["stopped_share"]}
         numbers |= {f"{name}_share": count / len(prompts) for name, count in lost.items()}
         if self.reference_sampler is not None:
             numbers["reference_reward"] = mean_of_known([reward for _, reward in scored.values])

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from boresight.config.reward import short_names
 from boresight.experiments.study.blocks import AREA, MARGIN, REWARD, START, WINS, Block
 from boresight.experiments.study.outcomes.collection import Outcomes
 from boresight.experiments.study.outcomes.file import OutcomeFile
@@ -23,7 +24,6 @@ from boresight.experiments.study.outcomes.values import (
 )
 from boresight.stats.intervals import Interval
 from boresight.stats.pooled_seeds import SeedValues, Topics, pooled_difference, pooled_mean
-from boresight.training.rollouts.rewards import short_names
 
 
 @dataclass(frozen=True)

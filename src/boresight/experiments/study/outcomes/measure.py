@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from boresight.config.reward import RewardConfig
+from boresight.config.reward import RewardConfig, short_names
 from boresight.core.errors import UserError
 from boresight.core.files import read_state
 from boresight.core.schema import Prompt
@@ -37,7 +37,6 @@ from boresight.experiments.study.plan import ArmRun
 from boresight.experiments.study.storage import Study
 from boresight.reports.read_run import RunData, read_run
 from boresight.runs.training_folder import TrainingFolder
-from boresight.training.rollouts.rewards import short_names
 
 ACCURACY = "accuracy"
 """Key among the numbers of a run: whether a held-out pair is ranked right."""
