@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from boresight.reports.headline import headline
-from boresight.reports.read_run import Metric, RunData
+from boresight.reports.read_run import Metric, RunData, RunSample
 from boresight.reports.tables.metrics import draw_intervals, metric_rows
 from boresight.stats.intervals import Interval
 from boresight.stats.paired import SamePrompts
@@ -190,3 +191,20 @@ def test_equal_values_are_a_dot_on_the_line_of_no_difference():
     drawn = draw_intervals({"after": Interval(0.0, 0.0, 0.0, 40)}, unit_named("words"), null=0.0)
     (mark,) = drawn.marks
     assert (mark.low, mark.at, mark.high) == (50.0, 50.0, 50.0)
+
+
+@pytest.mark.parametrize(("cut", "told"), [(1, False), (2, True), (4, True)])
+def test_answers_of_which_half_are_cut_are_named_with_the_command_that_shows_more(cut, told):
+    samples = [
+        RunSample(f"p{i}", [], ["a", "b"], [{}, {}], cut_at=[None, 48 if i < cut else None]) for i in range(4)
+    ]
+    run = replace(_run(UP), samples=samples, folder=Path("runs/mine"), config={"model": {"name": "me/base"}})
+    (said,) = headline(run).asides or [""]
+    assert bool(said) == told
+    if told:
+        assert said.startswith(f"The limit of 48 tokens cut {cut} of 4 answers after training,")
+        assert (
+            "prompts=runs/mine/samples.jsonl systems.start.model=me/base systems.trained.model=runs/mine"
+            in said
+        )
+        assert "generate.max_new_tokens=96 reward=length`" in said

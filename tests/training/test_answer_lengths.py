@@ -33,3 +33,11 @@ def test_the_label_counts_answers_whose_end_is_not_known():
 
 def test_without_answers_there_is_no_length():
     assert answer_lengths(tiny_tokenizer(), [], [], []) == []
+
+
+def test_an_answer_that_was_cut_is_as_long_as_the_limit():
+    """Its text may be spelled by other tokens; a mean above the limit would be wrong."""
+    (found,) = answer_lengths(
+        tiny_tokenizer(), prompts(2), [GeneratedAnswer("zqzq", 3)] * 2, [GeneratedAnswer("z")] * 2
+    )
+    assert (found.before.value, found.after.value) == (3.0, 1.0)

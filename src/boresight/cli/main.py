@@ -278,7 +278,12 @@ def evaluate(
         from boresight.runs.measure import evaluate_run
 
         if overrides or run is not None:
-            raise UserError(f"{recipe}: a run is measured by its own recipe; leave the other arguments out.")
+            from boresight.reports.samples.cut import again_with_more_tokens
+
+            raise UserError(
+                f"{recipe}: a run is measured by its own recipe; leave the other arguments out, or give them "
+                f"to eval-reward, as in `{again_with_more_tokens(recipe, 256)}`."
+            )
         report = evaluate_run(recipe, Terminal(soft_wrap=True))
         return Result(str(report), lambda: results.run_keys(report.parent))
     chosen = EvaluationRecipe.load(recipe, overrides)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from boresight.core.wording import is_or_are, plural
 from boresight.reports.by_construction import constants_before
 from boresight.reports.read_run import LogLine, Metric, RunData
 from boresight.reports.same_rows import PairedDifference, paired_with_first
+from boresight.reports.samples.cut import STARTER, again_with_more_tokens
 from boresight.stats.intervals import Interval
 from boresight.stats.units import unit_named
 from boresight.stats.verdict import needed_prompts_in_words
@@ -59,7 +60,8 @@ def headline(run: RunData) -> Headline:
         return _unevaluated(run)
     first, *others = changes
     resolved = [_other_change(change) for change in others if direction(change.metric) != "unresolved"]
-    return Headline(movement(first), evidence(first, run.units), [*_stopped(run), *resolved])
+    asides = [*_stopped(run), *mostly_cut(run), *resolved]
+    return Headline(movement(first), evidence(first, run.units), asides)
 
 
 COMPARED = {
@@ -121,6 +123,22 @@ def _stopped(run: RunData) -> list[str]:
         return []
     which = f"that of step {run.kept_step:,}" if run.kept_step else "the start model"
     return [f"The guard stopped the run at step {run.last_step:,}; the model is {which}."]
+
+
+def mostly_cut(run: RunData) -> list[str]:
+    """Return a list with a sentence if the token limit cut half of the answers after training or more; else
+    empty."""
+    limits = [sample.cut_at[-1] for sample in run.samples if sample.cut_at and sample.cut_at[-1]]
+    if not limits or 2 * len(limits) < len(run.samples):
+        return []
+    section = run.config.get("model")
+    start = str(section.get("name", STARTER)) if isinstance(section, Mapping) else STARTER
+    command = again_with_more_tokens(run.folder, 2 * max(limits), start)
+    return [
+        f"The limit of {max(limits):,} tokens cut {len(limits):,} of {len(run.samples):,} answers after "
+        f"training, so neither their ends nor their lengths are known; `{command}` gives the same prompts "
+        "more tokens."
+    ]
 
 
 def direction(metric: Metric) -> str:

@@ -48,7 +48,7 @@ from boresight.findings.trl_log import (
 )
 from boresight.methods.foreign_logs import method_of_log
 from boresight.reports.facts import lookup
-from boresight.reports.headline import direction
+from boresight.reports.headline import direction, mostly_cut
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.runs.check.beside_ramp import beside_the_ramp
 from boresight.stats.units import unit_named
@@ -418,4 +418,5 @@ def _outcome(run: RunData) -> Iterator[str]:
             unit = unit_named(m.unit)
             resolved = "significant" if m.difference.excludes_zero else "not significant"
             yield f"{m.label}: {unit.value(m.after.value)}, {unit.change(m.difference)}, {resolved}."
+    yield from mostly_cut(run)
     yield from run.notes

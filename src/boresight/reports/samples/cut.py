@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+STARTER = "starter"
+"""Start model that `eval-reward` compares with by default."""
 
 
 def cut_sentence(payload: Mapping[str, Any]) -> str:
@@ -23,3 +28,14 @@ def cut_sentence(payload: Mapping[str, Any]) -> str:
         return ""
     counts = (f"{name} {n:,} of {len(samples):,}" for name, n in zip(payload["columns"], cut, strict=True))
     return f"Answers cut at the token limit: {', '.join(counts)}."
+
+
+def again_with_more_tokens(run: Path, tokens: int, start: str = STARTER) -> str:
+    """Return the command with which the start model and the trained model of a run answer its prompts again,
+    with at most `tokens` tokens each."""
+    folder = shlex.quote(str(run))
+    of_start = "" if start == STARTER else f"systems.start.model={shlex.quote(start)} "
+    return (
+        f"boresight evaluate eval-reward prompts={folder}/samples.jsonl {of_start}"
+        f"systems.trained.model={folder} generate.max_new_tokens={tokens} reward=length"
+    )

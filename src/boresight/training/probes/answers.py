@@ -118,9 +118,9 @@ def answer_lengths(
 ) -> list[Measured]:
     """Compare the mean number of tokens of the answers before and after training, paired by prompt.
 
-    The texts are tokenized again, so special tokens such as the end of the turn do not count. The label
-    includes the number of answers that the token limit truncated, whose full length is unknown. The list is
-    empty if there are no prompts.
+    The texts are tokenized again, so special tokens such as the end of the turn do not count. An answer that
+    the token limit truncated has the length of the limit. The label includes the number of truncated answers,
+    whose full length is unknown. The list is empty if there are no prompts.
 
     Args:
         same: ids of equal prompts.
@@ -128,7 +128,7 @@ def answer_lengths(
     if not asked:
         return []
     lengths = (
-        {prompt.id: _length(tokenizer, answer.text) for prompt, answer in zip(asked, answers, strict=True)}
+        {prompt.id: _length(tokenizer, answer) for prompt, answer in zip(asked, answers, strict=True)}
         for answers in (before, after)
     )
     of_before, of_after = lengths
@@ -142,8 +142,10 @@ def _count_cut(answers: Sequence[GeneratedAnswer]) -> int:
     return sum(answer.cut_at is not None for answer in answers)
 
 
-def _length(tokenizer: Tokenizer, text: str) -> float:
-    return float(len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids))
+def _length(tokenizer: Tokenizer, answer: GeneratedAnswer) -> float:
+    if answer.cut_at is not None:  # other tokens may spell the same text
+        return float(answer.cut_at)
+    return float(len(tokenizer.backend_tokenizer.encode(answer.text, add_special_tokens=False).ids))
 
 
 def write_samples(
