@@ -241,6 +241,11 @@ def test_over_optimization_by_margin(margin, found):
     assert bool(says(checks.over_optimization, {}, {"margin": [margin]})) == found
 
 
+def test_the_fix_of_over_optimization_is_right_before_there_is_a_checkpoint():
+    fix = checks.over_optimization(logged({}, {"margin": [30.0]})).fix
+    assert fix.startswith("Lower optim.lr") and "an earlier checkpoint, if there is one" in fix
+
+
 @pytest.mark.parametrize(
     ("kl", "score", "found"),
     [

@@ -262,6 +262,19 @@ def test_a_comparison_is_printed_in_80_columns(tmp_path):
     assert "…" not in text, "no cell is cut"
 
 
+def test_a_run_that_the_guard_stopped_is_named_in_the_terminal_and_on_the_page(runs, tmp_path):
+    stopped = [replace(runs[0], kept_step=0), replace(runs[1], kept_step=3)]
+    first, second = (
+        f"{run.name}: The guard stopped the run at step 24; the model is {which}."
+        for run, which in zip(runs, ("the start model", "that of step 3"), strict=True)
+    )
+    for named, said in ((stopped, [first, second]), ([runs[0], stopped[1]], [second]), (runs, [])):
+        printed = " ".join(str(Comparison(named, [], [], tmp_path / "page.html")).split())
+        for text in (printed, render_comparison(named)):
+            assert [text.count(sentence) for sentence in said] == [1] * len(said)
+            assert text.count("The guard stopped") == len(said)
+
+
 def test_two_runs_in_the_terminal_have_their_values_and_the_paired_difference():
     """b wins 10 of 20 prompts from a; c wins 3, which is not significant for two: it has no color."""
     checked = [

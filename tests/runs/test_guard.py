@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from boresight.cli.main import _after_training
 from boresight.config.recipe import Recipe
 from boresight.core.errors import UserError
 from boresight.core.interrupt import Interrupted
@@ -84,6 +86,18 @@ def test_it_ends_with_the_last_model_within_the_bounds(place):
     told = dict(facts(read_run(run)))
     assert headline(read_run(run)).asides[0].startswith(f"The guard stopped the run at step {stopped}; the")
     assert told["steps"] == f"{stopped}, stopped; the model is that of step {step}"
+
+
+@pytest.mark.parametrize(("lr", "which"), [(10.0, "the start model"), (0.05, "the model of step ")])
+def test_the_model_that_is_left_is_loaded_without_a_second_header(place, lr, which):
+    """Voting on answers is suggested only if the run ends with another model than the start model."""
+    run, terminal = place / "run", io.StringIO()
+    run_training(recipe(place, lr=lr), run, Console(file=terminal, width=200))
+    printed, step = terminal.getvalue(), read_end(run)["step"]
+    assert f"measuring {which}{step or ''} …" in printed
+    assert printed.count(f"{STEPS} steps of 4") == printed.count("checkpoints: every") == 1
+    assert "tokenized already" not in printed.partition("guard-stopped")[2]
+    assert any(" arena " in line for line in _after_training(run)) == (step > 0)
 
 
 def test_the_model_that_is_left_is_measured_again_as_it_was(place):

@@ -722,9 +722,14 @@ def data_show(
 
 
 def _after_training(run: Path) -> list[str]:
-    """Return lines with the commands to continue with after training."""
+    """Return lines with the commands to continue with after training.
+
+    If the guard ended the run with its start model, there is nothing to vote on.
+    """
+    from boresight.training.checkpoints.trained import step_of_model
+
     commands = {"explain": "likely causes, and what to change"}
-    if (run / "samples.jsonl").exists():
+    if (run / "samples.jsonl").exists() and step_of_model(run) != 0:
         commands["arena"] = "vote between its answers and the start model's"
     return [
         "next:",

@@ -385,5 +385,6 @@ def _over_optimized(what: str) -> Finding:
     return warning(
         "over-optimization",
         f"{what}: past this point answers usually get worse while the loss still falls (arXiv 2406.02900).",
-        "Take an earlier checkpoint, judge answers, and lower optim.lr or raise method.beta.",
+        "Lower optim.lr or raise method.beta, and judge answers; an earlier checkpoint, if there is one, may "
+        "be better.",
     )

@@ -14,7 +14,7 @@ from boresight.core.errors import UserError
 from boresight.core.printable import Printable
 from boresight.core.wording import cut_at_tokens
 from boresight.reports.figures import overlaid, run_color
-from boresight.reports.headline import comparison_headline, direction
+from boresight.reports.headline import comparison_headline, direction, guard_sentences
 from boresight.reports.page import check_page_path, page, write_page
 from boresight.reports.read_run import Metric, RunData, read_run
 from boresight.reports.same_rows import PairedDifference, differences_by_row, paired_with_first
@@ -79,11 +79,16 @@ class Comparison(Printable):
     page: Path
 
     def show(self, console: Console) -> None:
-        """Print the verdicts, the metrics and what differs, in at most 80 columns but for the path."""
+        """Print the verdicts, which runs the guard stopped, the metrics and what differs.
+
+        Lines have at most 80 columns, but for the path.
+        """
         baseline, *others = self.runs
         with at_most(console, RESULT_WIDTH):
             for sentence in self.verdicts:
                 console.print(sentence, markup=False, highlight=False)
+            for note in stops(self.runs):
+                console.print(note, markup=False, highlight=False)
             for number, run in enumerate(others):
                 console.print(paired_table(metrics_of_two(self.runs, number), run.name, baseline.name))
             for differing in self.differences:
@@ -173,7 +178,7 @@ def render_comparison(runs: Sequence[RunData]) -> str:
         "compare.html.j2",
         title=" · ".join(run.name for run in runs),
         runs=[(run.name, run_color(number)) for number, run in enumerate(runs, start=1)],
-        notes=[f"{run.name}: {note}" for run in runs for note in run.notes],
+        notes=[*stops(runs), *(f"{run.name}: {note}" for run in runs for note in run.notes)],
         headline=_headline(runs),
         verdicts=verdicts(runs),
         metrics=shared_metrics(runs),
@@ -187,6 +192,11 @@ def render_comparison(runs: Sequence[RunData]) -> str:
             "samples": samples,
         },
     )
+
+
+def stops(runs: Sequence[RunData]) -> list[str]:
+    """Return a sentence for every run that the guard stopped, with the step of its model."""
+    return [f"{run.name}: {sentence}" for run in runs for sentence in guard_sentences(run)]
 
 
 def _headline(runs: Sequence[RunData]) -> str:

@@ -60,7 +60,7 @@ def headline(run: RunData) -> Headline:
         return _unevaluated(run)
     first, *others = changes
     resolved = [_other_change(change) for change in others if direction(change.metric) != "unresolved"]
-    asides = [*_stopped(run), *mostly_cut(run), *resolved]
+    asides = [*guard_sentences(run), *mostly_cut(run), *resolved]
     return Headline(movement(first), evidence(first, run.units), asides)
 
 
@@ -117,8 +117,8 @@ def _rank(metric: Metric) -> int:
     return int(metric.name in OF_THE_OBJECTIVE)
 
 
-def _stopped(run: RunData) -> list[str]:
-    """Return a list with a sentence if the guard stopped the run; else empty."""
+def guard_sentences(run: RunData) -> list[str]:
+    """Return a list with a sentence on the step of the model if the guard stopped the run; else empty."""
     if run.kept_step is None:
         return []
     which = f"that of step {run.kept_step:,}" if run.kept_step else "the start model"

@@ -88,6 +88,7 @@ def measure_trained(
     console: Console,
     *,
     again: bool = False,
+    loading: Console | None = None,
 ) -> list[Measured]:
     """Measure the start model and the trained model; writes and returns the metrics.
 
@@ -95,13 +96,14 @@ def measure_trained(
 
     Args:
         again: measure the trained model even if the folder already has its numbers.
+        loading: console for what loading prints; None is `console`.
     """
-    before = read_start(folder)
+    before, loading = read_start(folder), loading or console
     if before is None:
-        start = load_same_run(recipe, folder, datasets, console)
+        start = load_same_run(recipe, folder, datasets, loading)
         before = measure_start_again(start.task, folder, start.prompts, console)
         del start  # frees its memory for the trained model
-    loaded = load_same_run(recipe, folder, datasets, console, trained=folder.model)
+    loaded = load_same_run(recipe, folder, datasets, loading, trained=folder.model)
     kept = None if again else trained.read_end(folder.path).get("numbers")
     numbers = _measured_numbers(loaded, folder) if kept is None else kept
     if collectives.is_first() and not trained.has_hashes(folder.path):

@@ -12,7 +12,7 @@ from rich.console import Console
 from boresight.checks.forecast.ramp import Ramp
 from boresight.checks.forecast.ramp_file import read_ramp, write_ramp
 from boresight.config.recipe import Recipe
-from boresight.core.console import Terminal, print_warning
+from boresight.core.console import Terminal, print_stage, print_warning
 from boresight.core.interrupt import Interrupted
 from boresight.data.prepare import DatasetCache
 from boresight.findings.finding import Finding
@@ -37,11 +37,12 @@ from boresight.runs.outcome import (
 from boresight.runs.training_folder import Place, Stage, TrainingFolder
 from boresight.scorers.rewards import check_rewards
 from boresight.stats.paired import ByRow, Measured
-from boresight.training.checkpoints import disk_errors, memory_errors
+from boresight.training.checkpoints import disk_errors, memory_errors, trained
 from boresight.training.checkpoints.checkpoint import damaged_in_words
 from boresight.training.checkpoints.space import checkpoints_in_words, refuse_full_disk
 from boresight.training.distributed import collectives
 from boresight.training.guard.guard import Guard
+from boresight.training.guard.kept import model_in_words
 from boresight.training.logging import integrations
 from boresight.training.logging.logger import Listener, Tracker
 from boresight.training.loop import Task, resume_sentence, run_steps, save_policy
@@ -201,8 +202,19 @@ def train_and_measure(
     if after is None:
         del loaded, task  # frees their memory for the model that the guard kept
         release_memory()
-        return measure_trained(recipe, folder, datasets, console)
+        return measure_kept(recipe, folder, datasets, console)
     return write_outcome(folder, task, prompts, before, after)
+
+
+def measure_kept(
+    recipe: Recipe, folder: TrainingFolder, datasets: DatasetCache, console: Console
+) -> list[Measured]:
+    """Measure the model that the guard kept.
+
+    Loading it prints nothing: everything was printed when the run was loaded for training.
+    """
+    print_stage(console, f"measuring {model_in_words(trained.step_of_model(folder.path))}")
+    return measure_trained(recipe, folder, datasets, console, loading=Terminal(quiet=True))
 
 
 def guard_of(task: Task, before: ByRow) -> Guard | None:

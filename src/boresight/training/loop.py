@@ -49,7 +49,7 @@ from boresight.training.checkpoints.timer import CheckpointTimer
 from boresight.training.distributed import collectives, replicas
 from boresight.training.footprint.forward_tokens import forward_tokens
 from boresight.training.forward import InputKind, kind_of
-from boresight.training.guard.guard import Guard
+from boresight.training.guard.guard import NOT_KEPT, Guard
 from boresight.training.logging import reward_failures
 from boresight.training.logging.logger import RunLog
 from boresight.training.loss_scale import LOSS_SCALE, LossScale
@@ -245,7 +245,8 @@ def _start(task: Task, optimizer: torch.optim.Optimizer, resume_from: Path | Non
     if task.guard:
         task.guard.begin(progress["step"])
     else:
-        progress.pop(STOPPED_BY_GUARD, None)
+        for name in (STOPPED_BY_GUARD, NOT_KEPT):
+            progress.pop(name, None)
     return progress
 
 
@@ -284,10 +285,10 @@ def _remaining_steps(
 def _evaluate_and_decide(task: Task, progress: dict[str, Any]) -> ByRow:
     """Evaluate, and return the held-out numbers by row.
 
-    `progress` is updated if the guard stops the run here, or if this model is the best so far.
+    `progress` is updated by the guard, and if this model is the best so far.
     """
     held_out, now = evaluate_now(task, progress["step"])
-    stopped = leaves_bounds(task, progress["step"], now)
+    stopped = leaves_bounds(task, progress, now)
     progress |= {STOPPED_BY_GUARD: True} if stopped else best.found(task.recipe, held_out, progress)
     return now
 
@@ -305,15 +306,15 @@ def measure_again(task: Task, step: int) -> ByRow:
         return measure_held_out(task, step)[1]
 
 
-def leaves_bounds(task: Task, step: int, now: ByRow) -> bool:
+def leaves_bounds(task: Task, progress: dict[str, Any], now: ByRow) -> bool:
     """Return whether the guard stops the run at this evaluation.
 
     If so, the finding is printed and written to the findings of the run. The result is False between two
     updates on one rollout, where no checkpoint can be written.
     """
-    if task.guard is None or step % task.recipe.rollout.updates:
+    if task.guard is None or progress["step"] % task.recipe.rollout.updates:
         return False
-    finding = task.guard.look(step, now)
+    finding = task.guard.look(progress, now)
     if finding:
         monitor.report(finding, task.run, task.tracker)
     return collectives.any_process(finding is not None)

@@ -31,6 +31,11 @@ def step_of_kept(folder: Path) -> int:
     return int(folder.name.removeprefix(PREFIX))
 
 
+def model_in_words(step: int | None) -> str:
+    """Return `the model of step 3`, or `the start model` for step 0 and for None."""
+    return f"the model of step {step:,}" if step else "the start model"
+
+
 def keep_model(run: Path, step: int, numbers: ByRow, save_policy: Callable[[Path], None]) -> None:
     """Store the model of `step` with its numbers, then delete older ones; all processes must call it.
 
