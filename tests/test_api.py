@@ -110,7 +110,7 @@ def test_check_finds_what_the_command_finds_and_prints_it(recipe, place):
 
 
 def test_a_mistake_is_one_sentence(recipe, place):
-    with pytest.raises(boresight.UserError, match=r"^recipe: unknown key optim\.rl; did you mean 'lr'\?"):
+    with pytest.raises(boresight.UserError, match=r"^recipe: unknown key optim\.rl; did you mean 'optim.lr'"):
         boresight.train(recipe, run=place / "never", optim={"rl": 1})
     with pytest.raises(boresight.UserError, match="name the run to resume"):
         boresight.train(recipe, resume=True)

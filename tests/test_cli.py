@@ -118,7 +118,7 @@ def test_a_folder_without_a_run_is_not_resumed(boresight, tmp_path):
 
 MISTAKES = {
     "unknown model": (["model.name=nobody/nothing"], "'nobody/nothing' is neither `starter` nor a folder"),
-    "unknown key": (["optim.rl=1"], "unknown key optim.rl; did you mean 'lr'?"),
+    "unknown key": (["optim.rl=1"], "unknown key optim.rl; did you mean 'optim.lr'?"),
     "wrong type": (["train.batch=many"], "train.batch is 'many'"),
     "missing file": (["data.train=none.jsonl"], "none.jsonl"),
 }
@@ -175,7 +175,7 @@ def test_data_show_counts_the_rows_that_it_shows(boresight, tmp_path, model):
     lines = [json.dumps({"prompt": "say", "chosen": good, "rejected": bad}) for good, bad in rows]
     (tmp_path / "some.jsonl").write_text("\n".join(lines))
     shown = boresight("data", "show", tmp_path / "some.jsonl", "--model", model, "--rows", 2).stdout
-    assert "read 2 preference pairs" in shown and "1 malformed row dropped" in shown
+    assert "read the first 2 preference pairs" in shown and "1 malformed row dropped" in shown
     assert "one" in shown and "two" in shown and "three" not in shown
 
 

@@ -74,8 +74,8 @@ def test_resolved_recipe_reads_back_as_the_same_recipe(recipe_file, tmp_path):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("method.bta=0.1", "unknown key method.bta; did you mean 'beta'?"),
-        ("optim.rl=1", "unknown key optim.rl; did you mean 'lr'?"),
+        ("method.bta=0.1", "unknown key method.bta; did you mean 'method.beta'?"),
+        ("optim.rl=1", "unknown key optim.rl; did you mean 'optim.lr'?"),
         ("trian.batch=1", "unknown key trian; did you mean 'train'?"),
         ("model.lora.rr=1", "unknown key model.lora.rr"),
         ("method.name=dop", "there is no method 'dop'; did you mean 'dpo'?"),

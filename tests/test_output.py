@@ -323,7 +323,7 @@ def test_a_wrong_setting_is_found_before_transformers_is_imported(tmp_path):
     (tmp_path / "r.yaml").write_text("method: {name: dpo}\ndata: {train: x.jsonl}\noptim: {lr: 1.0e-5}\n")
     command = [sys.executable, "-c", FIRST_LINE.replace("torch", "transformers"), "train", "r.yaml"]
     done = subprocess.run([*command, "method.betta=0.3"], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stderr == "boresight: command line: unknown key method.betta; did you mean 'beta'?\n"
+    assert done.stderr == "boresight: command line: unknown key method.betta; did you mean 'method.beta'?\n"
     assert done.returncode == 2
     done = subprocess.run([*command, "train.steps=4"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 77  # the recipe is right, and the run's modules are imported

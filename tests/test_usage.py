@@ -48,6 +48,10 @@ USAGE = {
     "data chek x": "chek: there is no such verb; did you mean 'check'?",
     "data": "a verb is missing; `boresight data --help` lists them.",
     "": "a verb is missing; `boresight --help` lists them.",
+    "data check x data.columns={a:b}": "data.columns: `boresight data check` takes this as an option: "
+    "--columns '{a:b}'.",
+    "data show x data.layout=plain_pairs": "data.layout: `boresight data show` takes this as an option: "
+    "--layout plain_pairs.",
     "arena a b c": "arena: got unexpected extra argument(s) (c); see `boresight arena --help`.",
 }
 WORDS_OF_TYPER = ("check r.yaml --rows", "chat runs/x --temperature", "arena a b c")

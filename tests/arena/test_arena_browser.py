@@ -77,10 +77,11 @@ def test_skip_undo_and_the_end(page, arena):
 
 @pytest.mark.parametrize("goal", [2])
 def test_the_result_is_shown_when_the_votes_are_in_and_asked_for(page, arena):
-    assert not page.locator("#reveal").is_visible()
+    assert not page.locator("#reveal").is_visible() and page.locator("#later").is_visible()
     for count, key in enumerate(["ArrowLeft", "t"], start=1):
         page.keyboard.press(key)
         page.locator("#progress", has_text=f"{count} of 2 judged").wait_for()
+    assert page.locator("#reveal").is_visible() and not page.locator("#later").is_visible()
     page.keyboard.press("ArrowLeft")  # no vote beyond the last one
     page.locator("#undo").click()
     page.locator("#progress", has_text="1 of 2 judged").wait_for()

@@ -24,7 +24,7 @@ def elsewhere(tmp_path, monkeypatch):
     ("kind", "name", "override", "sentence"),
     [
         (Recipe, "dpo", "optm.lr=1e-4", "unknown key optm; did you mean 'optim'?"),
-        (Recipe, "dpo", "model.lroa.r=4", "unknown key model.lroa; did you mean 'lora'?"),
+        (Recipe, "dpo", "model.lroa.r=4", "unknown key model.lroa; did you mean 'model.lora'?"),
         (Recipe, "dpo", "optim.lr.x=1", "optim.lr.x: lr is a value, not a section."),
         (
             Recipe,
@@ -53,7 +53,7 @@ def elsewhere(tmp_path, monkeypatch):
         ),
         (SweepRecipe, "sweeps/dpo", "serch=grid", "unknown key serch; did you mean 'search'?"),
         (SweepRecipe, "sweeps/dpo", "optm.lr=1e-4", "unknown key optm; did you mean 'optim'?"),
-        (SweepRecipe, "sweeps/dpo", "optim.lrr=1e-4", "unknown key optim.lrr; did you mean 'lr'?"),
+        (SweepRecipe, "sweeps/dpo", "optim.lrr=1e-4", "unknown key optim.lrr; did you mean 'optim.lr'?"),
         (SweepRecipe, "sweeps/dpo", "lr=1e-4", "unknown key lr; did you mean 'optim.lr'?"),
         (SweepRecipe, "sweeps/dpo", "beta=0.1", "unknown key beta; here it is called method.beta."),
     ],

@@ -31,9 +31,9 @@ def refusal(kind, raw):
             "unknown key beta; ipo has method.tau and method.reduction.",
         ),
         ({"beta": 0.1}, "unknown key beta; here it is called method.beta."),
-        ({"method": {"name": "dpo", "bta": 0.1}}, "unknown key method.bta; did you mean 'beta'?"),
+        ({"method": {"name": "dpo", "bta": 0.1}}, "unknown key method.bta; did you mean 'method.beta'?"),
         ({"method": {"name": "dpo", "lr": 0.1}}, "unknown key method.lr; did you mean 'optim.lr'?"),
-        ({"method": {"nme": "dpo"}}, "unknown key method.nme; did you mean 'name'?"),
+        ({"method": {"nme": "dpo"}}, "unknown key method.nme; did you mean 'method.name'?"),
         ({"lr": 1e-4}, "unknown key lr; did you mean 'optim.lr'?"),
         ({"train": {"lr": 1e-4}}, "unknown key train.lr; did you mean 'optim.lr'?"),
         ({"train": {"r": 8}}, "unknown key train.r; did you mean 'model.lora.r'?"),
@@ -71,9 +71,9 @@ def test_no_hint_names_the_unknown_key_itself_or_one_that_there_is_not(name):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"optim": {"lrr": 1e-5}}, "unknown key optim.lrr; did you mean 'lr'?"),
-        ({"data": {"trian": "x.jsonl"}}, "unknown key data.trian; did you mean 'train'?"),
-        ({"optim": {"lrr": 1e-5}, "data": {}}, "unknown key optim.lrr; did you mean 'lr'?"),
+        ({"optim": {"lrr": 1e-5}}, "unknown key optim.lrr; did you mean 'optim.lr'?"),
+        ({"data": {"trian": "x.jsonl"}}, "unknown key data.trian; did you mean 'data.train'?"),
+        ({"optim": {"lrr": 1e-5}, "data": {}}, "unknown key optim.lrr; did you mean 'optim.lr'?"),
         ({"optim": {}}, "optim.lr is missing; set it in the recipe or as optim.lr=… on the command line."),
     ],
 )

@@ -45,12 +45,12 @@ def test_a_recipe_without_judge_and_countdown_is_refused():
     [
         ({"judge": {"name": "cheks"}}, "did you mean 'checks'"),
         ({"judge": {}}, "judge.name is missing; set it to one of checks, countdown, llm"),
-        ({"judge": {"name": "checks", "chek": 1}}, "unknown key judge.chek; did you mean 'check'"),
+        ({"judge": {"name": "checks", "chek": 1}}, "unknown key judge.chek; did you mean 'judge.check'"),
         ({"judge": {"name": "llm", "model": "m"}}, "judge.endpoint is missing"),
         ({"systems": {"a": {"model": "x"}}}, "systems is .*at least 2"),
         (
             {"systems": {"a": {"modl": "x"}, "b": {"model": "x"}}},
-            "unknown key systems.a.modl; did you mean 'model'",
+            "unknown key systems.a.modl; did you mean 'systems.a.model'",
         ),
         (
             {"systems": {"a": {"model": "x", "answers": "y"}, "b": {"model": "x"}}},

@@ -124,7 +124,7 @@ def test_tensors_and_generators_are_read():
 
 def test_options_are_checked_against_the_signature():
     assert call(own_with_options, [AS_TEXT], ["xyx"], scale=2) == [4.0]
-    with pytest.raises(UserError, match=r"mine:f: unknown key options.scael; did you mean 'scale'"):
+    with pytest.raises(UserError, match=r"mine:f: unknown key options.scael; did you mean 'options.scale'"):
         bind_reward(own_with_options, "mine:f", {"scael": 2})
     with pytest.raises(UserError, match=r"options.scale is 'much'"):
         bind_reward(own_with_options, "mine:f", {"scale": "much"})
@@ -137,7 +137,7 @@ def test_options_of_a_trl_function_are_its_named_parameters():
         return [1 - tax for _ in completions]
 
     assert call(taxed, [AS_TEXT], ["x"], tax=0.25) == [0.75]
-    with pytest.raises(UserError, match=r"unknown key options.tex; did you mean 'tax'"):
+    with pytest.raises(UserError, match=r"unknown key options.tex; did you mean 'options.tax'"):
         bind_reward(taxed, "mine:f", {"tex": 1})
 
 

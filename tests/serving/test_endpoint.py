@@ -88,6 +88,7 @@ def test_it_needs_the_key_and_answers_to_loopback_alone(endpoint):
     assert ask(endpoint, "GET", "/v1/models", Host="evil.example")[0] == 403
     assert ask(endpoint, "GET", "/v1/nothing")[0] == 404
     assert endpoint.token in example(endpoint) and endpoint.token not in endpoint.address
+    assert '"temperature": 0}' in example(endpoint)
 
 
 def test_what_is_not_served_is_an_error_in_openais_form(endpoint):

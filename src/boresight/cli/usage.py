@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -135,6 +136,8 @@ def usage_sentence(error: Any, called: Called, arguments: Sequence[str]) -> str:
         return f"{option}: {what}; {see}."
     parameter = getattr(error, "param", None)
     if parameter is None:
+        if (instead := _setting_as_option(called, arguments)) is not None:
+            return instead
         words = str(error.message).rstrip(".")
         return f"{' '.join(called.words)}: {words[:1].lower()}{words[1:]}; {see}."
     name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar or parameter.name
@@ -166,6 +169,19 @@ def _no_such_option(option: str, called: Called, arguments: Sequence[str]) -> st
         return f"{option}: settings are written without dashes, as in {shown}."
     known = nearest(option, called.options) if called.options else f"; see `{called.path} --help`"
     return f"{option}: `{called.path}` has no such option{known}."
+
+
+def _setting_as_option(called: Called, arguments: Sequence[str]) -> str | None:
+    """Return the sentence for a setting of a recipe, such as `data.layout=…`, that the verb has as an option.
+
+    None if no argument is one.
+    """
+    for argument in arguments:
+        setting, equals, value = argument.partition("=")
+        option = f"--{setting.removeprefix('data.').replace('_', '-')}"
+        if equals and setting.startswith("data.") and option in called.options:
+            return f"{setting}: `{called.path}` takes this as an option: {option} {shlex.quote(value)}."
+    return None
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str:

@@ -45,8 +45,9 @@ class UnknownKey(WrongSetting):
     """
 
     def __init__(self, source: str, field: str, own: Sequence[str], hint: str | None = None) -> None:
-        key = field.rpartition(".")[2]
-        super().__init__(source, f"unknown key {field}{nearest(key, own) if hint is None else hint}.", field)
+        section, _, key = field.rpartition(".")
+        hint = nearest(key, own, section) if hint is None else hint
+        super().__init__(source, f"unknown key {field}{hint}.", field)
         self.own = own
 
 

@@ -49,5 +49,5 @@ def example(server: ChatServer) -> str:
     return (
         f"Serving {server.name} on {server.address}/v1 for this machine alone, API key {server.token}\n"
         f"curl {server.address}/v1/chat/completions -H 'Authorization: Bearer {server.token}' \\\n"
-        '  -d \'{"messages": [{"role": "user", "content": "What is a tide?"}]}\''
+        '  -d \'{"messages": [{"role": "user", "content": "What is a tide?"}], "temperature": 0}\''
     )

@@ -56,12 +56,12 @@ def test_arms_that_share_a_value_do_not_share_its_change(written, raw):
         ("arms.fast.optm.lr=1", "arms.fast: unknown key optm.lr; did you mean 'optim'"),
         ("arms.fast.sedes=[1]", "arms.fast: unknown key sedes; did you mean 'seeds'"),
         ("arms.fast.set.sedes.x=1", "arms.fast: unknown key sedes.x"),
-        ("arms.fast.optim.lrr=1", "arm fast: unknown key optim.lrr; did you mean 'lr'"),
+        ("arms.fast.optim.lrr=1", "arm fast: unknown key optim.lrr; did you mean 'optim.lr'"),
         ("arms.fast=1", "names arms.fast and no setting of it"),
         ("arms.fast", "written section.key=value"),
         ("titel=x", "unknown key titel; did you mean 'title'"),
         ("figures.los.title=x", "figures.los.*did you mean 'loss'"),
-        ("figures.loss.titel=x", "unknown key figures.loss.titel; did you mean 'title'"),
+        ("figures.loss.titel=x", "unknown key figures.loss.titel; did you mean 'figures.loss.title'"),
         ("answers.max=1", "unknown key answers.max; "),
         ("answers.start.x=1", "start is a value, not a section"),
         ("arms.fast.seeds=[]", "arms.fast.seeds"),
@@ -92,4 +92,4 @@ def test_the_command_line_hands_changes_to_the_plan(written, capsys):
     code, printed = run("arms.slow.optim.lr=0.125")
     assert code == 0 and "| 0.125 |" in printed.out and "| 1e-06 |" in printed.out
     code, printed = run("arms.slow.optim.lrr=1")
-    assert code == 2 and "did you mean 'lr'" in printed.err
+    assert code == 2 and "did you mean 'optim.lr'" in printed.err

@@ -66,7 +66,7 @@ def test_a_resolved_sweep_reads_back(raw):
 MISTAKES = {
     "the loss cannot rank": ({"metric": "loss"}, "'loss' is not a held-out number that ranks runs"),
     "the KL has no good direction": ({"metric": "kl_per_token"}, "neither more nor less of it is better"),
-    "unknown key in the space": ({"space": {"optim.rl": [1]}}, "unknown key optim.rl; did you mean 'lr'"),
+    "unknown key in the space": ({"space": {"optim.rl": [1]}}, "optim.rl; did you mean 'optim.lr'"),
     "a value no recipe takes": ({"space": {"method.beta": [-1]}}, "method.beta is -1"),
     "a range in a grid": ({"space": {"optim.lr": {"low": 1, "high": 2}}}, "ranges need search: optuna"),
     "an empty range": (

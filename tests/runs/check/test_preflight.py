@@ -241,6 +241,26 @@ def test_a_data_file_that_is_missing_is_said_before_the_tokenizer_is_loaded(
     assert report.stop.startswith(words)
 
 
+def test_an_input_that_is_refused_is_the_first_finding_above_others(make_recipe):
+    recipe = make_recipe(b.pairs(120), "data.columns={chosen: better}")
+    refused = preflight(recipe).refused_input[0]
+    other = module.note("other", "Something else.", "Change it.")
+    alone, with_others = (module.Report([refused, *more], None, None, 0, 0) for more in ([], [other]))
+    assert alone.before_closing == [] and alone.closing == refused.why
+    assert with_others.before_closing == [refused, other] and with_others.closing == refused.why
+
+
+def test_pairs_that_have_not_been_measured_have_no_range_but_the_command_that_measures(make_recipe):
+    for settings, like in (([], False), (["check.like=demo"], True)):
+        recipe = make_recipe(b.pairs(120), *settings)
+        expected = module.forecast.forecast(recipe, 20, b.QWEN)
+        report = module.Report([], expected, None, 96, 0)
+        shown = " ".join(str(module.with_commands(report, recipe, ["r.yaml", "optim.lr=1e-5"])).split())
+        assert "unknown: these pairs have not been measured; `boresight check r.yaml optim.lr=1e-5 " in shown
+        assert "on other pairs" not in shown and "which gives" not in shown
+        assert ("if like demo" in shown) == like
+
+
 def test_names_are_those_of_the_checks():
     assert {"labels-swapped", "learning-rate-budget", "memory", "alpha-dominates"} <= set(finding_names())
     assert len(finding_names()) == len(set(finding_names()))

@@ -69,6 +69,10 @@ def test_the_kind_of_data_decides(kind, rows, models, capsys):
     printed = " ".join(capsys.readouterr().out.split())
     file = f"{kind}-{method}.yaml"
     assert sentence in printed and f"boresight train {file}" in printed
+    assert (
+        f"next: boresight check {file} --probe # " in printed
+        or f"then boresight check {file} --probe # " in printed
+    )
     recipe = Recipe.load(file)
     assert recipe.method_name == method
     assert recipe.data.train == f"{kind}.jsonl" and recipe.data.bad_rows == "drop"
@@ -152,7 +156,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(words, says, rows, models,
     assert sorted(Path().iterdir()) == before
 
 
-def test_a_probe_puts_its_rate_into_the_recipe(rows, models, monkeypatch):
+def test_a_probe_puts_its_rate_into_the_recipe(rows, models, monkeypatch, capsys):
     class Probed:
         class suggestion:
             settings = ("optim.lr=3.5e-05", "train.epochs=2.5")
@@ -164,6 +168,7 @@ def test_a_probe_puts_its_rate_into_the_recipe(rows, models, monkeypatch):
     monkeypatch.setattr(command, "probe_run", lambda recipe, console, **_: asked.append(recipe) or Probed())
     boresight("init", rows("pairs", "pairs.jsonl"), "--model", models / "chatml", "--probe", "--to", "r.yaml")
     assert asked[0].optim.lr == "auto"
+    assert "boresight check r.yaml\n" in capsys.readouterr().out
     recipe = Recipe.load("r.yaml")
     assert (recipe.optim.lr, recipe.train.epochs) == (3.5e-5, 2.5)
     assert "lr: 3.5e-05  # measured by a ramp" in Path("r.yaml").read_text()

@@ -77,6 +77,11 @@ class Elsewhere:
         return self.slowest / self.missed, self.fastest * self.missed
 
     @property
+    def at_most(self) -> str:
+        """The upper end of the range as text, such as `0.21 nats`."""
+        return f"{self.fastest:.2g} nats"
+
+    @property
     def bought(self) -> str:
         """The range as text, such as `0.017 to 0.21 nats`."""
         ends = dict.fromkeys(f"{end:.2g}" for end in (self.slowest, self.fastest))

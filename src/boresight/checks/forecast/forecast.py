@@ -190,11 +190,13 @@ def learning_rate_budget(f: Forecast) -> Finding | None:
             numbers=(("budget", f.budget), ("margin", m.middle), ("wanted", f.wanted)),
         )
     if (e := f.elsewhere) is not None and e.fastest < SMALL_MARGIN:
-        say = warning if e.ends[1] < SMALL_MARGIN else note
+        surely = e.ends[1] < SMALL_MARGIN
+        say = warning if surely else note
+        even = f": even {e.missed:g} times that is below {SMALL_MARGIN:g} nat" if surely else ""
         return say(
             "learning-rate-budget",
-            f"{sum_of_rates}; on {e.pairs} this sum yielded {e.bought} of margin (borrowed from {e.source}). "
-            f"On yours nothing was measured, and such numbers have missed by a factor of {e.missed:g}.",
+            f"{sum_of_rates}; on {e.pairs} this sum yielded a margin of at most {e.at_most} (borrowed from "
+            f"{e.source}). On yours nothing was measured{even}.",
             f"{PROBE}. On those pairs a good margin took a sum of {f.wanted:.1e}, {times}.",
             numbers=(("budget", f.budget), ("wanted", f.wanted)),
         )

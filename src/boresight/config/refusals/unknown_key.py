@@ -81,7 +81,7 @@ def hint_for(field: str, own: Sequence[str], known: KnownKeys) -> str:
     choice = section if section in known.chosen else target.partition(".")[0]
     if choice in known.chosen and not difflib.get_close_matches(key, own, n=1, cutoff=CLOSE):
         return f"; {_settings_in_words(choice, *known.chosen[choice])}"
-    return nearest(key, own)
+    return nearest(key, own, section)
 
 
 def _settings_in_words(section: str, name: str, settings: Sequence[str]) -> str:

@@ -184,7 +184,8 @@ def collect(
             left_out += 1
         if limit is not None and len(examples) >= limit:
             break
-    counts = _Counts(len(examples), len(bad), left_out, identical, good)
+    full = limit is not None and len(examples) >= limit
+    counts = _Counts(len(examples), len(bad), left_out, identical, good, first=full)
     title = source.title + _labeled_by(labels, columns)
     sentence = _sentence(counts, kind, title, how) + _named(columns) + _unused(unused)
     sentence += unread.sentence(
@@ -345,6 +346,7 @@ class _Counts(NamedTuple):
     """Counts for the summary sentence.
 
     They are the numbers of examples, malformed rows, unused rows, identical pairs, and answers labeled true.
+    `first`: reading ended at a limit, so that there may be more.
     """
 
     examples: int
@@ -352,10 +354,14 @@ class _Counts(NamedTuple):
     left_out: int
     identical: int
     good: int
+    first: bool = False
 
 
 def _sentence(counts: _Counts, kind: str, title: str, how: str) -> str:
-    parts = [f"read {plural(counts.examples, NOUNS[kind])}{f' ({how})' if how else ''}, {title}"]
+    examples = plural(counts.examples, NOUNS[kind])
+    if counts.first:
+        examples = f"the first {examples.removeprefix('1 ')}"
+    parts = [f"read {examples}{f' ({how})' if how else ''}, {title}"]
     if kind == "labeled":
         parts.append(f"{counts.good:,} good, {counts.examples - counts.good:,} bad")
     if counts.bad:

@@ -30,6 +30,7 @@
     const finished = standing.votes >= standing.total;
     const duel = finished ? undefined : queue[0];
     byId("reveal").hidden = !finished;
+    byId("later").hidden = finished;
     byId("duel").hidden = byId("buttons").hidden = byId("skip").hidden = !duel;
     byId("undo").disabled = !last;
     byId("progress").textContent = `${standing.votes.toLocaleString("en")} of ${standing.total.toLocaleString("en")} judged`;

@@ -5,21 +5,22 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from boresight.checks.forecast.expectation import Expectation
-from boresight.checks.forecast.forecast import PROBE, Forecast, curve_in_words
+from boresight.checks.forecast.expectation import Elsewhere, Expectation
+from boresight.checks.forecast.forecast import Forecast, curve_in_words
 from boresight.checks.run.machine import Load
 from boresight.core.console import name_table
 from boresight.core.wording import format_duration, percent, plural
 
 
-def forecast_table(f: Forecast, rows: int | None, load: Load | None) -> Table:
+def forecast_table(f: Forecast, rows: int | None, load: Load | None, probe: str) -> Table:
     """Return the forecast of a run, its memory and its time as a table.
 
     Args:
         rows: number of training rows; None if unknown.
         load: size of the run, from which memory and time are known; None without it.
+        probe: command that measures the margin.
     """
-    lines = [*_budget(f, rows), *_expected(f), *load_lines(load), *_advice(f), ("", "")]
+    lines = [*_budget(f, rows), *_expected(f, probe), *load_lines(load), *_advice(f), ("", "")]
     return name_table(((name, Text(value)) for name, value in lines), title="forecast", style="dim")
 
 
@@ -33,42 +34,39 @@ def _budget(f: Forecast, count: int | None) -> list[tuple[str, str]]:
     ]
 
 
-def _expected(f: Forecast) -> list[tuple[str, str]]:
+def _expected(f: Forecast, probe: str) -> list[tuple[str, str]]:
     if f.margin is None or f.loss is None:
-        return _unknown(f)
+        return _unknown(f, probe)
     accuracy = f", accuracy about {f.margin.accuracy:.2f}" if f.margin.accuracy else ""
     m = f.margin
     return [
         ("expected margin", f"{m.middle:.2g} nats ({m.low:.2g} to {m.high:.2g}){accuracy}, held out"),
         ("expected loss", curve_in_words(f)),
-        _source(m),
+        _source(m, probe),
     ]
 
 
-def _source(m: Expectation) -> tuple[str, str]:
+def _source(m: Expectation, probe: str) -> tuple[str, str]:
     if not m.borrowed:
         return "known from", m.source
-    return "borrowed from", f"{m.source}, not measured with your model on your pairs: {PROBE}"
+    return "borrowed from", f"{m.source}, not measured with your model on your pairs: `{probe}` measures it"
 
 
-def _unknown(f: Forecast) -> list[tuple[str, str]]:
+def _unknown(f: Forecast, probe: str) -> list[tuple[str, str]]:
     if f.ramp is not None:
         return [("expected margin", "unknown: no gain beyond the noise of the ramp")]
     if f.elsewhere is None:
         return [("expected margin", "no calibrated curve for this method or a model of this size")]
-    e, (low, high) = f.elsewhere, f.elsewhere.ends
-    return [
-        ("expected margin", f"unknown: no run on these pairs has been measured; {PROBE}"),
-        (
-            f"if like {e.declared}" if e.declared else "on other pairs",
-            f"{e.bought} with this sum, borrowed from {e.source}",
-        ),
-        (
-            "which gives",
-            f"{low:.2g} to {high:.2g} nats here: borrowed numbers have missed by a factor of {e.missed:g}"
-            + (", and that these pairs are alike is declared by check.like" if e.declared else ""),
-        ),
-    ]
+    unknown = f"unknown: these pairs have not been measured; `{probe}` measures them"
+    return [("expected margin", unknown), *_if_alike(f.elsewhere)]
+
+
+def _if_alike(e: Elsewhere) -> list[tuple[str, str]]:
+    """Return a line with the margin on the pairs that `check.like` names; empty if it is not set."""
+    if e.declared is None:
+        return []
+    bought = f"{e.bought} with this sum, borrowed from {e.source}"
+    return [(f"if like {e.declared}", f"{bought}; that these pairs are like those is declared by check.like")]
 
 
 def load_lines(load: Load | None) -> list[tuple[str, str]]:

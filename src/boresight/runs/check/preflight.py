@@ -95,6 +95,8 @@ class Report(Printable):
     sampled: int
     commands: Mapping[str, str] = field(default_factory=dict)
     """Command that trains with the fix of a finding, by the name of the finding."""
+    probe: str = "boresight check RECIPE --probe"
+    """Command that measures the margin."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -112,8 +114,8 @@ class Report(Printable):
 
     @property
     def closing(self) -> str | None:
-        """The last sentence of a command that has printed the findings of `before_closing`. As `stop`, but
-        errors that are printed there are only named."""
+        """The last sentence of a command that has printed the findings. As `stop`, but errors that can be
+        allowed are only named."""
         if not self.errors or self.refused_input:
             return self.stop
         names = [finding.name for finding in self.errors]
@@ -121,12 +123,12 @@ class Report(Printable):
 
     @property
     def before_closing(self) -> list[Finding]:
-        """The findings to print before `closing`: all but an error whose text is `closing` itself."""
-        return [finding for finding in self.findings if finding not in self.refused_input]
+        """The findings to print before `closing`; none if the only one has the text of `closing` itself."""
+        return [] if self.findings == self.refused_input else self.findings
 
     @property
     def refused_input(self) -> list[Finding]:
-        """The first error, if training would stop at its input: its sentence is the last of a command."""
+        """The first error, if training would stop at its input."""
         return [finding for finding in self.errors[:1] if finding.name in STOPS.values()]
 
     @property
@@ -146,12 +148,12 @@ class Report(Printable):
         self._show(self.findings, console)
 
     def show_before_closing(self, console: Console) -> None:
-        """Print forecast, findings and verdict, without the error that follows as `closing`."""
+        """Print forecast, findings and verdict, as they precede `closing`."""
         self._show(self.before_closing, console)
 
     def _show(self, findings: Sequence[Finding], console: Console) -> None:
         if self.forecast:
-            console.print(forecast_table(self.forecast, self.rows, self.load))
+            console.print(forecast_table(self.forecast, self.rows, self.load, self.probe))
         print_findings(findings, console, self.commands)
         console.print(Text(self.verdict, style="red" if self.errors else "green"))
 
@@ -249,7 +251,8 @@ def with_commands(report: Report, recipe: Recipe, arguments: Sequence[str]) -> R
             replaced = REPLACED[finding.name]
             kept = [argument for argument in arguments if argument.partition("=")[0] not in replaced]
             commands[finding.name] = shlex.join(["boresight", "train", *kept, setting])
-    return replace(report, commands=commands)
+    probe = shlex.join(["boresight", "check", *arguments, "--probe"])
+    return replace(report, commands=commands, probe=probe)
 
 
 def _remedy(finding: Finding, report: Report, recipe: Recipe) -> str | None:
@@ -273,14 +276,16 @@ def before_training(
 ) -> list[Finding]:
     """Run the preflight checks of `boresight train`, and return their findings.
 
-    Errors and warnings are printed and, without a ramp, commands to try.
+    Errors and warnings are printed and, without a ramp, commands to try. An input that is refused is not
+    printed, since its sentence is the one that is raised.
 
     Raises:
         UserError: an error that `check.allow` does not name.
     """
     report = preflight(recipe, datasets=datasets, ramp=ramp)
     report = report if ramp else with_commands(report, recipe, arguments)
-    shown = [finding for finding in report.before_closing if finding.severity != "note"]
+    refused = report.refused_input
+    shown = [found for found in report.findings if found.severity != "note" and found not in refused]
     print_findings(shown, console, report.commands)
     if report.stop:
         raise UserError(report.stop, closing=report.closing)

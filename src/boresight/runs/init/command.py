@@ -20,6 +20,7 @@ from boresight.data.demo import split_name
 from boresight.data.reading.renaming.mapping import Mapped
 from boresight.methods.published import TRY_FIRST
 from boresight.models.load import device_called
+from boresight.runs.check.lr_ramp import FEWEST
 from boresight.runs.check.probe import probe_run
 from boresight.runs.doctor import device_lines, room_for
 from boresight.runs.init.choices import OWN_REWARD, Setting, choose_settings, input_kind, parsed
@@ -80,7 +81,7 @@ def write_recipe(
         settings = _with_measured_rate(settings, recipe, target, console)
     write_new_text(target, recipe_text(_title(target), settings), force, "--to")
     console.print(f"wrote {target}", markup=False, highlight=False, soft_wrap=True)
-    for line in _next(target, data):
+    for line in _next(target, data, measured=probe):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return target
 
@@ -128,10 +129,21 @@ def _title(target: Path) -> str:
     )
 
 
-def _next(target: Path, data: DataFacts) -> Iterator[str]:
+def _next(target: Path, data: DataFacts, *, measured: bool) -> Iterator[str]:
+    """Yield lines with the commands to continue with; `measured`: a ramp was made already."""
     if data.kind == "prompt" and data.verifier is None:
         yield f"next: write the reward function {OWN_REWARD} (docs/rewards.md), then"
     else:
         yield "next:"
-    for verb in ("check", "train"):
-        yield f"  boresight {verb} {shlex.quote(str(target))}"
+    file = shlex.quote(str(target))
+    yield f"  boresight check {file}{'' if measured else _probe(data)}"
+    yield f"  boresight train {file}"
+
+
+def _probe(data: DataFacts) -> str:
+    """Return the option `--probe` with a comment on what it measures; empty if there are too few rows."""
+    if data.kind == "prompt":
+        return " --probe  # also samples answers and scores them"
+    if data.rows < 3 * FEWEST:  # the ramp measures one third of them
+        return ""
+    return " --probe  # measures how much the run will learn: under a minute for the starter"
