@@ -235,7 +235,7 @@ def test_answers_that_cannot_be_read(name, content, complaint, tmp_path):
     [
         ({"countdown": {"pass_at": [8]}}, "k: 8 is more than the completions per prompt; give k from 1 to 4"),
         ({"countdown": {"pass_at": []}}, "give each k once, from 1"),
-        ({"countdown": {"sampels": 4}}, "unknown key countdown.sampels; did you mean 'samples'"),
+        ({"countdown": {"sampels": 4}}, "unknown key countdown.sampels; did you mean 'countdown.samples'"),
         ({"systems": {"a": {"model": "x"}}}, "prompts is missing"),
         (
             {"systems": {"a": {"model": "x"}}, "prompts": "p", "countdown": {"samples": 4}},

@@ -225,7 +225,10 @@ def test_a_judge_gives_its_scores_and_says_why_it_has_none(place):
         ),
         ({"judge": {"model": "reward"}}, "reward.judge.name is missing; set it to one of checks"),
         ({"judge": {"name": "reward_modl"}}, "did you mean 'reward_model'"),
-        ({"judge": {"name": "checks", "chek": "x"}}, "unknown key reward.judge.chek; did you mean 'check'"),
+        (
+            {"judge": {"name": "checks", "chek": "x"}},
+            "unknown key reward.judge.chek; did you mean 'reward.judge.check'",
+        ),
         (
             {"judge": {"name": "llm", "endpoint": "http://127.0.0.1:1/v1", "model": "m"}},
             "compares two answers",

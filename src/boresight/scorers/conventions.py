@@ -222,7 +222,9 @@ def _trl_options(signature: inspect.Signature, name: str, options: Mapping[str, 
     known = [n for n, p in parameters.items() if p.kind in NAMED and n not in GIVEN]
     for option in options:
         if option not in known:
-            raise UserError(f"reward {name}: unknown key options.{option}{nearest(option, known)}.")
+            raise UserError(
+                f"reward {name}: unknown key options.{option}{nearest(option, known, 'options')}."
+            )
     return dict(options)
 
 

@@ -146,4 +146,4 @@ def _probe(data: DataFacts) -> str:
         return " --probe  # also samples answers and scores them"
     if data.rows < 3 * FEWEST:  # the ramp measures one third of them
         return ""
-    return " --probe  # measures how much the run will learn: under a minute for the starter"
+    return " --probe  # measures how much the run will learn: about a minute for the starter"
