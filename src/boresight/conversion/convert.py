@@ -39,9 +39,10 @@ class Converted:
     """The settings of a converted recipe, and the outcome for every option of the config.
 
     Attributes:
-        lists: for each of the four groups, the options of the file, each with a short text.
-        left_out: differences that no option of the file causes: options whose default in TRL is not
-            translated exactly, and differences of the method.
+        settings: settings of the recipe, in order.
+        lists: the options that the config sets, by group, each with a short explanation.
+        left_out: differences from TRL that come from no option in the config: options whose default in TRL is
+            not translated exactly, and differences of the method.
         to_set: settings that the user must fill in, each with a description of the value.
         trainer: name of the trainer, such as `dpo`.
         processes: number of processes of the run with TRL.

@@ -118,8 +118,10 @@ class Terminal(Console):
 
 @contextmanager
 def showing_only_warnings() -> Iterator[None]:
-    """Inside the block, new terminals print only warnings, on standard error; those with a `file` print
-    everything."""
+    """Context manager: a `Terminal` created inside the block prints only warnings, on standard error.
+
+    One that is created with `file` prints everything.
+    """
     before, Terminal.only_warnings = Terminal.only_warnings, True
     try:
         yield

@@ -204,7 +204,8 @@ def _group_of(rows: RowSequence, policy: Tensor, old: Tensor, ref: Tensor, lengt
 
 
 def _sampled_logps(rows: RowSequence) -> Tensor:
-    """Return the log-probabilities with which completions were sampled, `(rows, k)`; NaN for given text."""
+    """Return the sampler's log-probability of each completion, summed over its tokens, `(rows, k)`; NaN for
+    completions that were not sampled."""
     return _or_nan([[c.sampled_logp for c in row.completions] for row in rows])
 
 

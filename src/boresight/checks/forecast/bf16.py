@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 TYPICAL_SPREAD = 0.02
 """Standard deviation of the weights of language models under 1B parameters, used if no weights are loaded."""
 SAMPLE = 200_000
-"""Number of weights that are read in total, the same number from every tensor."""
+"""Approximate number of weights to sample in total, divided equally among the tensors."""
 
 
 def smallest_that_stays(update: float) -> float:

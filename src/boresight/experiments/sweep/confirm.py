@@ -199,7 +199,10 @@ def _sentence(one: Confirmed, sweep: Sweep) -> str:
 
 
 def _other_seeds(sweep: Sweep, one: Confirmed) -> str:
-    """Return the next step for the seeds without a comparison if runs are open, else that they failed."""
+    """Return the end of a sentence about confirmation seeds that could not be compared.
+
+    It is to finish them if a trial of the setting or of the default is still open, else that they failed.
+    """
     trials = [trial for trial in confirm_trials(sweep) if trial.setting in (None, one.setting)]
     is_open = any(sweep.outcome(trial) is None for trial in trials)
     return "finish the other seeds" if is_open else "the other seeds failed"

@@ -41,7 +41,8 @@ def asks_for_outputs(request: Request) -> bool:
 
 
 def outputs_url(base_url: str, request: Request) -> str:
-    """Return the URL of the request's route, next to `/v1`."""
+    """Return the URL for a request: `base_url` with a trailing `/v1` replaced by the route, such as
+    `http://host/classify`."""
     return f"{base_url.rstrip('/').removesuffix('/v1')}/{request.params[ROUTE]}"
 
 

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 
 def whole_skeleton(source: ModelSource, name: str, head: OutputHead, allowed: Allowed) -> PreTrainedModel:
-    """Build the model of `source` on torch's `meta` device, with the vocabulary size of its adapters.
+    """Build the model of `source` on torch's `meta` device, and check its files and those of its adapters.
+
+    The vocabulary is extended to that of the adapters, if there are any. Differences that the model's own
+    run was allowed are added to `allowed`.
 
     Raises:
-        UserError: `load_model` or `load_reward_model` would raise an error for its files.
+        UserError: the model's files have an error that `load_model` or `load_reward_model` would report.
         Unreachable: the files are on the hub, which cannot be reached.
     """
     worded = tuple(adapter for adapter in source.adapters if head_of(adapter) == "lm")

@@ -118,7 +118,10 @@ def _split_together(parameters: Sequence[nn.Parameter], low_on_host: bool) -> No
 
 
 def _join(place: SplitPlace, part: slice) -> Tensor:
-    """Return the entries `part` of a bucket in float32, `(n,)`, on the device of their first halves."""
+    """Join both halves of the entries `part` of a bucket into float32, on the device of `place.high`.
+
+    The result is one-dimensional, with a value per entry in `part`.
+    """
     high, low = place.high[part], place.low[part]
     if place.staged:
         low = torch.empty_like(low, device=high.device).copy_(low, non_blocking=True)

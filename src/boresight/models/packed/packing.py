@@ -286,8 +286,10 @@ def _spans(rows: RowLengths, starts: Sequence[Sequence[int]]) -> tuple[Span, ...
 def _ids_and_positions(
     rows: Sequence[Row], spans: Sequence[Span], filler: Sequence[Span], tokens: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return token ids and position ids of the rows, which have `tokens` tokens, and of the padding, int64
-    `(T,)`."""
+    """Return the token ids and the position ids of the packed sequence, both int64 `(T,)`.
+
+    The rows fill the first `tokens` positions; padding follows.
+    """
     ids, positions = np.zeros((2, filler[-1].end if filler else tokens), np.int64)
     for row, span in zip(rows, spans, strict=True):
         places = np.concatenate([np.arange(p.start, p.stop) for p in (span.prompt, *span.completions)])

@@ -125,10 +125,10 @@ def draw_masked(logits: Tensor, settings: MaskedSettings, uniforms: Tensor) -> t
 
 
 def invert(p: Tensor, uniforms: Tensor) -> Tensor:
-    """Return the first index at which the running sum of `p` exceeds the share `uniforms` of its total,
-    `(n,)`.
+    """Sample by inverting the cumulative distribution.
 
-    `p` is `(n, V)` and need not sum to one. An index with probability zero is never returned.
+    Return for each row the first index whose cumulative sum exceeds `uniforms` times the sum of the row. `p`
+    is `(n, V)` and need not sum to 1; `uniforms` and the result are `(n,)`.
     """
     size = p.shape[1]
     whole = size - size % BLOCK
