@@ -7,6 +7,8 @@ from boresight.findings.finding import run_checks
 from boresight.findings.questions import looked_for
 from tests.findings.logs import logged
 
+PROBES = "the answers to probe prompts (at most 64 tokens)"
+
 
 def answer_to(asked, history):
     (found,) = [line for line in looked_for(history, []) if line.startswith(asked)]
@@ -18,25 +20,28 @@ def answer_to(asked, history):
     [
         (
             [0.0, 0.0],
-            "yes, 100 % at the last evaluation, 100 % at the start; evaluate.max_new_tokens is the limit.",
+            "yes, 100 % of {} at the last evaluation, 100 % at the start.",
         ),
         (
             [0.5, 0.25],
-            "yes, 75 % at the last evaluation, 50 % at the start; evaluate.max_new_tokens is the limit.",
+            "yes, 75 % of {} at the last evaluation, 50 % at the start.",
         ),
-        ([0.5, 0.75], "no, 25 % at the last evaluation, 50 % at the start."),
+        ([0.5, 0.75], "no, 25 % of {} at the last evaluation, 50 % at the start."),
     ],
 )
 def test_answers_that_were_cut_all_along_are_cut(ended, answer):
     """No rise in the share is no finding, but with every answer cut the answer is not no."""
     history = logged({}, {"stopped_share": ended, "answers": [8.0, 8.0]})
-    assert answer_to("Answers are cut", history) == f"Answers are cut at the token limit: {answer}"
+    assert (
+        answer_to("Answers are cut", history)
+        == f"Answers are cut at the token limit: {answer.format(PROBES)}"
+    )
 
 
 @pytest.mark.parametrize(
     ("ended", "answer"),
     [
-        (0.25, "unknown, 75 % of them are cut at the token limit."),
+        (0.25, f"unknown, 75 % of {PROBES} are cut at the token limit."),
         (0.75, "no, 64 tokens at the start, 60 at the end, held-out rows."),
     ],
 )

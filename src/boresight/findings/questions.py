@@ -60,10 +60,14 @@ def _kl(h: History) -> str | None:
     return f"no, it is {mean(kl):.2g} nats over the last {len(kl)} logged steps" if kl else None
 
 
+LONGEST_PROBE = 64
+"""Maximum length of an answer to a probe prompt, in tokens: enough to detect a loop, and cheap."""
+
+
 def _length(h: History) -> str | None:
     length, held = h.trend("sampled_len"), h.values("answer_len", "eval")
     if (cut := _share_cut(h)) is not None and cut >= CUT:
-        return f"unknown, {percent(cut)} of them are cut at the token limit"
+        return f"unknown, {percent(cut)} of {_measured(h)} are cut at the token limit"
     if length is not None:
         return f"no, {length[0]:.0f} tokens at the start, {length[1]:.0f} at the end{_ends(h, 'sampled_len')}"
     return (
@@ -88,8 +92,17 @@ def _cut(h: History) -> str | None:
     if steps := len(h.recent("truncated", 20)):
         return f"{_often(share)}, {percent(share)} in the last {steps} logged steps"
     first = 1 - h.values("stopped_share", "eval")[0]
-    limit = "; evaluate.max_new_tokens is the limit" if share >= CUT else ""
-    return f"{_often(share)}, {percent(share)} at the last evaluation, {percent(first)} at the start{limit}"
+    of_all = f"{percent(share)} of {_measured(h)}"
+    return f"{_often(share)}, {of_all} at the last evaluation, {percent(first)} at the start"
+
+
+def _measured(h: History) -> str:
+    """Describe the answers whose ends are logged, with their limit, which is not that of all answers."""
+    if h.recent("truncated", 20):
+        return "the sampled answers"
+    if h.values("reward", "eval"):
+        return "the held-out answers (at most evaluate.max_new_tokens)"
+    return f"the answers to probe prompts (at most {LONGEST_PROBE} tokens)"
 
 
 def _often(share: float) -> str:

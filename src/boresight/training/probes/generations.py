@@ -15,6 +15,7 @@ from boresight.config.recipe import Recipe
 from boresight.core.files import append_jsonl, read_jsonl
 from boresight.core.schema import Prompt
 from boresight.data.tokenizer import Tokenizer
+from boresight.findings.questions import LONGEST_PROBE
 from boresight.models.policy import Policy
 from boresight.models.sampler.generate import generate
 from boresight.models.sampler.params import Sample, SamplingParams
@@ -22,8 +23,6 @@ from boresight.stats.paired import ByRow, DuplicatePrompts, one_per_prompt, stan
 from boresight.training.distributed import collectives
 
 FILE = "probes.jsonl"
-LONGEST = 64
-"""Maximum answer length, in tokens: enough to detect a loop, and cheap."""
 LONGEST_PERIOD, LEAST_LOOPED, LEAST_TURNS = 16, 16, 3
 
 
@@ -59,7 +58,7 @@ def answer_probe(
     asked = asked[: recipe.check.probes]
     if recipe.reward or not asked:
         return []
-    longest = min(LONGEST, recipe.evaluate.max_new_tokens)
+    longest = min(LONGEST_PROBE, recipe.evaluate.max_new_tokens)
     params = SamplingParams(max_new_tokens=longest, temperature=0.0, seed=0)
     return [AnswerProbe(policy, tokenizer, asked, params, folder)]
 
