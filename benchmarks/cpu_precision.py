@@ -65,8 +65,8 @@ def table_of(runs: dict[str, list[list[Step]]]) -> Table:
     table = Table(title="median of the steps of each run, median and range over runs")
     for column in ("precision", "tokens/s", "speed", "peak memory, GB", "loss of the last step"):
         table.add_column(column)
+    speed = f"{statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
     for dtype, each in runs.items():
-        speed = f"{statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
         table.add_row(
             dtype,
             f"{statistics.median(speeds[dtype]):.0f} ({min(speeds[dtype]):.0f}-{max(speeds[dtype]):.0f})",

@@ -167,8 +167,8 @@ def at_most(console: Console, columns: int) -> Iterator[None]:
 def has_cursor(console: Console) -> bool:
     """Whether progress bars, which move the cursor, can be drawn on the console.
 
-    Notebook kernels and many CI systems set FORCE_COLOR, which makes rich treat pipes as terminals; the
-    function returns False for such pipes.
+    Notebook kernels and many CI systems set FORCE_COLOR, and rich then takes pipes for terminals. The result
+    is False for such pipes.
     """
     forced = "FORCE_COLOR" in os.environ and not console.file.isatty()
     return console.is_terminal and not forced

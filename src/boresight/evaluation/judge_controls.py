@@ -1,8 +1,8 @@
 """Run sanity checks of a judge, which are reported next to every win rate.
 
 - identical: an answer compared with itself must be a tie;
-- truncated: a complete answer must beat its own first third;
-- wrong prompt: an answer must beat an answer to another prompt;
+- truncated: the judge must prefer a complete answer over its own first third;
+- wrong prompt: the judge must prefer an answer to the prompt over an answer to another prompt;
 - repeated: the same request should get the same verdict;
 - order: for judges that see both answers, how often the winner changes with their order, and how often the
   answer shown first wins;

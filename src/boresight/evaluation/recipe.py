@@ -98,7 +98,7 @@ class TrustSection(Section):
     controls: int = Field(default=50, ge=0)
     """Maximum number of planted cases (comparisons with a known verdict) of each kind; 0 plants none."""
     repeats: int = Field(default=50, ge=0)
-    """Maximum number of comparisons that are judged a second time; 0 repeats none."""
+    """Maximum number of comparisons that are judged a second time; 0: none are."""
     people: str | None = None
     """A file of human labels (CSV, JSONL, Parquet): prompt, answer_a, answer_b, preferred (a, b or tie), or
     any other that the judge `recorded` reads."""

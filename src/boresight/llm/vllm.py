@@ -173,9 +173,8 @@ class VllmServer:
                 f"{self._section}.base_url: {self.url}{path} sent more than {MOST_BYTES:,} bytes."
             )
         text = content.decode("utf-8")
-        return (
-            json.loads(text) if text.startswith(("{", "[")) else text
-        )  # adapters are answered with a plain sentence
+        is_json = text.startswith(("{", "["))  # adapters are answered with a plain sentence
+        return json.loads(text) if is_json else text
 
     def _refusal(self, path: str, status: int, said: str, hint: str) -> str:
         if status in (401, 403):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from boresight.core.wording import is_or_are, plural
 from boresight.reports.by_construction import constants_before
+from boresight.reports.facts import lookup
 from boresight.reports.read_run import LogLine, Metric, RunData
 from boresight.reports.same_rows import PairedDifference, paired_with_first
 from boresight.reports.samples.cut import STARTER, again_with_more_tokens
@@ -131,8 +132,7 @@ def mostly_cut(run: RunData) -> list[str]:
     limits = [sample.cut_at[-1] for sample in run.samples if sample.cut_at and sample.cut_at[-1]]
     if not limits or 2 * len(limits) < len(run.samples):
         return []
-    section = run.config.get("model")
-    start = str(section.get("name", STARTER)) if isinstance(section, Mapping) else STARTER
+    start = str(lookup(run.config, "model", "name") or STARTER)
     command = again_with_more_tokens(run.folder, 2 * max(limits), start)
     return [
         f"The limit of {max(limits):,} tokens cut {len(limits):,} of {len(run.samples):,} answers after "

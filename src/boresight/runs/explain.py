@@ -194,9 +194,9 @@ def spent_budget(history: History, margin: float) -> Finding | None:
     budget, held = history.recent("lr_sum", 1), history.held_out_share()
     if not budget or not budget[0] or margin >= SMALL_MARGIN or (held and held.low > 0.55):
         return None
-    seen_rows = _in_nats(history, history.recent("margin", 20))
-    elsewhere = (seen_rows or 0.0) >= SMALL_MARGIN or margin <= -SMALL_MARGIN or (held and held.high < 0.5)
-    if elsewhere or history.values("reward"):
+    memorized = (_in_nats(history, history.recent("margin", 20)) or 0.0) >= SMALL_MARGIN
+    reversed_labels = margin <= -SMALL_MARGIN or (held is not None and held.high < 0.5)
+    if memorized or reversed_labels or history.values("reward"):
         return None
     seen = f"; held-out accuracy is {held.value:.2f} [{held.low:.2f}, {held.high:.2f}]" if held else ""
     if history.unit != NATS:

@@ -64,9 +64,9 @@ def prompts_shuffled(data: Examples) -> Finding | None:
     The statistic is the mean over up to `SAMPLE` rows of the share of the own prompt's words that the answer
     repeats, minus the same share for the prompt of the next row; rare words weigh more. There is a finding
     only if, in every column of answers, the mean is at most `SURE` standard errors above 0 and at least as
-    many below `USUAL_OVERLAP`. Few rows, or another column that does repeat its prompt, therefore give no
-    finding. Data whose answers never repeat a word of their prompt cannot be distinguished from shuffled
-    data, which is why this is a warning.
+    many below `USUAL_OVERLAP`. There is none with few rows, or if another column of answers shares
+    words with its prompts. Data whose answers never share a word with their prompt look like shuffled data,
+    which is why this is a warning.
     """
     paired = _prompts_and_answers(data)
     if len(paired) < 2 * FEWEST:

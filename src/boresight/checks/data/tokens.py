@@ -159,7 +159,9 @@ def double_bos(tokens: Tokens) -> Finding | None:
 
 def bos_missing(tokens: Tokens) -> Finding | None:
     """Prompts without the beginning-of-sequence token that the tokenizer puts before all other text."""
-    without = [row.id for row in tokens.rows if tokens.adds_bos and [*row.prompt[:1]] != [tokens.bos]]
+    if not tokens.adds_bos:
+        return None
+    without = [row.id for row in tokens.rows if not len(row.prompt) or row.prompt[0] != tokens.bos]
     if not without:
         return None
     build = note if tokens.own_template else warning

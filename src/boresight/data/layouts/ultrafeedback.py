@@ -1,7 +1,7 @@
 """Layout of UltraFeedback-binarized: conversations in `chosen` and `rejected`, and `prompt` as a string.
 
 Turns are read from the conversations; the string is only compared with them. The column `messages`, which
-repeats `chosen` in the original data, is dropped.
+equals `chosen` in the original data, is dropped.
 """
 
 from boresight.core.schema import Message, Preference

@@ -61,7 +61,7 @@ def cut_turn(text: str, start: int, words: str, end: str) -> str:
 def _as_rendered(opening: str, text: str, words: str, end: str) -> str | None:
     """Return the answer if the rendering begins with the input of generation.
 
-    The answer in the data may repeat the end of the generation prompt, such as `<think>`.
+    The answer in the data may begin with the end of the generation prompt, such as `<think>`.
     """
     if not text.startswith(opening):
         return None

@@ -36,9 +36,10 @@ def exact_reading(
     The answer is the text that is compared. The reading also reports whether the rule that the last of
     several tags counts decides the grade.
     """
-    found = tagged(without_thought(completion), tag)
+    said = without_thought(completion)
+    found = tagged(said, tag)
     answer = None if found is None else _spaced(_folded(found, ignore_case, ignore_punctuation))
-    first, closed, _ = without_thought(completion).partition(f"</{tag}>")
+    first, closed, _ = said.partition(f"</{tag}>")
     grades = exact_match(
         [],
         [completion, first + closed],
